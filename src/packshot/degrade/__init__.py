@@ -1,0 +1,1 @@
+"""Controlled degradations of an image by family and level, and full-reference scores of the result."""

@@ -1,0 +1,1 @@
+"""Is this batch like the data the champion learned from? Two-sample tests and the alarm."""

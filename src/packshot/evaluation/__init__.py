@@ -1,0 +1,1 @@
+"""Held-out metrics by source and subset, resampling, plots."""

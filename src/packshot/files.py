@@ -1,0 +1,73 @@
+"""Writing files so that a reader sees the old content or the new, never half of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from packshot.errors import PackshotError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class OutputNotWritable(PackshotError):
+    """The disk is full or the folder is read-only."""
+
+    exit_code = 74
+
+    def __init__(self, path: Path, cause: OSError) -> None:
+        super().__init__(
+            f"cannot write {path}: {cause.strerror or cause}. "
+            "Free some space or choose a folder you may write to, then run the same command again; "
+            "what was finished before is kept."
+        )
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `target`; rename it onto `target` when the block ends well.
+
+    Raises OutputNotWritable on any OSError, after removing the temporary file.
+    """
+    temporary: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        temporary.chmod(0o644)
+        os.replace(temporary, target)
+    except OSError as error:
+        raise OutputNotWritable(target, error) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(target: Path, content: bytes) -> None:
+    """Write `content` to `target` atomically."""
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(target: Path, content: str) -> None:
+    """Write `content` to `target` as UTF-8, atomically."""
+    write_bytes(target, content.encode())
+
+
+def write_json(target: Path, value: Any) -> None:
+    """Write `value` as sorted, indented JSON, atomically; NaN is refused (ValueError)."""
+    write_text(target, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def write_parquet(target: Path, frame: pd.DataFrame) -> None:
+    """Write `frame` as Parquet (zstd), atomically; the same frame gives the same bytes."""
+    with atomic_path(target) as temporary:
+        frame.to_parquet(temporary, index=False, compression="zstd")

@@ -1,0 +1,101 @@
+"""Where state lives: everything under `PACKSHOT_HOME` (default `.packshot` in the project)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+
+
+def project_root() -> Path:
+    """The checkout that holds `params.yaml`, `dvc.yaml` and `dags/`.
+
+    `PACKSHOT_PROJECT` names it where the code runs from a copy (a workspace) or is installed.
+    """
+    named = os.environ.get("PACKSHOT_PROJECT")
+    return Path(named).resolve() if named else PROJECT_ROOT
+
+
+@dataclass(frozen=True)
+class Home:
+    """The layout of the state folder. Attributes are absolute paths; nothing is created by reading them."""
+
+    root: Path
+
+    @classmethod
+    def from_environment(cls) -> Home:
+        """`PACKSHOT_HOME`, else `.packshot` in the project."""
+        named = os.environ.get("PACKSHOT_HOME")
+        return cls(Path(named).resolve() if named else project_root() / ".packshot")
+
+    @property
+    def airflow(self) -> Path:
+        """Airflow's home: its database, logs and generated configuration."""
+        return self.root / "airflow"
+
+    @property
+    def mlflow_db(self) -> Path:
+        """The SQLite tracking store and registry."""
+        return self.root / "mlflow" / "mlflow.db"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        """Artefacts of runs and models."""
+        return self.root / "mlflow" / "artifacts"
+
+    @property
+    def ledger_db(self) -> Path:
+        """Packshot's own append-only ledger."""
+        return self.root / "ledger.db"
+
+    @property
+    def dvc_remote(self) -> Path:
+        """The default DVC remote: a folder."""
+        return self.root / "dvc" / "remote"
+
+    @property
+    def dvc_cache(self) -> Path:
+        """The DVC cache that all workspaces share."""
+        return self.root / "dvc" / "cache"
+
+    @property
+    def workspaces(self) -> Path:
+        """One git + DVC working copy a pipeline run."""
+        return self.root / "workspaces"
+
+    @property
+    def features(self) -> Path:
+        """Content-addressed cache of what the frozen backbone computes."""
+        return self.root / "cache" / "features"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Training checkpoints, a folder for each run key."""
+        return self.root / "checkpoints"
+
+    @property
+    def downloads(self) -> Path:
+        """Fetched source material (git clones, Debian packages)."""
+        return self.root / "downloads"
+
+    @property
+    def inbox(self) -> Path:
+        """New catalogue images wait here, a folder for each batch."""
+        return self.root / "inbox"
+
+    @property
+    def verdicts(self) -> Path:
+        """Scored batches: `<batch_id>/<model_version>/verdicts.parquet` and `enhanced/`."""
+        return self.root / "verdicts"
+
+    @property
+    def drift(self) -> Path:
+        """Drift reports and the history of checked windows."""
+        return self.root / "drift"
+
+    @property
+    def logs(self) -> Path:
+        """Logs of the services that `make up` and `make demo` start."""
+        return self.root / "logs"

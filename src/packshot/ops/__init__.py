@@ -1,0 +1,1 @@
+"""Running it: checks before start, the services, the demo."""

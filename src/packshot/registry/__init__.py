@@ -1,0 +1,1 @@
+"""MLflow runs and models, promotion gates, the ledger, aliases, rollback."""

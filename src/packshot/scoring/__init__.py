@@ -1,0 +1,1 @@
+"""Batches of new images: verdicts, decisions, enhancement, shards."""

@@ -1,0 +1,1 @@
+"""Cached features, the multi-task fit loop, checkpoints, cross-validation."""
