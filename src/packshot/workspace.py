@@ -1,0 +1,214 @@
+"""Working copies in which DVC stages run: a git repository each, one shared DVC cache and remote.
+
+The user's checkout is never written to. The `catalog` workspace holds the newest data; each training
+run gets a workspace of its own, cloned from it at one data revision. Workspaces share the cache by hard
+links, so a clone costs seconds and no space, and two of them never wait for one another.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from packshot.config import Settings, dump_settings
+from packshot.errors import PackshotError
+from packshot.files import write_text
+from packshot.home import Home, project_root
+from packshot.progress import say
+
+CATALOG = "catalog"
+TRACKED = ("dvc.yaml", "requirements.lock", "data/sources.yaml", "src")
+IGNORED = "/data/*\n!/data/sources.yaml\n/models/\n/reports/\n__pycache__/\n*.pyc\n"
+AUTHOR = ("-c", "user.name=packshot", "-c", "user.email=packshot@localhost", "-c", "commit.gpgsign=false")
+
+
+class StageFailed(PackshotError):
+    """A DVC stage or git command in a workspace ended with an error."""
+
+    def __init__(self, command: str, workspace: Path, code: int, tail: str) -> None:
+        super().__init__(f"`{command}` in {workspace} ended with exit code {code}:\n{tail}")
+
+
+class WorkspaceMissing(PackshotError):
+    """No workspace holds the data revision that was asked for."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One working copy: a git repository with DVC inside."""
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        """The folder's name under `Home.workspaces`."""
+        return self.root.name
+
+    def run(self, *command: str, quiet: bool = False) -> str:
+        """Run a command here; stream its output to standard error unless `quiet`; return it whole.
+
+        Raises StageFailed with the last 30 lines.
+        """
+        process = subprocess.Popen(
+            command, cwd=self.root, env=self._environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        lines: list[str] = []
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            if not quiet:
+                say(line.rstrip())
+        if process.wait() != 0:
+            raise StageFailed(" ".join(command), self.root, process.returncode, "".join(lines[-30:]))
+        return "".join(lines)
+
+    def repro(self, *stages: str, force: bool = False) -> None:
+        """Run just these stages where they are out of date, in the order given."""
+        for stage in stages:
+            flags = ["--single-item"] + (["--force"] if force else [])
+            self.run(*dvc_command(), "repro", *flags, stage)
+
+    def commit(self, message: str) -> str:
+        """Commit whatever changed among the tracked files; return the commit in force."""
+        self.run("git", "add", "--all", quiet=True)
+        if self.run("git", "status", "--porcelain", quiet=True):
+            self.run("git", *AUTHOR, "commit", "--quiet", "--no-verify", "-m", message, quiet=True)
+        return self.head()
+
+    def head(self) -> str:
+        """The commit checked out here."""
+        return self.run("git", "rev-parse", "HEAD", quiet=True).strip()
+
+    def push(self) -> None:
+        """Send cached outputs to the DVC remote."""
+        self.run(*dvc_command(), "push", "--quiet")
+
+    def _environment(self) -> dict[str, str]:
+        home = Home.from_environment()
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PACKSHOT__", "GIT_"))}
+        for name in ("PACKSHOT_SOURCE", "PACKSHOT_PARAMS", "PACKSHOT_RESULT"):
+            inherited.pop(name, None)
+        return inherited | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+            "PYTHONPATH": str(self.root / "src"),
+            "PACKSHOT_PROJECT": str(project_root()),
+            "PACKSHOT_HOME": str(home.root),
+            "DVC_NO_ANALYTICS": "1",
+        }
+
+
+def dvc_command() -> tuple[str, ...]:
+    """DVC of this very environment."""
+    return (sys.executable, "-m", "dvc")
+
+
+def catalog_workspace(settings: Settings) -> Workspace:
+    """The workspace that holds the newest catalogue; made on first use, its code and settings brought up to date."""
+    home = Home.from_environment()
+    workspace = Workspace(home.workspaces / CATALOG)
+    if not (workspace.root / ".git").exists():
+        workspace.root.mkdir(parents=True, exist_ok=True)
+        workspace.run("git", "init", "--quiet", "--initial-branch=main", quiet=True)
+    _write_dvc_config(workspace, settings, home)
+    _bring_code(workspace, settings)
+    workspace.commit("Bring code and settings up to date")
+    return workspace
+
+
+def training_workspace(settings: Settings, run_key: str) -> Workspace:
+    """A clone of the catalogue workspace for one run key; an existing one is reused, so a killed run can go on."""
+    home = Home.from_environment()
+    workspace = Workspace(home.workspaces / f"train-{run_key}")
+    if not (workspace.root / ".git").exists():
+        _clone(home, workspace, "HEAD")
+    _bring_code(workspace, settings)
+    return workspace
+
+
+def workspace_of_data(data_rev: str) -> Workspace:
+    """A workspace that holds this data revision, made from the history of the catalogue where none is left.
+
+    Raises WorkspaceMissing where that history does not know the revision.
+    """
+    from packshot.revision import SPLIT_MANIFEST
+    from packshot.revision import data_rev as revision_of
+
+    home = Home.from_environment()
+    for root in sorted(home.workspaces.glob("train-*")):
+        if (root / SPLIT_MANIFEST).exists() and revision_of(root) == data_rev:
+            return Workspace(root)
+    workspace = Workspace(home.workspaces / f"train-data-{data_rev[:12]}")
+    _clone(home, workspace, _commit_of(home, data_rev))
+    return workspace
+
+
+def _commit_of(home: Home, data_rev: str) -> str:
+    catalog = Workspace(home.workspaces / CATALOG)
+    if (catalog.root / ".git").exists():
+        found = catalog.run("git", "log", "--format=%H", f"--grep=^data {data_rev}$", "-1", quiet=True).strip()
+        if found:
+            return found
+    raise WorkspaceMissing(
+        f"no workspace under {home.workspaces} holds data revision {data_rev}, and the catalogue's history does not "
+        "know it. Was PACKSHOT_HOME changed? Run `packshot data publish` where that data is."
+    )
+
+
+def _clone(home: Home, workspace: Workspace, commit: str) -> None:
+    catalog = home.workspaces / CATALOG
+    partial = workspace.root.with_name(f".{workspace.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    subprocess.run(["git", "clone", "--quiet", "--local", str(catalog), str(partial)], check=True)
+    clone = Workspace(partial)
+    clone.run("git", "checkout", "--quiet", "--detach", commit, quiet=True)
+    clone.run(*dvc_command(), "pull", "--quiet", "collect", "validate", "split")
+    shutil.rmtree(workspace.root, ignore_errors=True)
+    os.replace(partial, workspace.root)
+
+
+def _write_dvc_config(workspace: Workspace, settings: Settings, home: Home) -> None:
+    remote = os.environ.get("PACKSHOT_DVC_REMOTE") or settings.dvc.remote or str(home.dvc_remote)
+    config = (
+        "[core]\n    remote = store\n    analytics = false\n    autostage = false\n"
+        f'[cache]\n    dir = {home.dvc_cache}\n    type = "reflink,hardlink,copy"\n'
+        f"['remote \"store\"']\n    url = {remote}\n"
+    )
+    write_text(workspace.root / ".dvc" / "config", config)
+    write_text(workspace.root / ".dvc" / ".gitignore", "/config.local\n/tmp\n/cache\n")
+    write_text(workspace.root / ".gitignore", IGNORED)
+
+
+def _bring_code(workspace: Workspace, settings: Settings) -> None:
+    for name in TRACKED:
+        source, target = project_root() / name, workspace.root / name
+        if source.is_dir():
+            _mirror_sources(source, target)
+        else:
+            write_text(target, source.read_text(encoding="utf-8"))
+    write_text(workspace.root / "params.yaml", dump_settings(settings))
+
+
+def _mirror_sources(source: Path, target: Path) -> None:
+    """Make `target` equal to `source` without touching files that are equal (DVC watches their times)."""
+    skip = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.pyc")
+    wanted = {p.relative_to(source) for p in source.rglob("*") if p.is_file() and not _skipped(p)}
+    for stale in [p for p in target.rglob("*") if p.is_file() and not _skipped(p)]:
+        if stale.relative_to(target) not in wanted:
+            stale.unlink()
+    if not target.exists():
+        shutil.copytree(source, target, ignore=skip)
+        return
+    for relative in wanted:
+        content = (source / relative).read_bytes()
+        copy = target / relative
+        if not copy.exists() or copy.read_bytes() != content:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(content)
+
+
+def _skipped(path: Path) -> bool:
+    return any(part == "__pycache__" or part.endswith((".egg-info", ".pyc")) for part in path.parts)
