@@ -324,7 +324,10 @@ def _default_path() -> Path:
 
 
 def _override(raw: dict[str, Any]) -> None:
-    for short, (section, key) in {"PACKSHOT_SOURCE": ("source", "use"), "PACKSHOT_MIRROR": ("source", "mirror")}.items():
+    for short, (section, key) in {
+        "PACKSHOT_SOURCE": ("source", "use"),
+        "PACKSHOT_MIRROR": ("source", "mirror"),
+    }.items():
         if os.environ.get(short):
             raw.setdefault(section, {})[key] = os.environ[short]
     for name, value in sorted(os.environ.items()):

@@ -43,7 +43,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
         temporary = Path(name)
         yield temporary
         temporary.chmod(0o644)
-        os.replace(temporary, target)
+        temporary.replace(target)
     except OSError as error:
         raise OutputNotWritable(target, error) from error
     finally:

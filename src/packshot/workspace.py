@@ -167,7 +167,7 @@ def _clone(home: Home, workspace: Workspace, commit: str) -> None:
     clone.run("git", "checkout", "--quiet", "--detach", commit, quiet=True)
     clone.run(*dvc_command(), "pull", "--quiet", "collect", "validate", "split")
     shutil.rmtree(workspace.root, ignore_errors=True)
-    os.replace(partial, workspace.root)
+    partial.replace(workspace.root)
 
 
 def _write_dvc_config(workspace: Workspace, settings: Settings, home: Home) -> None:

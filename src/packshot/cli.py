@@ -1,0 +1,406 @@
+"""The `packshot` command: one subcommand a step. dvc.yaml, the DAGs and people call the same ones.
+
+Results go to standard output as one JSON line (and to the file named by PACKSHOT_RESULT); progress and
+messages go to standard error. Exit codes: 0 done, 2 wrong use or settings, 3 promotion refused, 4 not
+enough evidence to promote, 5 drift alarm (with --fail-on-alarm), 99 nothing to do; others name their error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from packshot.config import Settings, load_settings
+from packshot.errors import PackshotError
+from packshot.files import write_json
+from packshot.progress import say
+
+REFUSED, NOT_ENOUGH_EVIDENCE, ALARM, NOTHING_TO_DO = 3, 4, 5, 99
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Judge, enhance and route the pictures of a shop's catalogue, and keep the model that does it good.",
+)
+data = typer.Typer(no_args_is_help=True, help="Data stages in the catalogue workspace; what the intake DAG runs.")
+inbox = typer.Typer(no_args_is_help=True, help="Batches of new images; what the score and drift DAGs run.")
+registry = typer.Typer(no_args_is_help=True, help="Model versions, the ledger, rollback.")
+drill = typer.Typer(no_args_is_help=True, help="Rehearsals that show a safeguard at work.")
+app.add_typer(data, name="data")
+app.add_typer(inbox, name="inbox")
+app.add_typer(registry, name="registry")
+app.add_typer(drill, name="drill")
+
+Folder = Annotated[Path, typer.Option(help="Root of the workspace (the folder with dvc.yaml).")]
+WorkspaceName = Annotated[str | None, typer.Option("--workspace", help="Name of a workspace under PACKSHOT_HOME.")]
+Model = Annotated[str, typer.Option(help="Alias, version number, or path of a model bundle.")]
+HERE = Path()
+
+
+def emit(record: dict[str, Any]) -> None:
+    """Print the result as one JSON line; also write it to PACKSHOT_RESULT where that is set."""
+    print(json.dumps(record, sort_keys=True, default=str), flush=True)
+    named = os.environ.get("PACKSHOT_RESULT")
+    if named:
+        write_json(Path(named), json.loads(json.dumps(record, default=str)))
+
+
+def finish(record: dict[str, Any], done: bool = True) -> None:
+    """Emit the result and end with 99 where there was nothing to do."""
+    emit(record)
+    if not done:
+        raise typer.Exit(NOTHING_TO_DO)
+
+
+# --- steps, on the workspace in the working folder ---------------------------------------------
+
+
+@app.command()
+def collect(
+    workspace: Folder = HERE,
+    catalog: Annotated[
+        Path | None, typer.Option(help="Your own catalogue: CSV or Parquet with at least `path`.")
+    ] = None,
+) -> None:
+    """Take images and labels from the source (PACKSHOT_SOURCE=auto|mirror|public|packages) or your own catalogue."""
+    from packshot.catalog.collect import collect as step
+
+    emit(step(load_settings(), workspace.resolve(), catalog=catalog).as_record())
+
+
+@app.command()
+def validate(workspace: Folder = HERE) -> None:
+    """Check rows and images with Great Expectations; quarantine bad rows; refuse a batch with too many."""
+    from packshot.catalog.validate import validate as step
+
+    emit(step(load_settings(), workspace.resolve()).as_record())
+
+
+@app.command()
+def split(workspace: Folder = HERE) -> None:
+    """Group near-duplicates, senders and SKUs; assign groups to train, validation and test for ever."""
+    from packshot.catalog.split import split as step
+
+    emit(step(load_settings(), workspace.resolve()).as_record())
+
+
+@app.command()
+def features(workspace: Folder = HERE) -> None:
+    """Compute once what the frozen half of the network says of every image."""
+    from packshot.training.features import build_features
+
+    build_features(load_settings(), workspace.resolve())
+
+
+@app.command()
+def train(
+    workspace: Folder = HERE,
+    tracked: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Record the run in MLflow.")] = True,
+) -> None:
+    """Train all tasks together; go on from the last checkpoint, in the same MLflow run, after a kill."""
+    from packshot.registry.tracking import open_run
+    from packshot.revision import run_key
+    from packshot.training.recorder import NullRecorder
+    from packshot.training.run import train as step
+
+    settings, root = load_settings(), workspace.resolve()
+    if tracked:
+        with open_run(settings, run_key(settings, root)) as recorder:
+            bundle = step(settings, root, recorder)
+    else:
+        bundle = step(settings, root, NullRecorder())
+    emit({"bundle": str(bundle)})
+
+
+@app.command()
+def evaluate(workspace: Folder = HERE) -> None:
+    """Held-out and cross-validated figures beside their baselines, with plots."""
+    from packshot.evaluation.run import evaluate as step
+
+    emit(dict(step(load_settings(), workspace.resolve())))
+
+
+@app.command()
+def register(workspace_name: WorkspaceName = None) -> None:
+    """Log the trained model to MLflow and register it as `challenger`; the same run registers once."""
+    from packshot.ops.pipeline import workspace_named
+    from packshot.registry.register import register as step
+
+    registered = step(load_settings(), workspace_named(workspace_name))
+    emit({"version": registered.version, "run_id": registered.run_id, "new": registered.new})
+
+
+@app.command()
+def promote(
+    challenger: Annotated[int | None, typer.Option(help="Version to promote; default: the challenger now.")] = None,
+    champion: Annotated[int | None, typer.Option(help="Version to compare with; default: the champion now.")] = None,
+    workspace_name: WorkspaceName = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only the result line.")] = False,
+) -> None:
+    """Judge the challenger by the gates; move the alias if all pass. Exit 0 promoted, 3 refused, 4 not enough evidence."""
+    from packshot.ops.pipeline import workspace_named, workspace_of_version
+    from packshot.registry.models import bundle_path
+    from packshot.registry.promote import promote as step
+
+    settings = load_settings()
+    if challenger is None:
+        challenger = bundle_path(settings, "challenger")[1].version
+        assert challenger is not None
+    root = workspace_named(workspace_name) if workspace_name else workspace_of_version(settings, challenger)
+    result = step(settings, challenger=challenger, champion=champion, workspace=root)
+    if not as_json:
+        say(result.table())
+    emit(result.as_record())
+    codes = {
+        "promoted": 0,
+        "refused": REFUSED,
+        "not_enough_evidence": NOT_ENOUGH_EVIDENCE,
+        "nothing_to_do": NOTHING_TO_DO,
+    }
+    raise typer.Exit(codes[result.outcome])
+
+
+@app.command()
+def score(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Every file below is judged.")],
+    out: Annotated[Path, typer.Option(help="Folder for verdicts.parquet and enhanced/; the same one resumes.")],
+    model: Model = "champion",
+    catalog: Annotated[Path | None, typer.Option(help="CSV with path, sku, title, sender, category.")] = None,
+) -> None:
+    """Judge every file below DIR: one row each in OUT/verdicts.parquet, enhanced images in OUT/enhanced/."""
+    from packshot.scoring.batch import score as step
+
+    emit(step(load_settings(), directory, out, model=model, catalog=catalog).as_record())
+
+
+@app.command()
+def enhance(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Every image below is enhanced.")],
+    out: Annotated[Path, typer.Option(help="Folder for the enhanced images, same names and formats.")],
+    model: Model = "champion",
+) -> None:
+    """Enhance every image below DIR without asking the judge; PNG stays PNG, JPEG is written at quality 95, 4:4:4."""
+    from packshot.scoring.enhance import enhance_folder
+
+    emit(enhance_folder(load_settings(), directory, out, model=model).as_record())
+
+
+@app.command()
+def drift(
+    verdicts: Annotated[Path, typer.Option(help="verdicts.parquet of a scored batch.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for drift.json and the plots; default: beside the verdicts.")
+    ] = None,
+    model: Model = "champion",
+    fail_on_alarm: Annotated[bool, typer.Option("--fail-on-alarm", help="End with exit code 5 on an alarm.")] = False,
+) -> None:
+    """Compare a scored batch with the data the champion learned from."""
+    from packshot.drift.check import check
+
+    result = check(load_settings(), verdicts, model=model, out=out)
+    emit(result.as_record())
+    if result.alarm and fail_on_alarm:
+        raise typer.Exit(ALARM)
+
+
+@app.command()
+def report(
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for index.html and metrics.json; default reports/latest.")
+    ] = None,
+    verdicts: Annotated[
+        list[Path] | None, typer.Option(help="Folders with verdicts.parquet; default: all the champion scored.")
+    ] = None,
+    latest: Annotated[bool, typer.Option("--latest", hidden=True)] = False,
+) -> None:
+    """Write the report: one self-contained HTML page, and metrics.json with every held-out figure."""
+    from packshot.ops.reporting import write_report
+
+    del latest
+    emit(write_report(load_settings(), out=out, folders=verdicts))
+
+
+@app.command()
+def retrain(
+    reason: Annotated[
+        str, typer.Option(help="Who or what asks: schedule, catalog_ready, drift_alarm, a name.")
+    ] = "a person",
+    force: Annotated[
+        bool, typer.Option("--force", help="Train although this data, code and parameters were trained.")
+    ] = False,
+) -> None:
+    """Train and evaluate on the newest data in a workspace of its own; never twice for the same inputs."""
+    from packshot.ops.pipeline import retrain as step
+
+    outcome = step(load_settings(), reason, force=force)
+    finish(outcome.record, outcome.done)
+
+
+@app.command()
+def settings(
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema instead.")] = False,
+) -> None:
+    """Print the settings in force: params.yaml with the overrides of the environment."""
+    from packshot.config import dump_settings
+
+    checked = load_settings()
+    print(json.dumps(Settings.model_json_schema(), indent=2) if schema else dump_settings(checked))
+
+
+# --- running it ------------------------------------------------------------------------------------
+
+
+@app.command()
+def demo() -> None:
+    """The main job, end to end, in a real Airflow: from collecting images to the report."""
+    from packshot.ops.demo import run
+
+    raise typer.Exit(run(load_settings()))
+
+
+@app.command()
+def champion() -> None:
+    """Train the full recipe on the newest data, register it and ask the gates (up to 3 hours on 2 cores)."""
+    from packshot.ops.champion import run
+
+    raise typer.Exit(run(load_settings()))
+
+
+@app.command()
+def up() -> None:
+    """Start Airflow and MLflow on loopback and say their addresses."""
+    from packshot.ops.services import up as start
+
+    start(load_settings())
+
+
+@app.command()
+def down() -> None:
+    """Stop what `up` started."""
+    from packshot.ops.services import down as stop
+
+    stop()
+
+
+@app.command()
+def doctor() -> None:
+    """Check disk, memory, ports, git and package lists before a long run."""
+    from packshot.ops.doctor import run
+
+    raise typer.Exit(run(load_settings()))
+
+
+# --- what the DAGs run -----------------------------------------------------------------------------
+
+
+@data.command("step")
+def data_step(step: Annotated[str, typer.Argument(help="collect, validate or split.")]) -> None:
+    """Run one data stage in the catalogue workspace."""
+    from packshot.ops import pipeline
+
+    if step not in ("collect", "validate", "split"):
+        raise PackshotError(f"there is no data step {step!r}; there are collect, validate and split")
+    outcome = pipeline.data_step(load_settings(), step)  # type: ignore[arg-type]
+    finish(outcome.record, outcome.done)
+
+
+@data.command("publish")
+def data_publish() -> None:
+    """Push the data to the DVC remote and commit its revision; 99 where it is published already."""
+    from packshot.ops.pipeline import publish_data
+
+    outcome = publish_data(load_settings())
+    finish(outcome.record, outcome.done)
+
+
+@inbox.command("put")
+def inbox_put(
+    folder: Annotated[Path, typer.Argument(help="Folder of new images.")],
+    batch: Annotated[str, typer.Option(help="Name of the batch.")],
+) -> None:
+    """Copy a folder of new images into the inbox as one batch."""
+    from packshot.ops.pipeline import inbox_put as step
+
+    outcome = step(folder, batch)
+    finish(outcome.record, outcome.done)
+
+
+@inbox.command("plan")
+def inbox_plan(
+    for_drift: Annotated[bool, typer.Option("--drift", help="Scored batches that were not checked for drift.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", hidden=True)] = False,
+) -> None:
+    """List the batches that wait for the champion; 99 where none waits."""
+    from packshot.ops import pipeline
+
+    del as_json
+    outcome = (pipeline.inbox_drift_plan if for_drift else pipeline.inbox_plan)(load_settings())
+    finish(outcome.record, outcome.done)
+
+
+@inbox.command("score")
+def inbox_score(batch: str) -> None:
+    """Score one batch of the inbox with the champion."""
+    from packshot.ops.pipeline import inbox_score as step
+
+    emit(step(load_settings(), batch).record)
+
+
+@inbox.command("drift")
+def inbox_drift(batch: str) -> None:
+    """Check one scored batch for drift."""
+    from packshot.ops.pipeline import inbox_drift as step
+
+    emit(step(load_settings(), batch).record)
+
+
+@registry.command("history")
+def registry_history(as_json: Annotated[bool, typer.Option("--json", help="One JSON line an entry.")] = False) -> None:
+    """Every registration, gate decision, promotion and rollback, oldest first."""
+    from packshot.registry.history import print_history
+
+    print_history(load_settings(), as_json=as_json)
+
+
+@registry.command("rollback")
+def registry_rollback(
+    to: Annotated[int | None, typer.Option(help="Version to return to; default: the champion before this one.")] = None,
+) -> None:
+    """Make an earlier champion the champion again."""
+    from packshot.registry.rollback import rollback
+
+    emit(rollback(load_settings(), to).as_record())
+
+
+@drill.command("bad-challenger")
+def drill_bad_challenger() -> None:
+    """Register a copy of the champion with damaged weights as challenger, to see the gates refuse it."""
+    from packshot.ops.drills import bad_challenger
+
+    outcome = bad_challenger(load_settings())
+    finish(outcome.record, outcome.done)
+
+
+def main() -> None:
+    """Entry point: an error that a user can mend is one message, not a traceback."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+    try:
+        app()
+    except PackshotError as error:
+        say(f"packshot: {type(error).__name__}: {error}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        say("packshot: stopped; what was finished is kept, the same command goes on")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

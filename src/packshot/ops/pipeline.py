@@ -1,0 +1,199 @@
+"""The steps that DAG tasks run: each idempotent, each returning one plain record.
+
+`NOTHING_TO_DO` is the exit code by which a step says that its result already exists; Airflow turns
+it into a skipped task, so no event is sent for work that was not done.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from packshot.config import Settings
+from packshot.errors import PackshotError
+from packshot.home import Home
+from packshot.progress import say
+from packshot.revision import RunKey, code_rev, data_rev, run_key
+from packshot.workspace import Workspace, catalog_workspace, training_workspace, workspace_of_data
+
+NOTHING_TO_DO = 99
+Step = Literal["collect", "validate", "split"]
+
+
+class BatchUnknown(PackshotError):
+    """The inbox holds no batch of that name."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step did: the record handed to whoever comes next, and whether anything was done at all."""
+
+    record: dict[str, Any]
+    done: bool = True
+
+
+def data_step(settings: Settings, step: Step) -> Outcome:
+    """Run one data stage in the catalogue workspace.
+
+    `collect` always looks at its source; it and the stages after it change nothing where nothing changed.
+    """
+    workspace = catalog_workspace(settings)
+    workspace.repro(step, force=step == "collect")
+    return Outcome({"step": step, "workspace": str(workspace.root)})
+
+
+def publish_data(settings: Settings) -> Outcome:
+    """Make the catalogue workspace's data a revision: pushed to the remote, then committed under its hash."""
+    import pandas as pd
+
+    workspace = catalog_workspace(settings)
+    revision = data_rev(workspace.root)
+    rows = len(pd.read_parquet(workspace.root / "data/splits/manifest.parquet", columns=["split"]))
+    record: dict[str, Any] = {"data_rev": revision, "rows": rows}
+    if _is_published(workspace, revision):
+        say(f"data revision {revision} is published already ({rows} rows); nothing to do")
+        return Outcome(record | {"changed": False}, done=False)
+    workspace.push()
+    workspace.commit(f"data {revision}")
+    say(f"published data revision {revision} ({rows} rows)")
+    return Outcome(record | {"changed": True})
+
+
+def _is_published(workspace: Workspace, revision: str) -> bool:
+    newest = workspace.run("git", "log", "-1", "--format=%s", "--grep=^data ", quiet=True).strip()
+    changed = workspace.run("git", "status", "--porcelain", quiet=True).strip()
+    return newest == f"data {revision}" and not changed
+
+
+def current_key(settings: Settings) -> RunKey:
+    """The key that a training run on the published data would have now."""
+    return run_key(settings, Home.from_environment().workspaces / "catalog")
+
+
+def retrain(settings: Settings, reason: str, *, force: bool = False) -> Outcome:
+    """Train and evaluate on the newest data in a workspace of its own, unless that was done before.
+
+    With `force` the stages run again even where a model of the same (data, code, params) is registered.
+    """
+    from packshot.registry.register import find_version
+
+    workspace_root = catalog_workspace(settings).root
+    key = RunKey(data_rev(workspace_root), code_rev(), settings.params_hash())
+    record: dict[str, Any] = {"run_key": key.short, "data_rev": key.data_rev, "reason": reason}
+    version = find_version(settings, key)
+    if version is not None and not force:
+        say(f"data {key.data_rev[:12]}, code {key.code_rev} and parameters {key.params_hash} were trained already")
+        say(f"as version {version}; nothing to do (asked for by: {reason})")
+        return Outcome(record | {"version": version, "trained": False}, done=False)
+    say(f"training {key.short} on data {key.data_rev[:12]} (asked for by: {reason})")
+    workspace = training_workspace(settings, key.short)
+    if force:
+        workspace.repro("train", force=True)
+    workspace.repro("features", "train", "evaluate")
+    workspace.commit(f"model {key.short}")
+    workspace.push()
+    return Outcome(record | {"workspace": workspace.name, "trained": True})
+
+
+def workspace_named(name: str | None) -> Path:
+    """The folder of a workspace by name, else the working folder."""
+    if name is None:
+        return Path.cwd()
+    root = Home.from_environment().workspaces / name
+    if not root.is_dir():
+        raise PackshotError(f"there is no workspace {name!r} under {root.parent}")
+    return root
+
+
+def workspace_of_version(settings: Settings, version: int) -> Path:
+    """A workspace that holds the data a registered version was trained on."""
+    from packshot.registry.models import bundle_path
+
+    _, reference = bundle_path(settings, str(version))
+    return workspace_of_data(reference.data_rev).root
+
+
+def champion_version(settings: Settings) -> int:
+    """The champion's version number."""
+    from packshot.registry.models import bundle_path
+
+    _, reference = bundle_path(settings, "champion")
+    if reference.version is None:
+        raise PackshotError("the champion has no version number; is its registry entry intact?")
+    return reference.version
+
+
+def verdict_folder(batch: str, version: int) -> Path:
+    """Where the verdicts of a batch by one model version live."""
+    return Home.from_environment().verdicts / batch / f"v{version}"
+
+
+def inbox_batches() -> list[str]:
+    """Names of the complete batches in the inbox; a folder whose name starts with a dot is still arriving."""
+    inbox = Home.from_environment().inbox
+    if not inbox.is_dir():
+        return []
+    return sorted(p.name for p in inbox.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def inbox_plan(settings: Settings) -> Outcome:
+    """Batches the champion has not scored yet."""
+    version = champion_version(settings)
+    waiting = [b for b in inbox_batches() if not (verdict_folder(b, version) / "verdicts.parquet").exists()]
+    return Outcome({"batches": waiting, "model_version": version}, done=bool(waiting))
+
+
+def inbox_drift_plan(settings: Settings) -> Outcome:
+    """Batches the champion has scored but nobody has checked for drift."""
+    version = champion_version(settings)
+    waiting = [
+        b
+        for b in inbox_batches()
+        if (verdict_folder(b, version) / "verdicts.parquet").exists()
+        and not (verdict_folder(b, version) / "drift.json").exists()
+    ]
+    return Outcome({"batches": waiting, "model_version": version}, done=bool(waiting))
+
+
+def inbox_put(folder: Path, batch: str) -> Outcome:
+    """Copy a folder of new images into the inbox as one batch; it appears whole or not at all."""
+    if not folder.is_dir():
+        raise BatchUnknown(f"{folder} is not a folder; name the folder that holds the new images")
+    if not batch or batch.startswith(".") or "/" in batch:
+        raise BatchUnknown(f"a batch cannot be named {batch!r}; use letters, digits, dashes and underscores")
+    target = Home.from_environment().inbox / batch
+    if target.exists():
+        say(f"batch {batch} is in the inbox already; nothing to do")
+        return Outcome({"batch": batch, "path": str(target)}, done=False)
+    arriving = target.with_name(f".{batch}.arriving")
+    shutil.rmtree(arriving, ignore_errors=True)
+    shutil.copytree(folder, arriving)
+    arriving.rename(target)
+    return Outcome({"batch": batch, "path": str(target)})
+
+
+def inbox_score(settings: Settings, batch: str) -> Outcome:
+    """Score one batch of the inbox with the champion, by version number."""
+    from packshot.scoring.batch import score
+
+    folder = Home.from_environment().inbox / batch
+    if not folder.is_dir():
+        raise BatchUnknown(f"no batch {batch!r} in {folder.parent}; there are: {', '.join(inbox_batches()) or 'none'}")
+    version = champion_version(settings)
+    out = verdict_folder(batch, version)
+    report = score(settings, folder, out, model=str(version), batch_id=batch)
+    return Outcome({"batch": batch, "model_version": version, "verdicts": str(out), "rows": report.rows})
+
+
+def inbox_drift(settings: Settings, batch: str) -> Outcome:
+    """Check one scored batch for drift against the champion's reference."""
+    from packshot.drift.check import check
+
+    version = champion_version(settings)
+    out = verdict_folder(batch, version)
+    result = check(settings, out / "verdicts.parquet", model=str(version), out=out)
+    return Outcome({"batch": batch, "model_version": version, "alarm": result.alarm, "p_value": result.p_value})
