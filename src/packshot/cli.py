@@ -143,7 +143,10 @@ def promote(
     workspace_name: WorkspaceName = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print only the result line.")] = False,
 ) -> None:
-    """Judge the challenger by the gates; move the alias if all pass. Exit 0 promoted, 3 refused, 4 not enough evidence."""
+    """Judge the challenger by the gates; move the alias if all pass.
+
+    Exit code 0: promoted, 3: refused, 4: not enough evidence.
+    """
     from packshot.ops.pipeline import workspace_named, workspace_of_version
     from packshot.registry.models import bundle_path
     from packshot.registry.promote import promote as step

@@ -13,7 +13,7 @@ REFUSED, NOT_ENOUGH_EVIDENCE = 3, 4
 def run(settings: Settings) -> int:
     """Collect, validate, split, train the recipe in force, register, promote; return the exit code of `promote`."""
     from packshot.registry.promote import promote
-    from packshot.registry.register import find_version, register
+    from packshot.registry.register import register
 
     say(f"recipe {settings.training.recipe!r}")
     data_step(settings, "collect")
