@@ -1,0 +1,45 @@
+"""Outputs appear whole or not at all, and a full or read-only disk is one clear error."""
+
+import errno
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from packshot.files import OutputNotWritable, atomic_path, write_json, write_parquet, write_text
+
+
+def test_a_failed_write_leaves_the_old_content_and_no_litter(tmp_path: Path) -> None:
+    target = tmp_path / "figures.json"
+    write_json(target, {"srcc": 0.8})
+    before = target.read_text()
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(target, {"srcc": float("nan")})
+    with pytest.raises(RuntimeError), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError("killed")
+    assert target.read_text() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["figures.json"]
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OutputNotWritable, match=r"figures\.json.*No space left") as caught,
+        atomic_path(tmp_path / "figures.json"),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.exit_code != 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file where a folder should be")
+    with pytest.raises(OutputNotWritable, match="taken"):
+        write_text(tmp_path / "taken" / "a.txt", "x")
+
+
+def test_the_same_frame_gives_the_same_bytes(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"path": ["a", "b"], "quality": [0.5, None]})
+    write_parquet(tmp_path / "a.parquet", frame)
+    write_parquet(tmp_path / "b.parquet", frame)
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
