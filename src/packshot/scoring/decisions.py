@@ -1,0 +1,123 @@
+"""From scores to a decision and its reasons. Pure: no files, no model, no clock.
+
+`accept` as it is, `enhance` (the enhanced image replaces it), `review` by a person, `reject` back to the
+seller. A reason reads `code: figure and bound`; the code is stable, and the heaviest reason comes first.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from packshot.config import ScoringSettings
+
+Verdict = Literal["accept", "enhance", "review", "reject"]
+ATTRIBUTES = ("sharpness", "colour_balance", "detail")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the judge said of one image; every value 0..1."""
+
+    quality: float
+    quality_low: float
+    quality_high: float
+    sharpness: float
+    colour_balance: float
+    detail: float
+
+    @property
+    def finite(self) -> bool:
+        """Whether every score is a number."""
+        return all(math.isfinite(value) for value in vars(self).values())
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A decision and why, the heaviest reason first."""
+
+    decision: Verdict
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Enhanced:
+    """What enhancing did: the judge's score after it, and SSIM against the input on luma (-1..1)."""
+
+    quality_after: float
+    similarity: float
+
+
+def decide(scores: Scores, rules: ScoringSettings) -> Decision:
+    """The first look. `enhance` here means that enhancing is to be tried; `settle` has the last word.
+
+    Scores that are not numbers are never accepted: the image goes to a person.
+    """
+    if not scores.finite:
+        return Decision("review", ("not_a_number: the judge gave no usable score",))
+    reasons = shortfalls(scores, rules)
+    if scores.quality_high - scores.quality_low > rules.review_width:
+        return Decision("review", reasons)
+    if scores.quality >= rules.accept_at:
+        return Decision("accept", reasons)
+    return Decision("enhance", reasons)
+
+
+def settle(first: Decision, scores: Scores, enhanced: Enhanced | None, rules: ScoringSettings) -> Decision:
+    """The decision after an attempt at enhancement (`None`: it could not be made).
+
+    The enhanced image is kept when the judge's score rose by at least `min_gain`, it is still the same
+    picture (SSIM at least 1 - `max_enhanced_shift`), and the new score is not below `reject_below`.
+    Otherwise the input is rejected below `reject_below`, and reviewed above it.
+    """
+    obstacle = _obstacle(scores, enhanced, rules)
+    if obstacle is None:
+        return Decision("enhance", first.reasons)
+    fallback: Verdict = "reject" if scores.quality < rules.reject_below else "review"
+    return Decision(fallback, (*first.reasons, obstacle))
+
+
+def refuse(reason: str, detail: str) -> tuple[Decision, str]:
+    """The decision on a file that could not be judged, and the text of its `error`."""
+    error = f"{reason}: {detail}"
+    return Decision("reject", (error,)), error
+
+
+def reason_code(reason: str) -> str:
+    """The stable code of a reason: what stands before its colon."""
+    return reason.split(":", 1)[0]
+
+
+def shortfalls(scores: Scores, rules: ScoringSettings) -> tuple[str, ...]:
+    """Every bound an image misses, by the share it misses it by, largest first."""
+    found: list[tuple[float, str]] = []
+    if scores.quality < rules.accept_at:
+        text = f"low_quality: {scores.quality:.2f} is below {rules.accept_at:.2f}"
+        found.append((1.0 - scores.quality / rules.accept_at, text))
+    for name in ATTRIBUTES:
+        value = getattr(scores, name)
+        if value < rules.attribute_floor:
+            text = f"low_{name}: {value:.2f} is below {rules.attribute_floor:.2f}"
+            found.append((1.0 - value / rules.attribute_floor, text))
+    width = scores.quality_high - scores.quality_low
+    if width > rules.review_width:
+        # Uncertainty decides on its own, so it leads.
+        found.append((2.0, f"uncertain: the interval is {width:.2f} wide, more than {rules.review_width:.2f}"))
+    return tuple(text for _, text in sorted(found, key=lambda pair: (-pair[0], pair[1])))
+
+
+def _obstacle(scores: Scores, enhanced: Enhanced | None, rules: ScoringSettings) -> str | None:
+    if enhanced is None:
+        return "not_enhanced: the enhancer failed on this image"
+    if not (math.isfinite(enhanced.quality_after) and math.isfinite(enhanced.similarity)):
+        return "not_enhanced: the enhanced image has no usable score"
+    if enhanced.similarity < 1.0 - rules.max_enhanced_shift:
+        least = 1.0 - rules.max_enhanced_shift
+        return f"changed_too_much: similarity {enhanced.similarity:.2f} is below {least:.2f}"
+    gain = enhanced.quality_after - scores.quality
+    if gain < rules.min_gain:
+        return f"no_gain: enhancing changes quality by {gain:+.3f}, {rules.min_gain:+.3f} is needed"
+    if enhanced.quality_after < rules.reject_below:
+        return f"still_poor: {enhanced.quality_after:.2f} after enhancing is below {rules.reject_below:.2f}"
+    return None

@@ -1,0 +1,55 @@
+"""Is the enhanced image still the same picture?"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+STRIP_ROWS = 512
+_WINDOW = 11
+_SIGMA = 1.5
+_C1 = (0.01 * 255) ** 2
+_C2 = (0.03 * 255) ** 2
+
+Luma = NDArray[np.float32]
+
+
+def luma_similarity(reference: NDArray[np.uint8], image: NDArray[np.uint8]) -> float:
+    """SSIM of two H x W x 3 uint8 RGB images on luma, -1..1, 1 where they are the same.
+
+    Wang, Bovik, Sheikh, Simoncelli: Image Quality Assessment: From Error Visibility to Structural
+    Similarity (2004), Gaussian window of 11 with sigma 1.5. Worked off in strips, so that memory does
+    not grow with the height. Raises ValueError for different shapes.
+    """
+    if reference.shape != image.shape:
+        raise ValueError(f"SSIM needs equal shapes, got {reference.shape} and {image.shape}")
+    height = reference.shape[0]
+    margin = _WINDOW // 2
+    total = 0.0
+    for top in range(0, height, STRIP_ROWS):
+        bottom = min(top + STRIP_ROWS, height)
+        first, last = max(top - margin, 0), min(bottom + margin, height)
+        strip = _ssim_map(_luma(reference[first:last]), _luma(image[first:last]))
+        total += float(strip[top - first : bottom - first].sum(dtype=np.float64))
+    return total / (height * reference.shape[1])
+
+
+def _luma(image: NDArray[np.uint8]) -> Luma:
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY), dtype=np.float32)
+
+
+def _blur(plane: Luma) -> Luma:
+    return np.asarray(
+        cv2.GaussianBlur(plane, (_WINDOW, _WINDOW), _SIGMA, borderType=cv2.BORDER_REFLECT), dtype=np.float32
+    )
+
+
+def _ssim_map(first: Luma, second: Luma) -> Luma:
+    mean_1, mean_2 = _blur(first), _blur(second)
+    variance_1 = _blur(first * first) - mean_1 * mean_1
+    variance_2 = _blur(second * second) - mean_2 * mean_2
+    covariance = _blur(first * second) - mean_1 * mean_2
+    above = (2 * mean_1 * mean_2 + _C1) * (2 * covariance + _C2)
+    below = (mean_1 * mean_1 + mean_2 * mean_2 + _C1) * (variance_1 + variance_2 + _C2)
+    return np.asarray(above / below, dtype=np.float32)

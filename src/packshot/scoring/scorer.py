@@ -1,0 +1,81 @@
+"""The model that scores a batch, and who it is."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from packshot.config import Settings
+
+if TYPE_CHECKING:
+    from packshot.bundle import Judgement
+
+Pixels = NDArray[np.uint8]
+
+
+class JudgeLike(Protocol):
+    """What scoring asks of a model; `packshot.bundle.Judge` is the one in use."""
+
+    def judge(self, images: Sequence[Pixels], texts: Sequence[str | None] | None = None) -> list[Judgement]:
+        """One judgement for each H x W x 3 uint8 RGB image, the same alone or among others."""
+
+    def enhance(self, image: Pixels) -> Pixels:
+        """The image enhanced at full resolution, same shape."""
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Which model wrote a verdict, and from what it was made; nulls for a bundle that was never registered."""
+
+    model_name: str
+    model_version: int | None
+    run_id: str | None
+    data_rev: str | None
+    code_rev: str | None
+    params_hash: str | None
+
+    def label(self) -> str:
+        """The model in words."""
+        return f"{self.model_name} version {self.model_version}" if self.model_version else f"{self.model_name} bundle"
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A loaded model with its lineage. `digest` is the sha256 of its files: two bundles of equal bytes are one."""
+
+    judge: JudgeLike
+    lineage: Lineage
+    digest: str
+
+
+def open_scorer(settings: Settings, model: str) -> Scorer:
+    """Load the model named by an alias, a version number or the path of a bundle."""
+    from packshot.bundle import Judge
+    from packshot.registry.models import bundle_path
+
+    folder, reference = bundle_path(settings, model)
+    lineage = Lineage(
+        model_name=reference.name,
+        model_version=reference.version,
+        run_id=reference.run_id,
+        data_rev=reference.data_rev,
+        code_rev=reference.code_rev,
+        params_hash=reference.params_hash,
+    )
+    return Scorer(Judge.load(folder), lineage, bundle_digest(folder))
+
+
+def bundle_digest(folder: Path) -> str:
+    """sha256 hex over the names and bytes of a bundle's weights and description."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")) + sorted(folder.glob("bundle.json")):
+        digest.update(path.name.encode())
+        with path.open("rb") as handle:
+            digest.update(hashlib.file_digest(handle, "sha256").digest())
+    return digest.hexdigest()

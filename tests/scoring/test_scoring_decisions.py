@@ -1,0 +1,97 @@
+"""Decisions and their reasons; fidelity."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sample_batch import picture
+
+from packshot.config import ScoringSettings
+from packshot.scoring.decisions import Enhanced, Scores, decide, reason_code, settle
+from packshot.scoring.fidelity import STRIP_ROWS, luma_similarity
+
+RULES = ScoringSettings(
+    shard_size=8,
+    accept_at=0.6,
+    reject_below=0.35,
+    review_width=0.5,
+    min_gain=0.02,
+    max_enhanced_shift=0.3,
+    attribute_floor=0.5,
+    jpeg_quality=95,
+)
+MIDDLING = Scores(0.5, 0.4, 0.6, 0.7, 0.7, 0.7)
+
+
+def codes(decision: object) -> list[str]:
+    return [reason_code(reason) for reason in decision.reasons]
+
+
+def test_reasons_come_heaviest_first() -> None:
+    decision = decide(Scores(0.54, 0.5, 0.6, 0.1, 0.9, 0.3), RULES)
+    assert decision.decision == "enhance"
+    assert codes(decision) == ["low_sharpness", "low_detail", "low_quality"]
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        (replace(MIDDLING, quality=0.6), "accept"),
+        (replace(MIDDLING, quality=0.599), "enhance"),
+        (replace(MIDDLING, quality=0.9, quality_low=0.3, quality_high=0.95), "review"),
+        (replace(MIDDLING, detail=float("nan")), "review"),
+    ],
+)
+def test_first_look(scores: Scores, expected: str) -> None:
+    assert decide(scores, RULES).decision == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "enhanced", "expected", "last"),
+    [
+        (0.5, Enhanced(0.53, 0.9), "enhance", "low_quality"),
+        (0.5, Enhanced(0.51, 0.9), "review", "no_gain"),
+        (0.2, Enhanced(0.21, 0.9), "reject", "no_gain"),
+        (0.5, Enhanced(0.9, 0.6), "review", "changed_too_much"),
+        (0.2, Enhanced(0.3, 0.9), "reject", "still_poor"),
+        (0.2, Enhanced(0.4, 0.9), "enhance", "low_quality"),
+        (0.5, Enhanced(float("nan"), 0.9), "review", "not_enhanced"),
+        (0.5, Enhanced(0.9, float("nan")), "review", "not_enhanced"),
+        (0.5, None, "review", "not_enhanced"),
+    ],
+)
+def test_an_enhanced_image_is_kept_only_when_it_is_better_and_the_same_picture(
+    before: float, enhanced: Enhanced | None, expected: str, last: str
+) -> None:
+    scores = replace(MIDDLING, quality=before)
+    decision = settle(decide(scores, RULES), scores, enhanced, RULES)
+    assert (decision.decision, codes(decision)[-1]) == (expected, last)
+
+
+unit = st.floats(0, 1)
+
+
+@given(st.builds(Scores, unit, unit, unit, unit, unit, unit), st.builds(Enhanced, unit, st.floats(-1, 1)))
+def test_whatever_is_not_accepted_says_why(scores: Scores, enhanced: Enhanced) -> None:
+    decision = decide(scores, RULES)
+    if decision.decision == "enhance":
+        decision = settle(decision, scores, enhanced, RULES)
+    assert decision.decision in {"accept", "enhance", "review", "reject"}
+    assert decision.decision == "accept" or decision.reasons
+
+
+def test_similarity_is_that_of_the_whole_image_whatever_the_strips() -> None:
+    tall = picture(120, size=(STRIP_ROWS + 300, 40))
+    other = np.clip(tall.astype(int) + np.random.default_rng(1).normal(0, 20, tall.shape), 0, 255).astype(np.uint8)
+    assert luma_similarity(tall, tall) == pytest.approx(1.0)
+    whole = luma_similarity(tall, other)
+    from packshot.scoring import fidelity
+
+    full = fidelity._ssim_map(fidelity._luma(tall), fidelity._luma(other)).mean()
+    assert whole == pytest.approx(float(full), abs=1e-5) and whole < 0.9
+    with pytest.raises(ValueError, match="equal shapes"):
+        luma_similarity(tall, other[1:])
