@@ -1,0 +1,94 @@
+"""Paired bootstrap over groups: how sure is the difference of two models on the same rows?
+
+Pictures of one sender, or near-duplicates, are not independent, so whole groups are drawn with replacement; both
+models are scored on the same draws, so what makes a picture hard cancels out (Efron & Tibshirani 1993, ch. 8;
+Koehn 2004).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from packshot.evaluation.metrics import Floats, MetricError
+
+Statistic = Callable[[Floats], Floats]
+"""From row multiplicities (b × n) to one value for each of the b resamples."""
+
+MOST_UNDEFINED = 0.01
+"""Largest share of resamples on which the figure may be undefined."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A difference with its percentile interval."""
+
+    difference: float
+    low: float
+    high: float
+    standard_error: float
+    groups: int
+    rows: int
+
+
+def group_weights(groups: Sequence[object], resamples: int, seed: int) -> Floats:
+    """How often each row occurs in each resample (resamples × rows), drawing whole groups with replacement."""
+    _, member = np.unique(np.array([str(group) for group in groups]), return_inverse=True)
+    count = int(member.max()) + 1
+    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1.0 / count), size=resamples)
+    return np.asarray(draws[:, member], dtype=np.float64)
+
+
+def paired_bootstrap(
+    groups: Sequence[object],
+    challenger: Statistic,
+    champion: Statistic,
+    *,
+    resamples: int,
+    confidence: float,
+    seed: int = 0,
+) -> Interval:
+    """Two-sided percentile interval of challenger minus champion at `confidence` (0..1), over groups.
+
+    Raises MetricError where there are no rows, or the figure is undefined on all rows or on more than
+    MOST_UNDEFINED of the resamples.
+    """
+    if len(groups) == 0:
+        raise MetricError("paired bootstrap: there are no rows")
+    everything = np.ones((1, len(groups)))
+    difference = float((challenger(everything) - champion(everything))[0])
+    if not np.isfinite(difference):
+        raise MetricError(f"paired bootstrap: the figure is undefined on the {len(groups)} rows themselves")
+    weights = group_weights(groups, resamples, seed)
+    drawn = challenger(weights) - champion(weights)
+    kept = drawn[np.isfinite(drawn)]
+    if len(kept) < (1 - MOST_UNDEFINED) * resamples:
+        raise MetricError(
+            f"paired bootstrap: the figure is undefined on {resamples - len(kept)} of {resamples} resamples"
+        )
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(kept, [tail, 1 - tail])
+    return Interval(
+        difference, float(low), float(high), float(kept.std(ddof=1)), len(set(map(str, groups))), len(groups)
+    )
+
+
+def over_rows(figure: Callable[[NDArray[np.intp]], float]) -> Statistic:
+    """Any figure of row indices as a Statistic: slower (one call a resample), for figures without a weighted form.
+
+    A MetricError of the figure becomes NaN, which `paired_bootstrap` counts.
+    """
+
+    def statistic(weights: Floats) -> Floats:
+        values = np.empty(len(weights))
+        for i, row in enumerate(weights):
+            try:
+                values[i] = figure(np.repeat(np.arange(len(row)), row.astype(int)))
+            except MetricError:
+                values[i] = np.nan
+        return values
+
+    return statistic

@@ -1,0 +1,166 @@
+"""The champion: what the ledger says it is, and an MLflow alias that follows.
+
+A move is written down before it happens and after it happened, so that a kill in between can be told from an alias
+that somebody moved by hand: the first is finished on the next call, the second is reported and left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from packshot.config import Settings
+from packshot.errors import PackshotError
+from packshot.files import OutputNotWritable
+from packshot.home import Home
+from packshot.progress import say
+from packshot.registry.ledger import Ledger, Pending
+from packshot.registry.models import alias_version, model_version, reference
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+LOCK_WAIT_S = 5.0
+
+
+class RegistryBusy(PackshotError):
+    """Another process is registering, promoting or rolling back."""
+
+    exit_code = 75
+
+
+class AliasMovedByHand(PackshotError):
+    """The alias is not where the ledger left it."""
+
+    exit_code = 5
+
+
+@contextmanager
+def exclusive(wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
+    """Only one process at a time changes the registry. Raises RegistryBusy after `wait_s` seconds."""
+    import filelock
+
+    path = Home.from_environment().root / "locks" / "registry.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputNotWritable(path, error) from error
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=wait_s)
+    except filelock.Timeout as error:
+        raise RegistryBusy(
+            f"another registration, promotion or rollback is at work (it holds {path}); run this again when it is done"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def champion(settings: Settings, ledger: Ledger) -> int | None:
+    """The champion's version number, None before the first promotion.
+
+    Raises AliasMovedByHand where alias and ledger disagree; nothing is changed.
+    """
+    name = settings.registry.model_name
+    recorded = ledger.committed(name)
+    expected = recorded[-1] if recorded else None
+    found = alias_version(settings, CHAMPION)
+    if found != expected:
+        raise AliasMovedByHand(
+            f"the alias {CHAMPION!r} of {name} points at {_version(found)}, the ledger's last word is "
+            f"{_version(expected)}: somebody moved it by hand. `packshot registry adopt` accepts where it is now; "
+            f"to undo it, set the alias back to {_version(expected)}. Until then nothing is promoted or rolled back"
+        )
+    return expected
+
+
+def heal(settings: Settings, ledger: Ledger) -> Pending | None:
+    """Finish a move that a kill interrupted, and return it; None where there is none.
+
+    The intent was written after its gates had passed, so it is carried out: the alias moves if it has not, then the
+    ledger is committed. An alias that is at neither end of the move raises AliasMovedByHand.
+    """
+    pending = ledger.pending(settings.registry.model_name)
+    if pending is None:
+        return None
+    begun = pending.entry
+    found = alias_version(settings, CHAMPION)
+    if found not in (begun["from_version"], begun["to_version"]):
+        raise AliasMovedByHand(
+            f"a move of {CHAMPION!r} from {_version(begun['from_version'])} to {_version(begun['to_version'])} was "
+            f"interrupted, and the alias is now at {_version(found)}: somebody moved it by hand. "
+            "`packshot registry adopt` accepts where it is now"
+        )
+    say(f"finishing the interrupted move of {CHAMPION} to version {begun['to_version']}")
+    if found != begun["to_version"]:
+        set_alias(settings, CHAMPION, begun["to_version"])
+    _close(ledger, pending.intent_id, begun, rollback=pending.rollback, moved=pending.moved, healed=True)
+    return pending
+
+
+def move(
+    settings: Settings,
+    ledger: Ledger,
+    *,
+    from_version: int | None,
+    to_version: int,
+    rollback: bool,
+    payload: Mapping[str, Any],
+) -> None:
+    """Make `to_version` the champion: intent, alias, moved, committed. Call inside `exclusive()`."""
+    found = reference(model_version(settings, str(to_version)))
+    entry = {
+        "model_name": settings.registry.model_name,
+        "from_version": from_version,
+        "to_version": to_version,
+        "run_id": found.run_id,
+        "data_rev": found.data_rev,
+        "code_rev": found.code_rev,
+        "params_hash": found.params_hash,
+    }
+    intent = ledger.record("rollback_intent" if rollback else "intent", payload=payload, **entry)
+    set_alias(settings, CHAMPION, to_version)
+    _close(ledger, intent, entry, rollback=rollback, moved=False, healed=False)
+
+
+def adopt(settings: Settings, ledger: Ledger | None = None) -> int | None:
+    """Accept the alias where somebody put it by hand, and write that down. Returns the version, or None for no alias.
+
+    Where alias and ledger agree and no move is open, nothing is written.
+    """
+    book = ledger or Ledger.from_environment()
+    name = settings.registry.model_name
+    with exclusive():
+        recorded = book.committed(name)
+        before = recorded[-1] if recorded else None
+        found = alias_version(settings, CHAMPION)
+        if found != before or book.pending(name) is not None:
+            run_id = model_version(settings, str(found)).run_id if found is not None else None
+            book.record("adopted", model_name=name, from_version=before, to_version=found, run_id=run_id)
+            say(f"{CHAMPION} of {name} is {_version(found)}; accepted as it was set by hand")
+        return found
+
+
+def set_alias(settings: Settings, alias: str, version: int) -> None:
+    """Point an alias at a version. Raises TrackingUnreachable."""
+    from packshot.registry.tracking import client, reaching, tracking_uri
+
+    mlflow_client = client(settings)
+    with reaching(tracking_uri(settings)):
+        mlflow_client.set_registered_model_alias(settings.registry.model_name, alias, str(version))
+
+
+def _close(ledger: Ledger, intent: int, entry: Mapping[str, Any], *, rollback: bool, moved: bool, healed: bool) -> None:
+    prefix = "rollback_" if rollback else ""
+    fields = ("model_name", "from_version", "to_version", "run_id", "data_rev", "code_rev", "params_hash")
+    same = {name: entry[name] for name in fields}
+    payload = {"intent": intent, "healed": healed}
+    if not moved:
+        ledger.record(f"{prefix}moved", payload=payload, **same)
+    ledger.record(f"{prefix}committed", payload=payload, **same)
+
+
+def _version(number: int | None) -> str:
+    return "no version" if number is None else f"version {number}"

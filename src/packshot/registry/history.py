@@ -1,0 +1,46 @@
+"""The ledger for people and scripts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from packshot.config import Settings
+from packshot.registry.ledger import Ledger
+
+COLUMNS = ("id", "at", "kind", "actor", "version", "what")
+
+
+def print_history(settings: Settings, *, as_json: bool = False) -> None:
+    """Write the ledger to standard output, oldest first: a table, or one JSON object a line."""
+    entries = Ledger.from_environment().history()
+    if as_json:
+        for entry in entries:
+            sys.stdout.write(json.dumps(entry, sort_keys=True) + "\n")
+        return
+    if not entries:
+        sys.stdout.write(f"no model {settings.registry.model_name} was registered yet\n")
+        return
+    rows = [COLUMNS, *(_row(entry) for entry in entries)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS) - 1)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        sys.stdout.write("  ".join([*cells, row[-1]]).rstrip() + "\n")
+
+
+def _row(entry: dict[str, Any]) -> tuple[str, ...]:
+    came, went = entry["from_version"], entry["to_version"]
+    version = "" if went is None and came is None else f"{came or '–'} → {went or '–'}"
+    return (str(entry["id"]), entry["at"][:19], entry["kind"], entry["actor"], version, _what(entry))
+
+
+def _what(entry: dict[str, Any]) -> str:
+    payload = entry["payload"]
+    if entry["kind"] == "gate":
+        failed = [gate["metric"] for gate in payload["gates"] if gate["verdict"] not in ("pass", "not_applicable")]
+        return payload["outcome"].replace("_", " ") + (f": {', '.join(failed)}" if failed else "")
+    for name in ("note", "reason", "outcome"):
+        if payload.get(name):
+            return str(payload[name])
+    return "finished after an interruption" if payload.get("healed") else ""

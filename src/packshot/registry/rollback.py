@@ -1,0 +1,94 @@
+"""An earlier champion again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from packshot.config import Settings
+from packshot.errors import PackshotError
+from packshot.progress import say
+from packshot.registry.alias import champion, exclusive, heal, move
+from packshot.registry.ledger import Ledger
+from packshot.registry.models import bundle_path
+
+
+class NothingToRollBackTo(PackshotError):
+    """There is no earlier champion, or the version asked for never was one."""
+
+    exit_code = 66
+
+
+@dataclass(frozen=True)
+class RollbackResult:
+    """Which version was champion before, and which is now."""
+
+    model_name: str
+    from_version: int | None
+    to_version: int
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+
+def rollback(settings: Settings, to: int | None = None) -> RollbackResult:
+    """Make the champion before this one, or version `to`, the champion again.
+
+    Only a version that was champion before can be returned to: others have to pass the gates. Its artefacts are
+    fetched and checked first. Rolling back twice goes two champions back, not forth and back.
+    Raises NothingToRollBackTo, ArtefactsDamaged, AliasMovedByHand, RegistryBusy, TrackingUnreachable.
+    """
+    ledger = Ledger.from_environment()
+    name = settings.registry.model_name
+    with exclusive():
+        heal(settings, ledger)
+        now = champion(settings, ledger)
+        target = _target(ledger, name, now, to)
+        if target == now:
+            say(f"version {target} of {name} is the champion already")
+            return RollbackResult(name, now, target)
+        bundle_path(settings, str(target))
+        move(settings, ledger, from_version=now, to_version=target, rollback=True, payload={"asked_for": to})
+    say(f"champion of {name}: version {target} again, was {now}")
+    return RollbackResult(name, now, target)
+
+
+def rolled_back(ledger: Ledger, model_name: str) -> set[int]:
+    """Versions that were taken back and not made champion again since."""
+    out: set[int] = set()
+    for row in ledger.history(model_name):
+        if row["kind"] == "rollback_committed":
+            out.add(row["from_version"])
+        if row["kind"] in ("committed", "rollback_committed", "adopted"):
+            out.discard(row["to_version"])
+    return out
+
+
+def standing(history: Sequence[dict[str, Any]]) -> list[int]:
+    """The champions that stand on each other: a promotion adds one, a rollback takes away down to its target."""
+    stack: list[int] = []
+    for row in history:
+        version = row["to_version"]
+        if row["kind"] == "rollback_committed" and version in stack:
+            del stack[stack.index(version) + 1 :]
+        elif row["kind"] in ("committed", "rollback_committed", "adopted") and version is not None:
+            stack = [*(v for v in stack if v != version), version]
+    return stack
+
+
+def _target(ledger: Ledger, name: str, now: int | None, to: int | None) -> int:
+    if to is None:
+        earlier = [version for version in standing(ledger.history(name)) if version != now]
+        if not earlier:
+            raise NothingToRollBackTo(f"{name} has had no champion before {now}; there is nothing to return to")
+        return earlier[-1]
+    champions = [version for version in ledger.committed(name) if version is not None]
+    if to not in champions:
+        known = ", ".join(map(str, sorted(set(champions)))) or "none"
+        raise NothingToRollBackTo(
+            f"version {to} of {name} never was champion (those that were: {known}); "
+            "a version that was not goes through the gates: `packshot promote --challenger`"
+        )
+    return to

@@ -1,0 +1,309 @@
+"""Where MLflow is, and one MLflow run for each run key, resumed after a kill."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from packshot.config import Settings
+from packshot.errors import PackshotError
+from packshot.files import OutputNotWritable
+from packshot.home import Home
+from packshot.progress import say
+from packshot.revision import RunKey
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+PROBE_TIMEOUT_S = 5.0
+VARIANT_TAG = "packshot.variant"
+PARAM_LIMIT = 6000
+"""Longest value of a parameter that MLflow's stores take, in characters."""
+
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+class TrackingUnreachable(PackshotError):
+    """MLflow does not answer."""
+
+    exit_code = 69
+
+    def __init__(self, address: str, cause: object) -> None:
+        super().__init__(
+            f"MLflow at {address} does not answer: {cause}. Start it, or point MLFLOW_TRACKING_URI "
+            "(or registry.tracking_uri in params.yaml) at one that runs; unset, a local SQLite file is used. "
+            "Then run the same command again."
+        )
+
+
+class RunBusy(PackshotError):
+    """Another process is at work on the same run key."""
+
+    exit_code = 75
+
+
+def tracking_uri(settings: Settings) -> str:
+    """`MLFLOW_TRACKING_URI`, else `registry.tracking_uri`, else SQLite under PACKSHOT_HOME."""
+    named = os.environ.get("MLFLOW_TRACKING_URI") or settings.registry.tracking_uri
+    return named or f"sqlite:///{Home.from_environment().mlflow_db}"
+
+
+def configure(settings: Settings) -> str:
+    """Point MLflow of this process at its server or file, with telemetry off, and return the address.
+
+    Raises TrackingUnreachable (within 15 s) where a server does not answer, OutputNotWritable where the SQLite
+    file cannot be made.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    uri = tracking_uri(settings)
+    if uri.startswith(("http://", "https://")):
+        _probe(uri)
+    elif uri.startswith("sqlite:///"):
+        _make_folder(Path(uri.removeprefix("sqlite:///")).parent)
+    import mlflow
+
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(os.environ.get("MLFLOW_REGISTRY_URI") or uri)
+    return uri
+
+
+def client(settings: Settings) -> MlflowClient:
+    """A client of the configured tracking store and registry. Raises what `configure` raises."""
+    uri = configure(settings)
+    from mlflow import MlflowClient
+
+    with reaching(uri), _first_use(uri):
+        return MlflowClient()
+
+
+@contextmanager
+def reaching(uri: str) -> Iterator[None]:
+    """Turn a lost connection inside the block into TrackingUnreachable; other errors pass through."""
+    import requests
+    import sqlalchemy.exc
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (requests.exceptions.RequestException, sqlalchemy.exc.OperationalError) as error:
+        raise TrackingUnreachable(uri, error) from error
+    except MlflowException as error:
+        if _lost_connection(error):
+            raise TrackingUnreachable(uri, error) from error
+        raise
+
+
+def experiment_id(settings: Settings, mlflow_client: MlflowClient) -> str:
+    """The id of the experiment in the settings; made where it is missing.
+
+    With the default SQLite store its artefacts go to PACKSHOT_HOME; a server places them itself.
+    """
+    from mlflow.exceptions import MlflowException
+
+    name = settings.registry.experiment
+    found = mlflow_client.get_experiment_by_name(name)
+    if found is None:
+        home = Home.from_environment()
+        local = tracking_uri(settings) == f"sqlite:///{home.mlflow_db}"
+        if local:
+            _make_folder(home.mlflow_artifacts)
+        try:
+            return str(mlflow_client.create_experiment(name, home.mlflow_artifacts.as_uri() if local else None))
+        except MlflowException:
+            # Another process made it in between.
+            found = mlflow_client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    return str(found.experiment_id)
+
+
+def runs_of(settings: Settings, mlflow_client: MlflowClient, key: RunKey, variant: str = "") -> list[Any]:
+    """The runs of a key, newest first; `variant` tells a registered bundle that training did not make."""
+    tags = {**key.tags(), VARIANT_TAG: variant} if variant else key.tags()
+    where = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+    found = mlflow_client.search_runs(
+        [experiment_id(settings, mlflow_client)], where, order_by=["attributes.start_time DESC"], max_results=100
+    )
+    return [run for run in found if run.data.tags.get(VARIANT_TAG, "") == variant]
+
+
+def create_run(settings: Settings, mlflow_client: MlflowClient, key: RunKey, variant: str = "") -> str:
+    """A new run tagged with the key and the facts of the system; returns its id."""
+    tags = {**key.tags(), **_system_tags()}
+    if variant:
+        tags[VARIANT_TAG] = variant
+    name = f"{settings.training.recipe}-{variant or key.short}"
+    run = mlflow_client.create_run(experiment_id(settings, mlflow_client), tags=tags, run_name=name)
+    return str(run.info.run_id)
+
+
+class MlflowRecorder:
+    """Parameters, metrics and files of one MLflow run; what is already recorded is not recorded twice."""
+
+    def __init__(self, mlflow_client: MlflowClient, run_id: str, uri: str) -> None:
+        self.run_id = run_id
+        self._client = mlflow_client
+        self._uri = uri
+        run = mlflow_client.get_run(run_id)
+        self._params = dict(run.data.params)
+        self._last_step = {
+            name: max(point.step for point in mlflow_client.get_metric_history(run_id, name))
+            for name in run.data.metrics
+        }
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Record parameters; MLflow keeps the first value of one that an earlier start recorded otherwise."""
+        from mlflow.entities import Param
+
+        for name, value in values.items():
+            text = str(value)[:PARAM_LIMIT]
+            known = self._params.setdefault(name, text)
+            if known != text:
+                say(f"parameter {name} was recorded as {known!r} before; MLflow keeps that, not {text!r}")
+        recorded = self._client.get_run(self.run_id).data.params
+        fresh = [Param(name, self._params[name]) for name in values if name not in recorded]
+        with reaching(self._uri):
+            for start in range(0, len(fresh), 100):
+                self._client.log_batch(self.run_id, params=fresh[start : start + 100])
+
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Record metrics at a step. A step that a killed start of the same run recorded is left as it is."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        fresh = [(name, float(value)) for name, value in values.items() if step > self._last_step.get(name, -1)]
+        for name, _ in fresh:
+            self._last_step[name] = step
+        points = [Metric(name, value, now, step) for name, value in fresh]
+        with reaching(self._uri):
+            for start in range(0, len(points), 500):
+                self._client.log_batch(self.run_id, metrics=points[start : start + 500])
+
+    def artifact(self, path: Path, folder: str) -> None:
+        """Upload a file, or all below a directory, into `folder` of the run's artefacts."""
+        with reaching(self._uri):
+            if path.is_dir():
+                self._client.log_artifacts(self.run_id, str(path), folder)
+            else:
+                self._client.log_artifact(self.run_id, str(path), folder)
+
+
+@contextmanager
+def open_run(settings: Settings, key: RunKey) -> Iterator[MlflowRecorder]:
+    """The recorder of the run of `key`: the one a kill left behind is resumed, else a new one is made.
+
+    The run ends FINISHED, or FAILED where the block raises. Raises RunBusy where another process holds the key,
+    TrackingUnreachable where MLflow does not answer.
+    """
+    with _alone(key):
+        mlflow_client = client(settings)
+        uri = tracking_uri(settings)
+        with reaching(uri):
+            unfinished = [run for run in runs_of(settings, mlflow_client, key) if run.info.status != "FINISHED"]
+            if unfinished:
+                run_id = str(unfinished[0].info.run_id)
+                mlflow_client.update_run(run_id, status="RUNNING")
+                say(f"resuming MLflow run {run_id}")
+            else:
+                run_id = create_run(settings, mlflow_client, key)
+                say(f"MLflow run {run_id}")
+            recorder = MlflowRecorder(mlflow_client, run_id, uri)
+        try:
+            yield recorder
+        except BaseException as error:
+            _mark_failed(mlflow_client, run_id, error)
+            raise
+        with reaching(uri):
+            mlflow_client.set_terminated(run_id, "FINISHED")
+
+
+def _mark_failed(mlflow_client: MlflowClient, run_id: str, error: BaseException) -> None:
+    try:
+        mlflow_client.set_tag(run_id, "packshot.failure", f"{type(error).__name__}: {error}"[:500])
+        mlflow_client.set_terminated(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+    except Exception as second:
+        # The error of the block is the one to show; it is raised by the caller.
+        say(f"MLflow run {run_id} could not be marked as failed: {second}")
+
+
+@contextmanager
+def _alone(key: RunKey) -> Iterator[None]:
+    import filelock
+
+    folder = Home.from_environment().root / "locks"
+    _make_folder(folder)
+    lock = filelock.FileLock(folder / f"run-{key.short}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise RunBusy(
+            f"another process is training the same data, code and parameters (run key {key.short}); "
+            "wait for it to end, its result is yours too"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _first_use(uri: str) -> Iterator[None]:
+    """Two processes must not create the schema of one SQLite file at once."""
+    if not uri.startswith("sqlite:///"):
+        yield
+        return
+    import filelock
+
+    with filelock.FileLock(Path(uri.removeprefix("sqlite:///")).with_suffix(".lock"), timeout=120):
+        yield
+
+
+def _system_tags() -> dict[str, str]:
+    import torch
+
+    return {
+        "packshot.python": platform.python_version(),
+        "packshot.torch": torch.__version__,
+        "packshot.platform": platform.platform(),
+        "packshot.cpus": str(os.cpu_count()),
+        "packshot.gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none",
+    }
+
+
+def _probe(uri: str) -> None:
+    request = urllib.request.Request(uri.rstrip("/") + "/health")
+    try:
+        urllib.request.urlopen(request, timeout=PROBE_TIMEOUT_S).close()
+    except urllib.error.HTTPError as error:
+        # A server that asks for a login, or serves no health page, is there; a broken gateway is not.
+        if error.code >= 500:
+            raise TrackingUnreachable(uri, error) from error
+    except (OSError, ValueError) as error:
+        raise TrackingUnreachable(uri, getattr(error, "reason", None) or error) from error
+
+
+def _lost_connection(error: Exception) -> bool:
+    text = str(error)
+    return "API request to" in text and "failed with exception" in text
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputNotWritable(folder, error) from error
