@@ -1,0 +1,105 @@
+"""What the DAG files share: the assets that wire them, and the operator that runs one `packshot` command.
+
+Nothing heavy is imported here. All work happens in processes that the tasks start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import Asset, BaseOperator, CronTriggerTimetable
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+
+from packshot.ops.command import Command
+
+CATALOG_READY = Asset(name="catalog_ready", uri="packshot://catalog/ready", group="packshot")
+CHALLENGER = Asset(name="challenger", uri="packshot://registry/challenger", group="packshot")
+CHAMPION = Asset(name="champion", uri="packshot://registry/champion", group="packshot")
+VERDICTS = Asset(name="verdicts", uri="packshot://scoring/verdicts", group="packshot")
+DRIFT_ALARM = Asset(name="drift_alarm", uri="packshot://drift/alarm", group="packshot")
+
+GPU_POOL = "gpu"
+OWNER = "catalogue"
+DEFAULTS: dict[str, Any] = {
+    "owner": OWNER,
+    "retries": 2,
+    "retry_delay": timedelta(seconds=30),
+    "retry_exponential_backoff": True,
+    "max_retry_delay": timedelta(minutes=10),
+}
+
+
+def cron(expression: str) -> CronTriggerTimetable:
+    """A time-based schedule in UTC that never runs at once for a time that has passed."""
+    return CronTriggerTimetable(expression, timezone="UTC", run_immediately=timedelta(0))
+
+
+def event_value(events: Mapping[Any, Sequence[Any]], key: str, default: Any = None) -> Any:
+    """The value that the newest triggering asset event carries under `key`, else `default`."""
+    found = [event for several in events.values() for event in several if key in (event.extra or {})]
+    return max(found, key=lambda event: event.timestamp).extra[key] if found else default
+
+
+def trigger_reason(events: Mapping[Any, Sequence[Any]]) -> str:
+    """What started this run, in words: the assets whose events did, else the schedule or a person."""
+    return " and ".join(sorted({asset.name for asset in events})) or "schedule or a person"
+
+
+MACROS = {"event_value": event_value, "trigger_reason": trigger_reason}
+
+
+class PackshotCommand(BaseOperator):
+    """Run `packshot ARGUMENTS` as a process of its own and hand on the JSON object it prints.
+
+    Exit code 0 and those in `also_ok` are success; 99 (nothing to do) skips the task, so that no event is sent for
+    work that was not done; 2 (wrong use or settings) fails at once; any other code fails and is tried again. The
+    message of a failure holds the last lines that the command said. Empty arguments are left out, so a template may
+    render a flag or nothing.
+
+    :param arguments: subcommand, arguments and flags; templated.
+    :param returns: hand on only this key of the result.
+    :param event: what the event of the outlet carries: its key to the key of the result.
+    :param event_also: further values that the event carries; templated.
+    """
+
+    template_fields = ("arguments", "event_also")
+    ui_color = "#e8f0fe"
+
+    def __init__(
+        self,
+        *,
+        arguments: list[str],
+        returns: str | None = None,
+        also_ok: Sequence[int] = (),
+        event: Mapping[str, str] | None = None,
+        event_also: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.arguments = arguments
+        self.returns = returns
+        self.also_ok = tuple(also_ok)
+        self.event = dict(event or {})
+        self.event_also = dict(event_also or {})
+        self._command: Command | None = None
+
+    def execute(self, context: Any) -> Any:
+        """Run the command; see the class."""
+        self._command = Command([str(argument) for argument in self.arguments if argument not in ("", None)])
+        finished = self._command.run(self.log.info)
+        if finished.nothing_to_do:
+            raise AirflowSkipException(f"`{finished.command}` found nothing to do")
+        if finished.exit_code != 0 and finished.exit_code not in self.also_ok:
+            failure = AirflowException if finished.worth_retrying else AirflowFailException
+            raise failure(finished.cause())
+        carried = {key: finished.result.get(name) for key, name in self.event.items()} | self.event_also
+        for outlet in self.outlets:
+            context["outlet_events"][outlet].extra = {k: v for k, v in carried.items() if v is not None}
+        return finished.result[self.returns] if self.returns else finished.result
+
+    def on_kill(self) -> None:
+        """End the command when the task is ended."""
+        if self._command is not None:
+            self._command.stop()

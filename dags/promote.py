@@ -1,0 +1,120 @@
+"""Let the gates decide whether the challenger becomes the champion."""
+
+from datetime import timedelta
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import DAG, Param, task
+
+from packshot_tasks import CHALLENGER, CHAMPION, DEFAULTS, MACROS, PackshotCommand
+
+DOC = """
+### promote: may the challenger replace the champion?
+
+**What it does.** Compares the challenger with the floors in `params.yaml` and, where there is a champion, with the
+champion on the same held-out images. Only when every gate passes does the alias `champion` move; the decision and
+all its figures are written to the ledger first (`packshot registry history`).
+
+**When.** On the event `challenger`, or by hand.
+
+**Parameters.** `challenger`: a version number, else the newest challenger. `approval`: ask a person after the gates
+(empty: as `registry.approval` in `params.yaml` says). `rescore`: judge the whole inbox
+again with a new champion.
+
+**How to read it.** *Refused* and *not enough evidence* are decisions, not failures: `decide` is green, its log has the
+table of gates, and `announce_champion` is skipped. With approval, find the question under *Required actions*; without
+an answer within three days the answer is *Reject*.
+
+**What follows.** A new champion sends the event `champion`, which starts `score`.
+"""
+
+REFUSED, NOT_ENOUGH_EVIDENCE = 3, 4
+CHALLENGER_FLAG = [
+    "{{ '--challenger' if params.challenger or event_value(triggering_asset_events, 'model_version') else '' }}",
+    "{{ params.challenger or event_value(triggering_asset_events, 'model_version', '') }}",
+]
+
+with DAG(
+    dag_id="promote",
+    description="Gates, optional approval, ledger, alias",
+    schedule=[CHALLENGER],
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULTS,
+    tags=["packshot", "model"],
+    doc_md=DOC,
+    user_defined_macros=MACROS,
+    params={
+        "challenger": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            title="Challenger",
+            description="Version to judge; empty: the newest",
+        ),
+        "approval": Param(
+            None, type=["null", "boolean"], title="Approval", description="Ask a person; empty: as params.yaml says"
+        ),
+        "rescore": Param(
+            False,
+            type="boolean",
+            title="Rescore",
+            description="Judge the whole inbox again with a new champion",
+        ),
+    },
+):
+
+    @task.branch
+    def who_decides(params: dict) -> str:
+        """The gates alone, or the gates and then a person."""
+        from packshot.config import load_settings
+
+        asked = params["approval"]
+        return "judge" if (load_settings().registry.approval if asked is None else asked) else "decide"
+
+    judge = PackshotCommand(
+        task_id="judge",
+        arguments=["promote", "--check", *CHALLENGER_FLAG, "--json"],
+        also_ok=(REFUSED, NOT_ENOUGH_EVIDENCE),
+    )
+
+    @task.short_circuit(ignore_downstream_trigger_rules=True)
+    def gates_passed(judged: dict) -> bool:
+        """Nobody is asked about a challenger that the gates refuse."""
+        return judged["outcome"] not in ("refused", "not_enough_evidence")
+
+    approve = ApprovalOperator(
+        task_id="approve",
+        subject="Shall version {{ ti.xcom_pull(task_ids='judge')['challenger'] }} become the champion?",
+        body="All gates passed. The figures are in the log of the task `judge`.",
+        defaults="Reject",
+        response_timeout=timedelta(days=3),
+        ignore_downstream_trigger_rules=True,
+    )
+    decide = PackshotCommand(
+        task_id="decide",
+        arguments=["promote", *CHALLENGER_FLAG, "--json"],
+        also_ok=(REFUSED, NOT_ENOUGH_EVIDENCE),
+        trigger_rule="none_failed_min_one_success",
+    )
+
+    @task.short_circuit
+    def promoted(decided: dict) -> bool:
+        """Go on only with a new champion."""
+        print(f"outcome: {decided['outcome']}")
+        return decided["outcome"] == "promoted"
+
+    @task(outlets=[CHAMPION])
+    def announce_champion(decided: dict, *, params: dict, triggering_asset_events, outlet_events) -> dict:
+        """Tell everyone who waits for a champion which version it is and which data it learned from."""
+        from packshot_tasks import event_value
+
+        extra = {"model_version": decided["challenger"], "rescore": params["rescore"]}
+        extra["data_rev"] = decided.get("data_rev") or event_value(triggering_asset_events, "data_rev")
+        outlet_events[CHAMPION].extra = {key: value for key, value in extra.items() if value is not None}
+        return extra
+
+    asked = who_decides()
+    asked >> judge
+    gates_passed(judge.output) >> approve >> decide
+    asked >> decide
+    promoted(decide.output) >> announce_champion(decide.output)

@@ -1,0 +1,81 @@
+"""Judge new batches of images with the champion."""
+
+from airflow.sdk import DAG, AssetOrTimeSchedule, Param, task
+
+from packshot_tasks import CHAMPION, DEFAULTS, MACROS, VERDICTS, PackshotCommand, cron
+
+DOC = """
+### score: judge new images
+
+**What it does.** Finds the batches that wait in the inbox (a folder each), judges every image with the champion, writes
+the verdicts with their full lineage, repairs what can be repaired, and renders the report.
+
+**When.** Every hour, when there is a new champion, or by hand.
+
+**Parameters.** `batch`: only this batch. `rescore`: also batches that an earlier champion has judged.
+
+**How to read it.** One mapped task a batch. A bad image is a row with its error, never a failed batch. No batch
+waiting: `plan` is skipped. One failed batch does not hold up the others: they are announced and reported, and
+`every_batch_scored` makes the run red.
+
+**What follows.** The event `verdicts` starts `drift`.
+"""
+
+with DAG(
+    dag_id="score",
+    description="New images to verdicts, repaired images and the report",
+    schedule=AssetOrTimeSchedule(timetable=cron("0 * * * *"), assets=[CHAMPION]),
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULTS,
+    tags=["packshot", "scoring"],
+    doc_md=DOC,
+    user_defined_macros=MACROS,
+    params={
+        "batch": Param(
+            None,
+            type=["null", "string"],
+            pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$",
+            maxLength=100,
+            title="Batch",
+            description="Only this batch; empty: all that wait",
+        ),
+        "rescore": Param(
+            False, type="boolean", title="Rescore", description="Also batches that an earlier champion judged"
+        ),
+    },
+):
+    plan = PackshotCommand(
+        task_id="plan",
+        arguments=[
+            "inbox",
+            "plan",
+            "{{ '--batch' if params.batch else '' }}",
+            "{{ params.batch or '' }}",
+            "{{ '--rescore' if params.rescore or event_value(triggering_asset_events, 'rescore') else '' }}",
+        ],
+        returns="batches",
+    )
+    score = PackshotCommand.partial(task_id="score", max_active_tis_per_dag=1).expand(
+        arguments=plan.output.map(lambda batch: ["inbox", "score", batch])
+    )
+
+    @task(outlets=[VERDICTS], trigger_rule="all_done_min_one_success")
+    def announce_verdicts(results, outlet_events) -> dict:
+        """Tell which batches have verdicts now, and by which model version."""
+        scored = [result for result in results if result]
+        extra = {"batches": [result["batch"] for result in scored], "model_version": scored[0]["model_version"]}
+        outlet_events[VERDICTS].extra = extra
+        return extra
+
+    report = PackshotCommand(
+        task_id="report", arguments=["report", "--latest"], trigger_rule="all_done_min_one_success"
+    )
+
+    @task(retries=0)
+    def every_batch_scored() -> None:
+        """Green only where every batch is: the state of the run hangs on it."""
+
+    score >> report
+    report >> announce_verdicts(score.output)
+    [score, report] >> every_batch_scored()
