@@ -1,0 +1,183 @@
+"""Great Expectations behind a small face: rules in, broken rows and Data Docs out.
+
+A context lives in memory for one step; nothing of it is stored but the HTML. Analytics are off.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from packshot.errors import PackshotError
+from packshot.files import OutputNotWritable
+
+ROW = "row"
+"""Name of the column that numbers the rows of a checked table."""
+
+
+class ExpectationFailed(PackshotError):
+    """An expectation could not be evaluated at all, which is never a pass."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One expectation: its name here, its class in Great Expectations, and what breaking it means."""
+
+    name: str
+    expectation: str
+    arguments: Mapping[str, Any]
+    reason: str
+    """Code for a row that breaks it; empty: the value seen is itself the code."""
+    meaning: str
+    """One sentence for people; shown in the Data Docs and in the quarantine."""
+    warning: bool = False
+    """Breaking it is shown and does not stop anything."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a rule: whether it held, and the rows that broke it with the value seen, in row order."""
+
+    rule: Rule
+    held: bool
+    broken: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """Held, or no more than a warning."""
+        return self.held or self.rule.warning
+
+
+class DataDocs:
+    """Checks tables against rules and collects the results as one HTML site. Made by `data_docs`."""
+
+    def __init__(self, folder: Path, at: datetime) -> None:
+        import great_expectations as gx
+
+        self._at = at
+        self._context = gx.get_context(mode="ephemeral")
+        self._context.variables.progress_bars = {"globally": False, "metric_calculations": False}
+        for site in list(self._context.get_site_names()):
+            self._context.delete_data_docs_site(site)
+        self._context.add_data_docs_site(
+            "packshot",
+            {
+                "class_name": "SiteBuilder",
+                "show_how_to_buttons": False,
+                "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+                "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder)},
+            },
+        )
+        self._source = self._context.data_sources.add_pandas("catalogue")
+
+    def check(self, table: str, frame: pd.DataFrame, rules: Sequence[Rule]) -> list[Outcome]:
+        """Check `frame`, whose rows are numbered in a column `row`, against every rule.
+
+        Raises ExpectationFailed where Great Expectations could not evaluate one.
+        """
+        import great_expectations as gx
+        from great_expectations.checkpoint import UpdateDataDocsAction
+        from great_expectations.core.run_identifier import RunIdentifier
+
+        suite = self._context.suites.add(gx.ExpectationSuite(table))
+        for rule in rules:
+            suite.add_expectation(_expectation(rule))
+        batch = self._source.add_dataframe_asset(table).add_batch_definition_whole_dataframe("all rows")
+        definition = self._context.validation_definitions.add(
+            gx.ValidationDefinition(name=table, data=batch, suite=suite)
+        )
+        checkpoint = self._context.checkpoints.add(
+            gx.Checkpoint(
+                name=table,
+                validation_definitions=[definition],
+                actions=[UpdateDataDocsAction(name="docs", site_names=["packshot"])],
+                result_format={"result_format": "COMPLETE", "unexpected_index_column_names": [ROW]},
+            )
+        )
+        result = checkpoint.run(
+            batch_parameters={"dataframe": frame},
+            run_id=RunIdentifier(run_name=table, run_time=self._at),
+        )
+        (validated,) = result.run_results.values()
+        by_name = {rule.name: rule for rule in rules}
+        outcomes = {one.rule.name: one for one in (_outcome(by_name, found) for found in validated.results)}
+        unanswered = [rule.name for rule in rules if rule.name not in outcomes]
+        if unanswered:
+            raise ExpectationFailed(f"Great Expectations gave no result for {', '.join(unanswered)} on {table}")
+        return [outcomes[rule.name] for rule in rules]
+
+
+@contextmanager
+def data_docs(folder: Path, at: str) -> Iterator[DataDocs]:
+    """A DataDocs whose site replaces `folder` when the block ends, well or not; `at` is the ISO time it shows.
+
+    Raises OutputNotWritable where the site cannot be written.
+    """
+    _quiet()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise OutputNotWritable(folder, error) from error
+    try:
+        yield DataDocs(building.resolve(), _time(at))
+    finally:
+        _take_place(building, folder)
+
+
+def _take_place(building: Path, folder: Path) -> None:
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+        building.chmod(0o755)
+        building.rename(folder)
+    except OSError as error:
+        shutil.rmtree(building, ignore_errors=True)
+        raise OutputNotWritable(folder, error) from error
+
+
+def _quiet() -> None:
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+
+
+def _time(at: str) -> datetime:
+    time = datetime.fromisoformat(at)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _expectation(rule: Rule) -> Any:
+    import great_expectations.expectations as gxe
+
+    kind = getattr(gxe, rule.expectation)
+    severity = "warning" if rule.warning else "critical"
+    return kind(**rule.arguments, description=rule.meaning, severity=severity, meta={"rule": rule.name})
+
+
+def _outcome(rules: Mapping[str, Rule], found: Any) -> Outcome:
+    rule = rules[found.expectation_config.meta["rule"]]
+    trouble = found.exception_info or {}
+    if "raised_exception" in trouble and not trouble["raised_exception"]:
+        trouble = {}
+    if trouble:
+        raise ExpectationFailed(f"the expectation {rule.name} could not be evaluated: {trouble}")
+    result = found.result or {}
+    places = result.get("unexpected_index_list") or []
+    values = result.get("unexpected_list") or []
+    broken = {int(place[ROW]): _seen(value) for place, value in zip(places, values, strict=True)}
+    return Outcome(rule, bool(found.success), dict(sorted(broken.items())))
+
+
+def _seen(value: Any) -> str:
+    """Of a pair (declared, found) the value found."""
+    return str(value[-1] if isinstance(value, tuple) else value)
