@@ -39,7 +39,7 @@ def _what(entry: dict[str, Any]) -> str:
     payload = entry["payload"]
     if entry["kind"] == "gate":
         failed = [gate["metric"] for gate in payload["gates"] if gate["verdict"] not in ("pass", "not_applicable")]
-        return payload["outcome"].replace("_", " ") + (f": {', '.join(failed)}" if failed else "")
+        return str(payload["outcome"]).replace("_", " ") + (f": {', '.join(failed)}" if failed else "")
     for name in ("note", "reason", "outcome"):
         if payload.get(name):
             return str(payload[name])

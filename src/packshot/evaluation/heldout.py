@@ -1,0 +1,336 @@
+"""A bundle on pictures it never saw: judged, styled and enhanced, row by row, with the figures over the rows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from packshot.bundle import Judge, Judgement
+from packshot.catalog.collect import read_source
+from packshot.catalog.image import ImageLimits, decode, resolve_inside
+from packshot.catalog.manifest import read_manifest
+from packshot.config import Profile, Settings
+from packshot.degrade import DEGRADATIONS
+from packshot.degrade.full_reference import score as full_reference_score
+from packshot.errors import PackshotError
+from packshot.evaluation import metrics as m
+from packshot.evaluation.classic import ClassicChain, tune
+from packshot.evaluation.digest import bundle_digest
+from packshot.evaluation.pairs import IMAGES, Pair, mixed_pairs, pristine_rows, single_pairs
+from packshot.files import OutputNotWritable, write_json, write_parquet
+from packshot.home import Home
+from packshot.progress import say, track
+from packshot.revision import SPLIT_MANIFEST, code_rev, data_rev
+
+Item = TypeVar("Item")
+BATCH = 16
+SMALLEST_SLICE = 20
+"""Rows below which a subset gets no figure of its own."""
+TUNING_PAIRS = 12
+SINGLE_CROPS = 24
+HARM_DB = 0.1
+ATTRIBUTES = ("sharpness", "colour_balance", "detail")
+
+
+class HeldOutError(PackshotError):
+    """There is nothing held out to score on, or the judge gave something that is no score."""
+
+    exit_code = 65
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Scores of one bundle on held-out rows.
+
+    per_image: image_id, source, path, subset, category, group, quality_mos, quality, quality_low, quality_high, style,
+    style_pred, style_confidence. per_pair: image_id, group, degradations, family, psnr_in, psnr_out, psnr_classic
+    (dB), ssim_in, ssim_out, ssim_classic. per_single: image_id, degradation, level, attribute, judged, reference
+    (full-reference score, 0..1). metrics: name to figure, never NaN; what is undefined is absent.
+    """
+
+    per_image: pd.DataFrame
+    per_pair: pd.DataFrame
+    per_single: pd.DataFrame
+    metrics: dict[str, float]
+
+
+def score_heldout(judge_or_bundle: Judge | Path, settings: Settings, workspace: Path, split: str = "test") -> HeldOut:
+    """Judge the labelled rows of a split, and enhance degraded crops of its pristine sets.
+
+    Deterministic for given settings, data and weights. Raises HeldOutError where the split has no labelled row or a
+    score is not finite.
+    """
+    judge = _loaded(judge_or_bundle, settings)
+    profile = profile_of(settings, workspace)
+    manifest = read_manifest(workspace / SPLIT_MANIFEST)
+    per_image = _judged(judge, labelled_rows(profile, workspace, split), settings, workspace)
+    per_pair = _enhanced(judge, manifest, profile, settings, workspace, split)
+    per_single = _singles(judge, manifest, profile, settings, workspace, split)
+    train = manifest[manifest["split"] == "train"]
+    return HeldOut(per_image, per_pair, per_single, figures(per_image, per_pair, per_single, train, profile))
+
+
+def score_heldout_once(bundle: Path, settings: Settings, workspace: Path, split: str = "test") -> HeldOut:
+    """`score_heldout`, kept under PACKSHOT_HOME for the same bundle, data, code and settings."""
+    identity = (bundle_digest(bundle), data_rev(workspace), code_rev(), settings.params_hash(), split)
+    kept = Home.from_environment().root / "heldout" / hashlib.sha256("\n".join(identity).encode()).hexdigest()[:16]
+    if (kept / "metrics.json").is_file():
+        say(f"held-out scores of this bundle on this data are kept in {kept.name}")
+        return _read(kept)
+    scored = score_heldout(bundle, settings, workspace, split)
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".scored-", dir=kept.parent))
+        try:
+            _write(scored, scratch)
+            shutil.rmtree(kept, ignore_errors=True)
+            scratch.rename(kept)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    except OSError as error:
+        raise OutputNotWritable(kept, error) from error
+    return scored
+
+
+def profile_of(settings: Settings, workspace: Path) -> Profile:
+    """The profile of the source that the workspace's data came from."""
+    name = read_source(workspace).profile
+    profiles = {str(key): profile for key, profile in settings.profiles.items()}
+    if name not in profiles:
+        raise HeldOutError(f"the data came from source {name!r}; params.yaml has profiles for {sorted(profiles)}")
+    return profiles[name]
+
+
+def labelled_rows(profile: Profile, workspace: Path, split: str) -> pd.DataFrame:
+    """The manifest rows of a split that carry a human score or a style which the profile counts."""
+    manifest = read_manifest(workspace / SPLIT_MANIFEST)
+    scored = manifest["source"].isin(profile.quality) & manifest["quality_mos"].notna()
+    styled = manifest["source"].isin(profile.style) & manifest["style"].notna()
+    rows = manifest[(manifest["split"] == split) & (scored | styled)].copy()
+    if rows.empty:
+        raise HeldOutError(
+            f"no row of split {split!r} has a score in {list(profile.quality)} or a style in {list(profile.style)}; "
+            "a model cannot be evaluated without; collect labelled pictures or name the sets in profiles"
+        )
+    rows["quality_mos"] = rows["quality_mos"].where(scored.loc[rows.index])
+    rows["style"] = rows["style"].where(styled.loc[rows.index], None)
+    return rows.reset_index(drop=True)
+
+
+def text_of(row: Any) -> str | None:
+    """What the shop says about a picture: title, description and tags; None where it says nothing."""
+    parts = [row[name] for name in ("title", "description", "tags")]
+    said = [part.replace("|", ", ") for part in parts if isinstance(part, str) and part]
+    return ". ".join(said) or None
+
+
+def figures(
+    per_image: pd.DataFrame, per_pair: pd.DataFrame, per_single: pd.DataFrame, train: pd.DataFrame, profile: Profile
+) -> dict[str, float]:
+    """All held-out figures by name. A figure that is undefined on its rows is absent, and said so."""
+    found: dict[str, float] = {}
+    for name in profile.quality:
+        rows = per_image[(per_image["source"] == name) & per_image["quality_mos"].notna()]
+        known = train[(train["source"] == name) & train["quality_mos"].notna()]
+        found |= _defined(quality_figures(name, rows, known))
+    for name in profile.style:
+        rows = per_image[(per_image["source"] == name) & per_image["style"].notna()]
+        known = train[(train["source"] == name) & train["style"].notna()]
+        found |= _defined(style_figures(name, rows, known))
+    found |= enhance_figures(per_pair)
+    for attribute in ATTRIBUTES:
+        part = per_single[per_single["attribute"] == attribute]
+        found |= _defined({f"attributes/srcc/{attribute}": lambda part=part: m.srcc(part["judged"], part["reference"])})
+    return found
+
+
+Figures = dict[str, Callable[[], float]]
+
+
+def quality_figures(name: str, rows: pd.DataFrame, train: pd.DataFrame) -> Figures:
+    """Figures of quality on one set, as calls that may raise MetricError."""
+    mos, predicted = rows["quality_mos"], rows["quality"]
+    found: Figures = {
+        f"quality/srcc/{name}": lambda: m.srcc(predicted, mos),
+        f"quality/plcc/{name}": lambda: m.plcc(predicted, mos),
+        f"quality/coverage/{name}": lambda: m.coverage(rows["quality_low"], rows["quality_high"], mos),
+        f"quality/interval_width/{name}": lambda: _mean(rows["quality_high"] - rows["quality_low"]),
+    }
+    if train["subset"].nunique() > 1:
+        found[f"quality/srcc_subset_baseline/{name}"] = lambda: m.srcc(
+            m.subset_baseline(list(train["subset"]), train["quality_mos"], list(rows["subset"])), mos
+        )
+    parts = {str(subset): part for subset, part in rows.groupby("subset") if len(part) >= SMALLEST_SLICE}
+    for subset, part in parts.items():
+        found[f"quality/srcc/{name}/{subset}"] = lambda part=part: m.srcc(part["quality"], part["quality_mos"])
+        found[f"quality/coverage/{name}/{subset}"] = lambda part=part: m.coverage(
+            part["quality_low"], part["quality_high"], part["quality_mos"]
+        )
+    if parts:
+        found[f"quality/srcc_within/{name}"] = lambda: float(
+            np.mean([m.srcc(part["quality"], part["quality_mos"]) for part in parts.values()])
+        )
+    return found
+
+
+def style_figures(name: str, rows: pd.DataFrame, train: pd.DataFrame) -> Figures:
+    """Figures of style on one set, as calls that may raise MetricError."""
+    predicted, actual = list(rows["style_pred"]), list(rows["style"])
+    return {
+        f"style/accuracy/{name}": lambda: m.accuracy(predicted, actual),
+        f"style/macro_f1/{name}": lambda: m.macro_f1(predicted, actual),
+        f"style/accuracy_majority/{name}": lambda: m.majority_accuracy(list(train["style"]), actual),
+        f"style/ece/{name}": lambda: m.ece(rows["style_confidence"], (rows["style_pred"] == rows["style"])),
+    }
+
+
+def enhance_figures(per_pair: pd.DataFrame) -> dict[str, float]:
+    """Mean PSNR (dB) and SSIM of input, enhanced and classic, their gains, and the gain by family of degradation."""
+    if per_pair.empty:
+        return {}
+    means = per_pair.drop(columns=["image_id", "group", "degradations", "family"]).mean()
+    gain = per_pair["psnr_out"] - per_pair["psnr_in"]
+    found = {
+        "enhance/psnr_in": means["psnr_in"],
+        "enhance/psnr_out": means["psnr_out"],
+        "enhance/psnr_gain": gain.mean(),
+        "enhance/psnr_gain_classic": means["psnr_classic"] - means["psnr_in"],
+        "enhance/psnr_gain_over_classic": means["psnr_out"] - means["psnr_classic"],
+        "enhance/ssim_gain": means["ssim_out"] - means["ssim_in"],
+        "enhance/ssim_gain_classic": means["ssim_classic"] - means["ssim_in"],
+        "enhance/share_harmed": (gain < -HARM_DB).mean(),
+    }
+    families = per_pair["family"].str.split("+")
+    for family in sorted({one for several in families for one in several}):
+        found[f"enhance/psnr_gain/{family}"] = gain[[family in several for several in families]].mean()
+    return {name: float(value) for name, value in found.items()}
+
+
+def _defined(calls: Figures) -> dict[str, float]:
+    found = {}
+    for name, call in calls.items():
+        try:
+            found[name] = float(call())
+        except m.MetricError as error:
+            say(f"{name} is left out: {error}")
+    return found
+
+
+def _loaded(judge_or_bundle: Judge | Path, settings: Settings) -> Judge:
+    if isinstance(judge_or_bundle, Path):
+        return Judge.load(judge_or_bundle, device=settings.training.device)
+    return judge_or_bundle
+
+
+def _judged(judge: Judge, rows: pd.DataFrame, settings: Settings, workspace: Path) -> pd.DataFrame:
+    limits = ImageLimits.from_settings(settings.validation)
+    answers: list[Judgement] = []
+    records = track(rows.to_dict("records"), "judging held-out pictures")
+    for batch in _batches(records):
+        images = [decode(resolve_inside(workspace / IMAGES, str(row["path"])), limits) for row in batch]
+        answers.extend(judge.judge(images, [text_of(row) for row in batch]))
+    frame = rows[["image_id", "source", "path", "subset", "category", "group", "quality_mos", "style"]].copy()
+    for name in ("quality", "quality_low", "quality_high", "style_confidence"):
+        frame[name] = np.array([getattr(answer, name) for answer in answers], dtype=np.float64)
+        if not np.isfinite(frame[name]).all():
+            raise HeldOutError(f"the judge gave {name} = NaN for {int(frame[name].isna().sum())} of {len(frame)} rows")
+    frame["style_pred"] = [answer.style for answer in answers]
+    return frame
+
+
+def _enhanced(
+    judge: Judge, manifest: pd.DataFrame, profile: Profile, settings: Settings, workspace: Path, split: str
+) -> pd.DataFrame:
+    seed = settings.training.seed
+    rows = pristine_rows(manifest, profile, split, settings.evaluation.pairs, seed)
+    tuning = pristine_rows(manifest, profile, "validation", TUNING_PAIRS, seed)
+    classic = _tuned(mixed_pairs(tuning, settings, workspace))
+    records = []
+    for pair in track(mixed_pairs(rows, settings, workspace), "enhancing held-out pictures", total=len(rows)):
+        records.append(_compared(pair, judge.enhance(pair.degraded), classic(pair.degraded)))
+    return pd.DataFrame(records, columns=list(PAIR_COLUMNS))
+
+
+PAIR_COLUMNS = (
+    *("image_id", "group", "degradations", "family"),
+    *(f"{figure}_{which}" for figure in ("psnr", "ssim") for which in ("in", "out", "classic")),
+)
+
+
+def _tuned(pairs: Iterable[Pair]) -> ClassicChain:
+    found = [(pair.clean, pair.degraded) for pair in pairs]
+    if not found:
+        say("no validation picture to tune the classic chain on: it does nothing")
+        return ClassicChain(0.0, 0.0, 0.0)
+    chain = tune(found)
+    say(f"classic chain tuned on {len(found)} validation pairs: {chain}")
+    return chain
+
+
+def _compared(pair: Pair, enhanced: Any, classic: Any) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "image_id": pair.image_id,
+        "group": pair.group,
+        "degradations": pair.degradations,
+        "family": pair.family,
+    }
+    for which, image in (("in", pair.degraded), ("out", enhanced), ("classic", classic)):
+        record[f"psnr_{which}"] = m.psnr(pair.clean, image)
+        record[f"ssim_{which}"] = m.ssim(pair.clean, image)
+    return record
+
+
+def _singles(
+    judge: Judge, manifest: pd.DataFrame, profile: Profile, settings: Settings, workspace: Path, split: str
+) -> pd.DataFrame:
+    rows = pristine_rows(manifest, profile, split, SINGLE_CROPS, settings.training.seed)
+    total = 3 * len(DEGRADATIONS) * settings.evaluation.singles if len(rows) else 0
+    records = []
+    pairs = track(single_pairs(rows, settings, workspace), "judging single degradations", total=total)
+    for batch in _batches(pairs):
+        for pair, judged in zip(batch, judge.judge([pair.degraded for pair in batch]), strict=True):
+            name, level = pair.steps[0]
+            attribute = DEGRADATIONS[name].attribute
+            records.append(
+                {
+                    "image_id": pair.image_id,
+                    "degradation": name,
+                    "level": level,
+                    "attribute": attribute,
+                    "judged": float(getattr(judged, attribute)),
+                    "reference": full_reference_score(pair.clean, pair.degraded),
+                }
+            )
+    return pd.DataFrame(records, columns=["image_id", "degradation", "level", "attribute", "judged", "reference"])
+
+
+def _batches(items: Iterator[Item]) -> Iterator[list[Item]]:
+    while batch := list(islice(items, BATCH)):
+        yield batch
+
+
+def _mean(values: pd.Series) -> float:
+    if values.empty:
+        raise m.MetricError("there are no rows")
+    return float(values.mean())
+
+
+def _write(scored: HeldOut, folder: Path) -> None:
+    for name in ("per_image", "per_pair", "per_single"):
+        write_parquet(folder / f"{name}.parquet", getattr(scored, name))
+    write_json(folder / "metrics.json", scored.metrics)
+
+
+def _read(folder: Path) -> HeldOut:
+    frames = [pd.read_parquet(folder / f"{name}.parquet") for name in ("per_image", "per_pair", "per_single")]
+    return HeldOut(*frames, metrics=json.loads((folder / "metrics.json").read_text(encoding="utf-8")))

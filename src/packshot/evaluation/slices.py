@@ -1,0 +1,182 @@
+"""Every figure by its name: whether something writes it, and how it is computed from held-out rows.
+
+The names are the keys of `reports/evaluation/metrics.json`. A gate may ask for any of them; one that compares two
+models row by row may ask for those in PAIRED.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from packshot.evaluation.metrics import (
+    Floats,
+    MetricError,
+    weighted_accuracy,
+    weighted_macro_f1,
+    weighted_mean,
+    weighted_plcc,
+    weighted_srcc,
+)
+from packshot.evaluation.resampling import Statistic
+
+IMAGE_KEY = ("source", "path")
+PAIR_KEY = ("image_id", "degradations")
+
+_SET = r"(?P<set>[^/]+)"
+_WRITTEN = tuple(
+    re.compile(pattern)
+    for pattern in (
+        rf"quality/(srcc|plcc|srcc_within|srcc_subset_baseline|srcc_folds|srcc_folds_std|plcc_folds)/{_SET}",
+        rf"quality/(srcc|coverage)/{_SET}/(?P<subset>[^/]+)",
+        rf"quality/(coverage|interval_width)/{_SET}",
+        rf"style/(accuracy|macro_f1|accuracy_folds|accuracy_folds_std|accuracy_majority|ece)/{_SET}",
+        r"enhance/(psnr_in|psnr_out|psnr_gain|psnr_gain_classic|psnr_gain_over_classic|share_harmed)",
+        r"enhance/(ssim_gain|ssim_gain_classic)",
+        r"enhance/psnr_gain/(?P<family>[^/]+)",
+        r"attributes/srcc/(?P<attribute>sharpness|colour_balance|detail)",
+        r"serving/(latency_ms|peak_rss_mb)",
+    )
+)
+_QUALITY = re.compile(rf"quality/(?P<figure>srcc|plcc|coverage)/{_SET}(?:/(?P<subset>[^/]+))?")
+_STYLE = re.compile(rf"style/(?P<figure>accuracy|macro_f1)/{_SET}")
+_ENHANCE = re.compile(r"enhance/(?P<figure>psnr_out|psnr_gain|psnr_gain_over_classic|ssim_gain)(?:/(?P<family>[^/]+))?")
+LOWER_IS_BETTER = re.compile(r"serving/.*|style/ece/.*|.*_std/.*|enhance/share_harmed|quality/interval_width/.*")
+
+
+def is_written(metric: str, sets: frozenset[str]) -> bool:
+    """Whether evaluation or promotion ever writes `metric` for a profile whose labelled sets are `sets`."""
+    for pattern in _WRITTEN:
+        found = pattern.fullmatch(metric)
+        if found:
+            named = found.groupdict().get("set")
+            return named is None or named in sets
+    return False
+
+
+def is_paired(metric: str) -> bool:
+    """Whether `metric` can be recomputed from held-out rows, as a comparison of two models needs."""
+    found = _ENHANCE.fullmatch(metric)
+    if found and found["family"] is not None:
+        return found["figure"] == "psnr_gain"
+    return bool(found or _QUALITY.fullmatch(metric) or _STYLE.fullmatch(metric))
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The held-out rows behind one figure, and the figure as a function of row multiplicities.
+
+    `keys` name the rows and their human labels: two models are comparable only where these are equal.
+    """
+
+    keys: tuple[tuple[str, ...], ...]
+    groups: tuple[str, ...]
+    statistic: Statistic
+
+    @property
+    def value(self) -> float:
+        """The figure on the rows themselves. Raises MetricError where it is undefined."""
+        if not self.keys:
+            raise MetricError("the slice has no rows")
+        value = float(self.statistic(np.ones((1, len(self.keys))))[0])
+        if not np.isfinite(value):
+            raise MetricError(f"undefined on its {len(self.keys)} rows (all predictions or all labels are equal)")
+        return value
+
+
+def slice_of(metric: str, per_image: pd.DataFrame, per_pair: pd.DataFrame) -> Slice:
+    """The rows and the statistic of a paired metric, rows in the order of their key.
+
+    Raises MetricError for a metric that is not paired, an empty slice, or a NaN among its values.
+    """
+    for pattern, build in ((_QUALITY, _quality), (_STYLE, _style)):
+        found = pattern.fullmatch(metric)
+        if found:
+            return build(metric, found.groupdict(), per_image)
+    found = _ENHANCE.fullmatch(metric)
+    if found and is_paired(metric):
+        return _enhance(metric, found.groupdict(), per_pair)
+    raise MetricError(f"{metric} cannot be computed from held-out rows")
+
+
+def _quality(metric: str, named: dict[str, str], per_image: pd.DataFrame) -> Slice:
+    rows = per_image[(per_image["source"] == named["set"]) & per_image["quality_mos"].notna()]
+    if named["subset"] is not None:
+        rows = rows[rows["subset"] == named["subset"]]
+    rows = _ordered(rows, IMAGE_KEY, metric)
+    mos = _numbers(rows, "quality_mos", metric)
+    keys = _keys(rows, IMAGE_KEY, mos)
+    if named["figure"] == "coverage":
+        inside = (_numbers(rows, "quality_low", metric) <= mos) & (mos <= _numbers(rows, "quality_high", metric))
+        return Slice(keys, _groups(rows), _mean(inside.astype(float)))
+    predicted = _numbers(rows, "quality", metric)
+    correlate: Callable[[Floats, Floats, Floats], Floats] = (
+        weighted_srcc if named["figure"] == "srcc" else weighted_plcc
+    )
+    return Slice(keys, _groups(rows), lambda weights: correlate(predicted, mos, weights))
+
+
+def _style(metric: str, named: dict[str, str], per_image: pd.DataFrame) -> Slice:
+    rows = per_image[(per_image["source"] == named["set"]) & per_image["style"].notna()]
+    rows = _ordered(rows, IMAGE_KEY, metric)
+    missing = int(rows["style_pred"].isna().sum())
+    if missing:
+        raise MetricError(f"{metric}: {missing} of {len(rows)} rows have no predicted style")
+    predicted, actual = rows["style_pred"].to_numpy(dtype=str), rows["style"].to_numpy(dtype=str)
+    figure = weighted_accuracy if named["figure"] == "accuracy" else weighted_macro_f1
+    keys = tuple((*key, label) for key, label in zip(_keys(rows, IMAGE_KEY), actual, strict=True))
+    return Slice(keys, _groups(rows), lambda weights: figure(predicted, actual, weights))
+
+
+def _enhance(metric: str, named: dict[str, str], per_pair: pd.DataFrame) -> Slice:
+    rows = per_pair
+    if named["family"] is not None:
+        rows = rows[[named["family"] in str(families).split("+") for families in rows["family"]]]
+    rows = _ordered(rows, PAIR_KEY, metric)
+    first, second = {
+        "psnr_out": ("psnr_out", None),
+        "psnr_gain": ("psnr_out", "psnr_in"),
+        "psnr_gain_over_classic": ("psnr_out", "psnr_classic"),
+        "ssim_gain": ("ssim_out", "ssim_in"),
+    }[named["figure"]]
+    values = _numbers(rows, first, metric)
+    if second is not None:
+        values = values - _numbers(rows, second, metric)
+    return Slice(_keys(rows, PAIR_KEY, _numbers(rows, "psnr_in", metric)), _groups(rows), _mean(values))
+
+
+def _mean(values: Floats) -> Statistic:
+    return lambda weights: weighted_mean(values, weights)
+
+
+def _ordered(rows: pd.DataFrame, key: tuple[str, ...], metric: str) -> pd.DataFrame:
+    if rows.empty:
+        raise MetricError(f"{metric}: the held-out slice is empty")
+    if rows.duplicated(list(key)).any():
+        raise MetricError(f"{metric}: {int(rows.duplicated(list(key)).sum())} held-out rows occur twice")
+    if rows["group"].isna().any():
+        raise MetricError(f"{metric}: {int(rows['group'].isna().sum())} held-out rows have no group")
+    return rows.sort_values(list(key), kind="stable")
+
+
+def _numbers(rows: pd.DataFrame, column: str, metric: str) -> Floats:
+    values = rows[column].to_numpy(dtype=np.float64)
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        raise MetricError(f"{metric}: {column} is NaN or infinite in {bad} of {len(values)} held-out rows")
+    return values
+
+
+def _keys(rows: pd.DataFrame, key: tuple[str, ...], label: Floats | None = None) -> tuple[tuple[str, ...], ...]:
+    columns = [rows[name].astype(str).tolist() for name in key]
+    if label is not None:
+        columns.append([f"{value:.9g}" for value in label])
+    return tuple(zip(*columns, strict=True))
+
+
+def _groups(rows: pd.DataFrame) -> tuple[str, ...]:
+    return tuple(rows["group"].astype(str))

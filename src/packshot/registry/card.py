@@ -1,0 +1,123 @@
+"""The model card: what a version is for, what it was made from, how good it is, and where it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from packshot.catalog.collect import SourceRecord
+from packshot.config import Gate, Profile, Settings
+from packshot.registry.gates import check_settings
+from packshot.revision import RunKey
+
+
+def model_card(
+    settings: Settings, source: SourceRecord, key: RunKey, figures: Mapping[str, float], *, note: str | None = None
+) -> str:
+    """Markdown, rendered from settings, source and held-out figures; nothing in it is written by hand per version."""
+    profile = {str(name): one for name, one in settings.profiles.items()}[source.profile]
+    parts = [
+        f"# {settings.registry.model_name}",
+        note or "",
+        _purpose(),
+        _made_from(settings, source, key),
+        _figures(profile, figures),
+        _limits(profile),
+        _gates(check_settings(settings, source.profile)),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _purpose() -> str:
+    return (
+        "## Intended use\n\n"
+        "Judging product photographs of a shop's catalogue: a technical quality score with an interval, sharpness, "
+        "colour balance and detail, a visual style, and an enhanced version of the picture. It routes pictures "
+        "(accept, enhance, review, reject); a person decides what the interval leaves open.\n\n"
+        "Not for judging people, products or prices, and not for pictures that are no photographs of goods."
+    )
+
+
+def _made_from(settings: Settings, source: SourceRecord, key: RunKey) -> str:
+    lines = ["## Made from", "", "| set | images | licence | from |", "|---|---|---|---|"]
+    for name, record in source.sets.items():
+        where = " at ".join(part for part in (record.address, (record.commit or "")[:12]) if part)
+        lines.append(f"| {name} | {record.rows} | {record.licence or 'not stated'} | {where or 'local files'} |")
+    model = settings.model
+    lines += [
+        "",
+        f"Backbone `{model.backbone}`, recipe `{settings.training.recipe}`. "
+        f"Data revision `{key.data_rev}`, code `{key.code_rev}`, parameters `{key.params_hash}`.",
+    ]
+    return "\n".join(lines)
+
+
+def _figures(profile: Profile, figures: Mapping[str, float]) -> str:
+    if not figures:
+        return "## Figures\n\nThis version was registered without figures of its own; the gates score it."
+    rows = [row for name in profile.quality for row in _quality_rows(name, figures)]
+    rows += [row for name in profile.style for row in _style_rows(name, figures)]
+    rows += _enhance_rows(figures)
+    shown = [f"| {label} | {_value(figures, name)} | {_value(figures, base)} |" for label, name, base in rows]
+    return "\n".join(["## Figures on held-out groups", "", "| figure | model | baseline |", "|---|---|---|", *shown])
+
+
+def _quality_rows(name: str, figures: Mapping[str, float]) -> list[tuple[str, str, str]]:
+    baseline = f"quality/srcc_subset_baseline/{name}"
+    rows = [
+        (f"{name}: SRCC of quality (baseline knows only the subset)", f"quality/srcc/{name}", baseline),
+        (f"{name}: SRCC, mean over group folds", f"quality/srcc_folds/{name}", baseline),
+        (f"{name}: PLCC", f"quality/plcc/{name}", ""),
+        (f"{name}: share of human scores inside the interval", f"quality/coverage/{name}", ""),
+    ]
+    prefix = f"quality/srcc/{name}/"
+    rows += [(f"{name}, subset {n.removeprefix(prefix)}: SRCC", n, "") for n in sorted(figures) if n.startswith(prefix)]
+    return [row for row in rows if row[1] in figures]
+
+
+def _style_rows(name: str, figures: Mapping[str, float]) -> list[tuple[str, str, str]]:
+    majority = f"style/accuracy_majority/{name}"
+    rows = [
+        (f"{name}: style accuracy (baseline says the commonest style)", f"style/accuracy/{name}", majority),
+        (f"{name}: style accuracy, mean over group folds", f"style/accuracy_folds/{name}", majority),
+        (f"{name}: macro-F1", f"style/macro_f1/{name}", ""),
+        (f"{name}: calibration error (ECE)", f"style/ece/{name}", ""),
+    ]
+    return [row for row in rows if row[1] in figures]
+
+
+def _enhance_rows(figures: Mapping[str, float]) -> list[tuple[str, str, str]]:
+    rows = [
+        ("enhancer: PSNR gain, dB (baseline: classic chain)", "enhance/psnr_gain", "enhance/psnr_gain_classic"),
+        ("enhancer: SSIM gain", "enhance/ssim_gain", "enhance/ssim_gain_classic"),
+    ]
+    return [row for row in rows if row[1] in figures]
+
+
+def _value(figures: Mapping[str, float], name: str) -> str:
+    return f"{figures[name]:.3f}" if name in figures else ""
+
+
+def _limits(profile: Profile) -> str:
+    return (
+        "## Limits\n\n"
+        f"- Human scores of quality come from {_listed(profile.quality)}, style labels from {_listed(profile.style)}; "
+        "on other kinds of pictures the scores rank less well, and the scale may be shifted.\n"
+        "- Sharpness, colour balance and detail are learned from controlled degradations, not from people.\n"
+        "- The enhancer is trained on synthetic degradations of clean pictures; it leaves alone what it cannot mend, "
+        "and no figure here says how people like its results.\n"
+        "- The interval holds on average over pictures like those of training, not for every kind of picture."
+    )
+
+
+def _gates(gates: list[Gate]) -> str:
+    lines = ["## Gates in force at registration", "", "| metric | kind | value | margin | groups at least |"]
+    lines.append("|---|---|---|---|---|")
+    for gate in gates:
+        value = "" if gate.value is None else f"{gate.value:g}"
+        margin = f"{gate.margin:g}" if gate.kind == "non_inferiority" else ""
+        lines.append(f"| `{gate.metric}` | {gate.kind} | {value} | {margin} | {gate.min_groups or ''} |")
+    return "\n".join(lines)
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(f"`{name}`" for name in names) or "no set"

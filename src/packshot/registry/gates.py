@@ -1,0 +1,311 @@
+"""Promotion gates as data: what a challenger must reach, and by how much it may fall behind the champion.
+
+Pure: no MLflow, no files. The evidence comes in as frames and figures, results go out as data. Whatever is missing,
+NaN, misnamed or from other rows fails the gate and says so; nothing unknown ever passes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+from packshot.config import EvaluationSettings, Gate, Profile, Settings
+from packshot.errors import PackshotError
+from packshot.evaluation.metrics import MetricError
+from packshot.evaluation.resampling import Interval, paired_bootstrap
+from packshot.evaluation.slices import IMAGE_KEY, Slice, is_paired, is_written, slice_of
+
+Verdict = Literal["pass", "fail", "not_enough_evidence", "not_applicable"]
+Outcome = Literal["promoted", "refused", "not_enough_evidence", "nothing_to_do"]
+BOOTSTRAP_SEED = 20
+COMPLETE = "complete"
+"""Kind of the results that only say whether all held-out rows were scored."""
+ROUNDING = 1e-9
+"""Differences below this are rounding, not evidence."""
+
+
+class GateSettingsError(PackshotError):
+    """A gate in `params.yaml` can never be judged."""
+
+    exit_code = 2
+
+
+class EvidenceMismatch(PackshotError):
+    """The figures handed to the gates are not those of the versions under test."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one version did on the held-out rows."""
+
+    version: int
+    metrics: Mapping[str, float]
+    per_image: pd.DataFrame
+    per_pair: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """One judged gate. `low`, `high`: interval of challenger minus champion at `confidence`."""
+
+    metric: str
+    kind: str
+    verdict: Verdict
+    message: str
+    challenger: float | None = None
+    champion: float | None = None
+    threshold: float | None = None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    confidence: float | None = None
+    groups: int | None = None
+    rows: int | None = None
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain data for JSON; figures that JSON cannot hold (NaN, infinity) become null."""
+        return {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in asdict(self).items()
+        }
+
+
+def expand(gates: Sequence[Gate], profile: Profile) -> list[Gate]:
+    """The gates with `{quality}` and `{style}` replaced by each set of the profile that carries that label.
+
+    Raises GateSettingsError where a gate names a metric that nobody writes, has no threshold, or expands to nothing.
+    """
+    if not gates:
+        raise GateSettingsError("registry.gates is empty: a promotion without gates is not allowed; add at least one")
+    expanded = [_with_threshold(one, profile) for gate in gates for one in _filled(gate, profile)]
+    sets = frozenset(profile.quality) | frozenset(profile.style)
+    for gate in expanded:
+        _check(gate, sets)
+    return expanded
+
+
+def check_settings(settings: Settings, profile_name: str) -> list[Gate]:
+    """The gates in force under a profile, expanded and checked. Raises GateSettingsError naming the gate."""
+    profiles = {str(name): profile for name, profile in settings.profiles.items()}
+    if profile_name not in profiles:
+        raise GateSettingsError(f"there is no profile {profile_name!r} in params.yaml; it has {sorted(profiles)}")
+    try:
+        return expand(settings.registry.gates, profiles[profile_name])
+    except GateSettingsError as error:
+        raise GateSettingsError(f"{error} (profile {profile_name!r})") from error
+
+
+def judge(
+    gates: Sequence[Gate],
+    challenger: Evidence,
+    champion: Evidence | None,
+    *,
+    versions: tuple[int, int | None],
+    heldout: frozenset[tuple[str, str]],
+    settings: EvaluationSettings,
+) -> list[GateResult]:
+    """Judge every gate.
+
+    `versions`: the numbers of challenger and champion (None: there is no champion yet) that were resolved before any
+    figure was read. `heldout`: (source, path) of every held-out row with a label, from the manifest itself.
+    Raises EvidenceMismatch where the evidence is of another version than that.
+    """
+    found = (challenger.version, champion.version if champion is not None else None)
+    if found != versions:
+        raise EvidenceMismatch(
+            f"gates were to compare challenger {versions[0]} with champion {versions[1]}, but the evidence is of "
+            f"{found[0]} and {found[1]}; nothing was decided"
+        )
+    if versions[0] == versions[1]:
+        raise EvidenceMismatch(f"challenger and champion are both version {versions[0]}; nothing was decided")
+    results = [
+        _missing_rows(evidence, heldout, role)
+        for evidence, role in ((challenger, "challenger"), (champion, "champion"))
+        if evidence is not None
+    ]
+    for gate in gates:
+        results.append(_judge_one(gate, challenger, champion, settings))
+    return results
+
+
+def outcome(results: Sequence[GateResult]) -> Outcome:
+    """Any fail refuses; else any lack of evidence holds back; else the challenger is promoted.
+
+    A list in which no gate of the settings passed (the count of rows is none of them) refuses as well.
+    """
+    verdicts = {result.verdict for result in results}
+    passed = any(result.verdict == "pass" and result.kind != COMPLETE for result in results)
+    if "fail" in verdicts or not (passed or "not_enough_evidence" in verdicts):
+        return "refused"
+    return "not_enough_evidence" if "not_enough_evidence" in verdicts else "promoted"
+
+
+def table(results: Sequence[GateResult]) -> str:
+    """The results as a Markdown table."""
+    lines = ["| gate | metric | challenger | champion | must be | verdict |", "|---|---|---|---|---|---|"]
+    for r in results:
+        cells = (r.kind, f"`{r.metric}`", _shown(r.challenger), _shown(r.champion), _must_be(r), _said(r))
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _judge_one(gate: Gate, challenger: Evidence, champion: Evidence | None, settings: EvaluationSettings) -> GateResult:
+    if gate.kind == "non_inferiority":
+        return _non_inferiority(gate, challenger, champion, settings)
+    return _bound(gate, challenger)
+
+
+def _bound(gate: Gate, challenger: Evidence) -> GateResult:
+    value = challenger.metrics.get(gate.metric)
+    limit = gate.value
+    if limit is None or not math.isfinite(limit):
+        return GateResult(gate.metric, gate.kind, "fail", f"{gate.metric}: there is no usable threshold ({limit})")
+    if value is None or not math.isfinite(value):
+        said = "is missing" if value is None else f"is {value}"
+        message = f"{gate.metric} {said} in the figures of version {challenger.version}; it can not pass"
+        return GateResult(gate.metric, gate.kind, "fail", message, threshold=limit)
+    good = value >= limit if gate.kind == "floor" else value <= limit
+    relation = {("floor", True): "reaches", ("floor", False): "is below"}.get(
+        (gate.kind, good), "is within" if good else "is above"
+    )
+    message = f"{gate.metric} = {value:.4g} {relation} {limit:g}"
+    few = _too_few(gate, challenger) if good else None
+    verdict: Verdict = "fail" if not good else ("not_enough_evidence" if few else "pass")
+    return GateResult(gate.metric, gate.kind, verdict, few or message, challenger=value, threshold=limit)
+
+
+def _too_few(gate: Gate, challenger: Evidence) -> str | None:
+    if gate.min_groups == 0:
+        return None
+    try:
+        groups = len(set(slice_of(gate.metric, challenger.per_image, challenger.per_pair).groups))
+    except MetricError as error:
+        return f"{gate.metric} needs {gate.min_groups} groups, and they cannot be counted: {error}"
+    if groups >= gate.min_groups:
+        return None
+    return f"{gate.metric} rests on {groups} groups, the gate asks for {gate.min_groups}"
+
+
+def _non_inferiority(
+    gate: Gate, challenger: Evidence, champion: Evidence | None, settings: EvaluationSettings
+) -> GateResult:
+    threshold = -gate.margin
+    if champion is None:
+        return GateResult(gate.metric, gate.kind, "not_applicable", "there is no champion yet", threshold=threshold)
+    try:
+        ours, theirs = (slice_of(gate.metric, e.per_image, e.per_pair) for e in (challenger, champion))
+        values = (ours.value, theirs.value)
+        interval = _compare(gate.metric, ours, theirs, settings)
+    except MetricError as error:
+        return GateResult(gate.metric, gate.kind, "fail", str(error), threshold=threshold)
+    verdict, message = _weigh(gate, interval, settings.confidence)
+    return GateResult(
+        gate.metric,
+        gate.kind,
+        verdict,
+        message,
+        *values,
+        threshold=threshold,
+        difference=interval.difference,
+        low=interval.low,
+        high=interval.high,
+        confidence=settings.confidence,
+        groups=interval.groups,
+        rows=interval.rows,
+    )
+
+
+def _compare(metric: str, ours: Slice, theirs: Slice, settings: EvaluationSettings) -> Interval:
+    if ours.keys != theirs.keys or ours.groups != theirs.groups:
+        shared = len(set(ours.keys) & set(theirs.keys))
+        raise MetricError(
+            f"{metric}: the two models were not scored on the same held-out rows "
+            f"({len(ours.keys)} against {len(theirs.keys)}, {shared} shared)"
+        )
+    return paired_bootstrap(
+        ours.groups,
+        ours.statistic,
+        theirs.statistic,
+        resamples=settings.bootstrap,
+        confidence=settings.confidence,
+        seed=BOOTSTRAP_SEED,
+    )
+
+
+def _weigh(gate: Gate, interval: Interval, confidence: float) -> tuple[Verdict, str]:
+    spread = (
+        f"difference {interval.difference:+.4f}, {confidence:.0%} interval {interval.low:+.4f} to {interval.high:+.4f}"
+    )
+    if interval.high < -gate.margin - ROUNDING:
+        return "fail", f"{spread}: worse than the champion by more than the margin of {gate.margin:g}"
+    if interval.groups < gate.min_groups:
+        return "not_enough_evidence", f"{spread}; {interval.groups} groups, the gate asks for {gate.min_groups}"
+    if interval.low >= -gate.margin - ROUNDING:
+        return "pass", f"{spread}: not worse by more than {gate.margin:g}"
+    return "not_enough_evidence", f"{spread}: the interval reaches past the margin of {gate.margin:g}"
+
+
+def _missing_rows(evidence: Evidence, heldout: frozenset[tuple[str, str]], role: str) -> GateResult:
+    name = f"heldout/rows/{role}"
+    scored = set(zip(*(evidence.per_image[column].astype(str) for column in IMAGE_KEY), strict=True))
+    missing, extra = len(heldout - scored), len(scored - heldout)
+    complete = bool(heldout) and not missing and not extra
+    message = f"version {evidence.version} was scored on {len(scored)} of {len(heldout)} held-out rows"
+    if missing or extra:
+        message += f": {missing} missing, {extra} that are not held out"
+    return GateResult(name, COMPLETE, "pass" if complete else "fail", message, rows=len(scored))
+
+
+def _filled(gate: Gate, profile: Profile) -> list[Gate]:
+    filled = [gate]
+    for label, sets in (("{quality}", profile.quality), ("{style}", profile.style)):
+        if label in gate.metric:
+            filled = [g.model_copy(update={"metric": g.metric.replace(label, one)}) for g in filled for one in sets]
+    if not filled:
+        raise GateSettingsError(
+            f"gate {gate.metric!r} names no set: the profile has none with that label; "
+            "name the sets in profiles.*.quality and profiles.*.style, or take the gate out of registry.gates"
+        )
+    return filled
+
+
+def _with_threshold(gate: Gate, profile: Profile) -> Gate:
+    if gate.kind == "non_inferiority" or gate.value is not None:
+        return gate
+    if gate.kind == "ceiling" or gate.metric not in profile.floors:
+        raise GateSettingsError(
+            f"the {gate.kind} gate on {gate.metric!r} has no value; give it one in registry.gates, "
+            "or (floors) in profiles.*.floors"
+        )
+    return gate.model_copy(update={"value": profile.floors[gate.metric]})
+
+
+def _check(gate: Gate, sets: frozenset[str]) -> None:
+    if not is_written(gate.metric, sets):
+        raise GateSettingsError(
+            f"gate {gate.metric!r}: nothing writes a metric of that name for the sets {sorted(sets)}; "
+            "correct the name (the names are the keys of reports/evaluation/metrics.json)"
+        )
+    if gate.kind == "non_inferiority" and not is_paired(gate.metric):
+        raise GateSettingsError(
+            f"gate {gate.metric!r} cannot be a comparison with the champion: it is not computed from held-out rows; "
+            "use a floor or a ceiling"
+        )
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _must_be(result: GateResult) -> str:
+    limit = _shown(result.threshold)
+    words = {"floor": f"≥ {limit}", "ceiling": f"≤ {limit}", "non_inferiority": f"difference ≥ {limit}"}
+    return words.get(result.kind, "all rows")
+
+
+def _said(result: GateResult) -> str:
+    return f"**{result.verdict.replace('_', ' ')}**: {result.message}"

@@ -1,0 +1,247 @@
+"""The challenger before the gates, and the alias after them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from packshot.catalog.collect import read_source
+from packshot.config import Profile, Settings
+from packshot.errors import PackshotError
+from packshot.evaluation.digest import bundle_digest
+from packshot.evaluation.heldout import HeldOut, labelled_rows, score_heldout_once
+from packshot.files import write_json, write_text
+from packshot.progress import say
+from packshot.registry.alias import CHALLENGER, champion, exclusive, heal, move
+from packshot.registry.gates import Evidence, GateResult, Outcome, check_settings, judge, outcome, table
+from packshot.registry.ledger import Ledger
+from packshot.registry.models import DIGEST_TAG, bundle_path, model_version, reference, resolve
+from packshot.registry.rollback import rolled_back
+from packshot.registry.serving_check import ModelDoesNotServe, measure
+from packshot.registry.tracking import MlflowRecorder, client, tracking_uri
+from packshot.revision import data_rev
+
+FOLDS = "_folds"
+
+
+class WrongData(PackshotError):
+    """The workspace does not hold the data of the challenger."""
+
+    exit_code = 65
+
+
+class ChampionChanged(PackshotError):
+    """The version to compare with is not the champion any more."""
+
+    exit_code = 75
+
+
+@dataclass(frozen=True)
+class PromotionResult:
+    """What the gates said and what came of it. `heldout_use`: how often this held-out revision has decided by now."""
+
+    outcome: Outcome
+    gates: tuple[GateResult, ...]
+    model_name: str
+    challenger: int
+    champion: int | None
+    data_rev: str | None
+    heldout_use: int
+    reason: str
+
+    def table(self) -> str:
+        """The gates as a Markdown table, with one line of outcome above."""
+        against = f"champion {self.champion}" if self.champion is not None else "no champion"
+        head = f"{self.model_name}: challenger {self.challenger} against {against}: {self.outcome.replace('_', ' ')}"
+        said = f"{head}. {self.reason}" if self.reason else head
+        return f"{said}\n\n{table(self.gates)}" if self.gates else said
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        own = ("outcome", "model_name", "challenger", "champion", "data_rev", "heldout_use", "reason")
+        return {name: getattr(self, name) for name in own} | {"gates": [gate.as_record() for gate in self.gates]}
+
+
+def promote(
+    settings: Settings, *, challenger: int | None = None, champion: int | None = None, workspace: Path
+) -> PromotionResult:
+    """Judge the challenger by the gates, write down what they said, and make it champion where all pass.
+
+    `challenger`: a version number; None takes the one under the alias now. `champion`: the version that the caller
+    believes is champion; another one is an error, nothing is compared. `workspace` holds the challenger's data
+    revision, whose test rows both versions are scored on.
+    Raises WrongData, ChampionChanged, AliasMovedByHand, RegistryBusy, GateSettingsError, NoSuchModel,
+    ArtefactsDamaged, TrackingUnreachable; after any of them nothing has moved, and the same call can be made again.
+    """
+    ledger = Ledger.from_environment()
+    with exclusive():
+        number = challenger if challenger is not None else resolve(settings, CHALLENGER)
+        finished = heal(settings, ledger)
+        if finished is not None and not finished.rollback and finished.entry["to_version"] == number:
+            return _finished(settings, ledger, finished.entry)
+        result = _assess(settings, ledger, number, champion, workspace)
+        if result.outcome == "promoted":
+            move(
+                settings,
+                ledger,
+                from_version=result.champion,
+                to_version=number,
+                rollback=False,
+                payload={"gates": [gate.as_record() for gate in result.gates]},
+            )
+            say(f"champion of {result.model_name}: version {number}, was {result.champion}")
+        elif result.outcome != "nothing_to_do":
+            _record(ledger, settings, "refused", result, {"outcome": result.outcome, "reason": result.reason})
+        return result
+
+
+def assess(
+    settings: Settings, *, challenger: int | None = None, champion: int | None = None, workspace: Path
+) -> PromotionResult:
+    """What `promote` would decide, without moving the alias: for a question to a person before it does.
+
+    The gates' verdict goes to the ledger and to MLflow as in `promote`; it raises the same errors.
+    """
+    ledger = Ledger.from_environment()
+    with exclusive():
+        number = challenger if challenger is not None else resolve(settings, CHALLENGER)
+        heal(settings, ledger)
+        return _assess(settings, ledger, number, champion, workspace)
+
+
+def _assess(settings: Settings, ledger: Ledger, number: int, believed: int | None, workspace: Path) -> PromotionResult:
+    name = settings.registry.model_name
+    now = champion(settings, ledger)
+    if believed is not None and believed != now:
+        raise ChampionChanged(
+            f"asked to compare challenger {number} with champion {believed}, but the champion of {name} is {now}; "
+            "run it again without naming a champion, or with this one"
+        )
+    blank = PromotionResult("nothing_to_do", (), name, number, now, None, 0, "")
+    if number == now:
+        return replace(blank, reason=f"version {number} is the champion already")
+    if number in rolled_back(ledger, name):
+        return replace(blank, outcome="refused", reason=_was_rolled_back(number))
+    source = read_source(workspace)
+    gates = check_settings(settings, source.profile)
+    profile = {str(key): one for key, one in settings.profiles.items()}[source.profile]
+    revision = _right_data(settings, number, workspace)
+    serving, broken = _serving(settings, number)
+    results: Sequence[GateResult] = judge(
+        gates,
+        _evidence(settings, number, workspace, serving),
+        _evidence(settings, now, workspace, {}) if now is not None else None,
+        versions=(number, now),
+        heldout=_expected(profile, workspace),
+        settings=settings.evaluation,
+    )
+    results = [*results, *broken]
+    decided = replace(blank, outcome=outcome(results), gates=tuple(results), data_rev=revision)
+    _record(ledger, settings, "heldout_use", decided, {})
+    decided = replace(decided, heldout_use=ledger.heldout_uses(revision), reason=_because(results))
+    _record(ledger, settings, "gate", decided, decided.as_record())
+    _log(settings, decided)
+    return decided
+
+
+def _right_data(settings: Settings, number: int, workspace: Path) -> str:
+    expected, found = reference(model_version(settings, str(number))).data_rev, data_rev(workspace)
+    if expected != found:
+        raise WrongData(
+            f"version {number} was trained on data revision {expected}, {workspace} holds {found}; "
+            "gates need the held-out rows of the challenger's own revision: name its workspace"
+        )
+    return found
+
+
+def _expected(profile: Profile, workspace: Path) -> frozenset[tuple[str, str]]:
+    rows = labelled_rows(profile, workspace, "test")
+    return frozenset(zip(rows["source"].astype(str), rows["path"].astype(str), strict=True))
+
+
+def _evidence(settings: Settings, number: int, workspace: Path, serving: Mapping[str, float]) -> Evidence:
+    folder, ref = bundle_path(settings, str(number))
+    registered = model_version(settings, str(number))
+    if ref.version != number or bundle_digest(folder) != registered.tags[DIGEST_TAG]:
+        raise WrongData(f"{folder} is not the bundle of version {number}; remove that folder and run this again")
+    say(f"scoring version {number} on the held-out pictures")
+    scored: HeldOut = score_heldout_once(folder, settings, workspace)
+    metrics = {**_folds(settings, registered.run_id), **scored.metrics, **serving}
+    return Evidence(number, metrics, scored.per_image, scored.per_pair)
+
+
+def _serving(settings: Settings, number: int) -> tuple[dict[str, float], list[GateResult]]:
+    """Speed and memory of the logged model in a clean process, or the failed gate that says it does not work there."""
+    say(f"loading version {number} in a clean process")
+    try:
+        return measure(settings, number), []
+    except ModelDoesNotServe as error:
+        return {}, [GateResult("serving/loads", "loads", "fail", str(error))]
+
+
+def _folds(settings: Settings, run_id: str) -> dict[str, float]:
+    """Cross-validated figures are of the recipe, not of the weights: they are taken from the version's own run."""
+    recorded = client(settings).get_run(run_id).data.metrics
+    return {name: float(value) for name, value in recorded.items() if FOLDS in name}
+
+
+def _because(results: Sequence[GateResult]) -> str:
+    against = [r.message for r in results if r.verdict == "fail"]
+    against = against or [r.message for r in results if r.verdict == "not_enough_evidence"]
+    return "; ".join(against)
+
+
+def _was_rolled_back(number: int) -> str:
+    return (
+        f"version {number} was champion and was rolled back; it does not come back through the gates. "
+        f"`packshot registry rollback --to {number}` makes it champion again on purpose"
+    )
+
+
+def _record(ledger: Ledger, settings: Settings, kind: str, result: PromotionResult, payload: dict[str, Any]) -> None:
+    ref = reference(model_version(settings, str(result.challenger)))
+    ledger.record(
+        kind,
+        model_name=result.model_name,
+        from_version=result.champion,
+        to_version=result.challenger,
+        run_id=ref.run_id,
+        data_rev=ref.data_rev,
+        code_rev=ref.code_rev,
+        params_hash=ref.params_hash,
+        payload=payload,
+    )
+
+
+def _log(settings: Settings, result: PromotionResult) -> None:
+    """The table, as JSON, Markdown and a picture, beside the challenger's other artefacts."""
+    from packshot.registry.gate_plot import plot_gates
+
+    run_id = model_version(settings, str(result.challenger)).run_id
+    recorder = MlflowRecorder(client(settings), run_id, tracking_uri(settings))
+    against = f"champion-{result.champion}" if result.champion is not None else "no-champion"
+    title = f"Challenger {result.challenger} against {against.replace('-', ' ')}: {result.outcome.replace('_', ' ')}"
+    with tempfile.TemporaryDirectory(prefix="packshot-gates-") as scratch:
+        folder = Path(scratch)
+        write_json(folder / "gates.json", result.as_record())
+        write_text(folder / "gates.md", result.table() + "\n")
+        plot_gates(result.gates, title, folder / "gates.png")
+        recorder.artifact(folder, f"gates/{against}")
+
+
+def _finished(settings: Settings, ledger: Ledger, entry: Any) -> PromotionResult:
+    """The result of a promotion that a kill interrupted and this call completed, from its own ledger entry."""
+    gates = tuple(GateResult(**gate) for gate in entry["payload"].get("gates", ()))
+    return PromotionResult(
+        "promoted",
+        gates,
+        settings.registry.model_name,
+        entry["to_version"],
+        entry["from_version"],
+        entry["data_rev"],
+        ledger.heldout_uses(entry["data_rev"]),
+        "an interrupted promotion was finished",
+    )

@@ -1,0 +1,67 @@
+"""The logged model, as code: what `mlflow.pyfunc.load_model` runs in a process that knows nothing of Packshot.
+
+Input: a DataFrame with `image` (the bytes of a file) and, where there is one, `text`. Output: one row for each input
+row, in order, with the columns of OUTPUTS in `packshot.registry.signature`. An image that cannot be read is a row with
+an `error` and no scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+
+from packshot.bundle import Judge, Judgement
+from packshot.catalog.image import BadImage, ImageLimits, Pixels, decode
+from packshot.registry.signature import OUTPUTS, SCORES
+
+BATCH = 16
+
+
+class PackshotModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+    """A bundle behind MLflow's interface; `model_config["limits"]` holds the image limits in force at registration."""
+
+    def load_context(self, context: Any) -> None:
+        """Load the bundle from the artefacts; weights are safetensors, nothing is unpickled."""
+        limits = dict(context.model_config["limits"])
+        self._limits = ImageLimits(**{**limits, "formats": tuple(limits["formats"])})
+        self._judge = Judge.load(Path(context.artifacts["bundle"]), device="auto")
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """Judge every row; at most BATCH images are decoded at a time."""
+        images = list(model_input["image"])
+        texts = list(model_input["text"]) if "text" in model_input.columns else [None] * len(images)
+        rows: list[dict[str, Any]] = []
+        for start in range(0, len(images), BATCH):
+            rows.extend(self._batch(images[start : start + BATCH], texts[start : start + BATCH]))
+        return pd.DataFrame(rows, columns=list(OUTPUTS), index=model_input.index)
+
+    def _batch(self, images: Sequence[Any], texts: Sequence[Any]) -> list[dict[str, Any]]:
+        decoded = [self._decode(image) for image in images]
+        good = [i for i, image in enumerate(decoded) if not isinstance(image, str)]
+        judged = self._judge.judge(
+            [decoded[i] for i in good], [texts[i] if isinstance(texts[i], str) and texts[i] else None for i in good]
+        )
+        verdicts = dict(zip(good, judged, strict=True))
+        return [_row(verdicts.get(i), image if isinstance(image, str) else None) for i, image in enumerate(decoded)]
+
+    def _decode(self, content: Any) -> Pixels | str:
+        if not isinstance(content, (bytes, bytearray)):
+            return f"not_an_image: expected the bytes of an image file, found {type(content).__name__}"
+        try:
+            return decode(bytes(content), self._limits)
+        except BadImage as error:
+            return f"{error.reason}: {error.detail}"
+
+
+def _row(judgement: Judgement | None, error: str | None) -> dict[str, Any]:
+    if judgement is None:
+        return {**dict.fromkeys(OUTPUTS), "error": error}
+    scores = {name: float(getattr(judgement, name)) for name in SCORES}
+    return {**scores, "style": judgement.style, "style_confidence": float(judgement.style_confidence), "error": None}
+
+
+mlflow.models.set_model(PackshotModel())

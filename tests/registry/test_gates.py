@@ -1,0 +1,248 @@
+"""Every gate has to be seen to let the better through, to stop the worse, and to stop what it cannot judge."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from packshot.config import Gate, Profile, Settings
+from packshot.registry.gates import (
+    Evidence,
+    EvidenceMismatch,
+    GateResult,
+    GateSettingsError,
+    expand,
+    judge,
+    outcome,
+    table,
+)
+
+SRCC = Gate(metric="quality/srcc/shop", kind="non_inferiority", margin=0.02, min_groups=20)
+ACCURACY = Gate(metric="style/accuracy/shop", kind="non_inferiority", margin=0.05, min_groups=20)
+GAIN = Gate(metric="enhance/psnr_gain", kind="non_inferiority", margin=0.3, min_groups=20)
+FLOOR = Gate(metric="quality/srcc/shop", kind="floor", value=0.6)
+ROWS = 400
+
+
+def evidence(version: int, skill: float, metrics: dict[str, float] | None = None) -> Evidence:
+    """A model that is right with probability `skill`; what is hard to one model is hard to all."""
+    luck = np.random.default_rng(5)
+    own = np.random.default_rng(version)
+    mos = luck.uniform(0, 1, ROWS)
+    quality = mos + (1.15 - skill) * luck.normal(0, 1, ROWS) * 0.5 + own.normal(0, 0.01, ROWS)
+    right = luck.uniform(0, 1, ROWS) < skill
+    styles = np.array(["rustic", "modern"])[luck.integers(0, 2, ROWS)]
+    per_image = pd.DataFrame(
+        {
+            "image_id": [f"{i:03d}" for i in range(ROWS)],
+            "source": "shop",
+            "path": [f"shop/{i:03d}.jpg" for i in range(ROWS)],
+            "subset": np.where(np.arange(ROWS) % 2, "a", "b"),
+            "group": [f"g{i // 2}" for i in range(ROWS)],
+            "quality_mos": mos,
+            "quality": quality,
+            "quality_low": quality - 0.3,
+            "quality_high": quality + 0.3,
+            "style": styles,
+            "style_pred": np.where(right, styles, np.where(styles == "rustic", "modern", "rustic")),
+        }
+    )
+    pairs = per_image.iloc[:60]
+    psnr_in = luck.uniform(15, 25, 60)
+    per_pair = pd.DataFrame(
+        {
+            "image_id": pairs["image_id"],
+            "group": pairs["group"],
+            "degradations": "jpeg:2",
+            "family": np.where(np.arange(60) % 2, "noise", "blur+noise"),
+            "psnr_in": psnr_in,
+            "psnr_out": psnr_in + 4 * skill + luck.normal(0, 0.5, 60),
+            "psnr_classic": psnr_in + 0.5,
+            "ssim_in": 0.5,
+            "ssim_out": 0.6,
+        }
+    )
+    return Evidence(version, metrics if metrics is not None else {"quality/srcc/shop": skill}, per_image, per_pair)
+
+
+def held_out(one: Evidence) -> frozenset[tuple[str, str]]:
+    return frozenset(zip(one.per_image["source"], one.per_image["path"], strict=True))
+
+
+def decide(
+    settings: Settings, gates: list[Gate], challenger: Evidence, champion: Evidence | None
+) -> tuple[str, dict[str, GateResult]]:
+    versions = (challenger.version, champion.version if champion else None)
+    rows = held_out(evidence(0, 0.9))
+    results = judge(gates, challenger, champion, versions=versions, heldout=rows, settings=settings.evaluation)
+    return outcome(results), {f"{r.kind}:{r.metric}": r for r in results}
+
+
+ALL = [SRCC, ACCURACY, GAIN, FLOOR]
+
+
+def test_a_better_challenger_wins_and_a_worse_one_loses(settings: Settings) -> None:
+    assert decide(settings, ALL, evidence(2, 0.95), evidence(1, 0.8))[0] == "promoted"
+    lost, results = decide(settings, ALL, evidence(2, 0.65), evidence(1, 0.9))
+    assert lost == "refused"
+    for gate in (SRCC, ACCURACY, GAIN):
+        result = results[f"{gate.kind}:{gate.metric}"]
+        assert result.verdict == "fail"
+        assert result.challenger is not None and result.champion is not None and result.challenger < result.champion
+        assert result.high is not None and result.high < -gate.margin
+
+
+def test_an_equal_challenger_is_let_through(settings: Settings) -> None:
+    assert decide(settings, ALL, evidence(2, 0.9), evidence(1, 0.9))[0] == "promoted"
+
+
+def test_swapped_champion_and_challenger_are_caught(settings: Settings) -> None:
+    good, bad = evidence(1, 0.95), evidence(2, 0.65)
+    rows = held_out(good)
+    with pytest.raises(EvidenceMismatch, match="challenger 2 with champion 1"):
+        judge(ALL, good, bad, versions=(2, 1), heldout=rows, settings=settings.evaluation)
+    with pytest.raises(EvidenceMismatch, match="both version 1"):
+        judge(ALL, good, good, versions=(1, 1), heldout=rows, settings=settings.evaluation)
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("kind", ["floor", "ceiling"])
+def test_a_missing_or_undefined_figure_never_passes(settings: Settings, value: float | None, kind: str) -> None:
+    gate = Gate.model_validate({"metric": "serving/latency_ms", "kind": kind, "value": 100.0})
+    figures = {} if value is None else {"serving/latency_ms": value}
+    said, results = decide(settings, [gate], evidence(2, 0.9, figures), None)
+    assert said == "refused"
+    assert "serving/latency_ms" in results[f"{kind}:serving/latency_ms"].message
+
+
+def test_floor_and_ceiling_include_their_limit(settings: Settings) -> None:
+    for kind, passing, failing in (("floor", 0.7, 0.699), ("ceiling", 0.7, 0.701)):
+        gate = Gate.model_validate({"metric": "quality/srcc/shop", "kind": kind, "value": 0.7})
+        assert decide(settings, [gate], evidence(2, 0.9, {gate.metric: passing}), None)[0] == "promoted"
+        assert decide(settings, [gate], evidence(2, 0.9, {gate.metric: failing}), None)[0] == "refused"
+
+
+@pytest.mark.parametrize("column", ["quality", "quality_mos", "style_pred"])
+def test_a_nan_among_the_rows_fails_the_gate_by_name(settings: Settings, column: str) -> None:
+    broken = evidence(2, 0.95)
+    broken.per_image[column] = broken.per_image[column].astype(object)
+    broken.per_image.loc[7, column] = None if column == "style_pred" else float("nan")
+    gate = ACCURACY if column == "style_pred" else SRCC
+    said, results = decide(settings, [gate, FLOOR], broken, evidence(1, 0.8))
+    assert said == "refused"
+    assert gate.metric in results[f"non_inferiority:{gate.metric}"].message
+
+
+def test_an_empty_slice_fails(settings: Settings) -> None:
+    gate = Gate(metric="quality/srcc/shop/nowhere", kind="non_inferiority", margin=0.02)
+    said, results = decide(settings, [gate, FLOOR], evidence(2, 0.95), evidence(1, 0.8))
+    assert said == "refused"
+    assert "empty" in results["non_inferiority:quality/srcc/shop/nowhere"].message
+
+
+def test_a_constant_prediction_fails(settings: Settings) -> None:
+    flat = evidence(2, 0.95)
+    flat.per_image["quality"] = 0.5
+    said, results = decide(settings, [SRCC, FLOOR], flat, evidence(1, 0.8))
+    assert said == "refused" and "undefined" in results["non_inferiority:quality/srcc/shop"].message
+
+
+@pytest.mark.parametrize("who", ["challenger", "champion", "both"])
+def test_a_truncated_held_out_set_is_caught(settings: Settings, who: str) -> None:
+    challenger, champion = evidence(2, 0.95), evidence(1, 0.8)
+    if who in ("challenger", "both"):
+        challenger = replace(challenger, per_image=challenger.per_image.iloc[:300])
+    if who in ("champion", "both"):
+        champion = replace(champion, per_image=champion.per_image.iloc[:300])
+    said, results = decide(settings, [SRCC, FLOOR], challenger, champion)
+    assert said == "refused"
+    failed = [name for name, result in results.items() if result.verdict == "fail"]
+    assert f"complete:heldout/rows/{'challenger' if who == 'both' else who}" in failed
+
+
+def test_other_labels_for_the_same_rows_are_caught(settings: Settings) -> None:
+    champion = evidence(1, 0.8)
+    champion.per_image.loc[0, "quality_mos"] = 0.123
+    said, results = decide(settings, [SRCC, FLOOR], evidence(2, 0.95), champion)
+    assert said == "refused" and "same held-out rows" in results["non_inferiority:quality/srcc/shop"].message
+
+
+def test_too_little_evidence_does_not_promote(settings: Settings) -> None:
+    many = SRCC.model_copy(update={"min_groups": 500})
+    assert decide(settings, [many, FLOOR], evidence(2, 0.95), evidence(1, 0.9))[0] == "not_enough_evidence"
+    strict = SRCC.model_copy(update={"margin": 0.0, "min_groups": 0})
+    close = evidence(2, 0.9)
+    close.per_image["quality"] += np.random.default_rng(1).normal(0, 0.02, ROWS)
+    said, results = decide(settings, [strict, FLOOR], close, evidence(1, 0.9))
+    result = results["non_inferiority:quality/srcc/shop"]
+    assert result.low is not None and result.high is not None and result.low < 0 < result.high
+    assert said == "not_enough_evidence"
+
+
+def test_a_clear_loss_on_few_groups_still_fails(settings: Settings) -> None:
+    many = SRCC.model_copy(update={"min_groups": 500})
+    assert decide(settings, [many], evidence(2, 0.6), evidence(1, 0.95))[0] == "refused"
+
+
+def test_the_first_model_needs_its_floors_and_nothing_else(settings: Settings) -> None:
+    said, results = decide(settings, ALL, evidence(1, 0.9), None)
+    assert said == "promoted"
+    assert results["non_inferiority:quality/srcc/shop"].verdict == "not_applicable"
+    assert decide(settings, ALL, evidence(1, 0.5), None)[0] == "refused"
+    assert decide(settings, [SRCC], evidence(1, 0.9), None)[0] == "refused", "a promotion rests on at least one gate"
+
+
+def test_the_table_names_every_gate(settings: Settings) -> None:
+    _, results = decide(settings, ALL, evidence(2, 0.65), evidence(1, 0.9))
+    text = table(list(results.values()))
+    assert all(gate.metric in text for gate in ALL) and "**fail**" in text
+
+
+PROFILE = Profile(
+    sets=("a", "b"),
+    quality=("a", "b"),
+    style=("b",),
+    catalogue=("a",),
+    pristine=("a",),
+    held_back={},
+    floors={"quality/srcc/a": 0.7, "quality/srcc/b": 0.5},
+)
+
+
+def test_templates_expand_to_each_set_with_its_own_floor() -> None:
+    gates = expand([Gate(metric="quality/srcc/{quality}", kind="floor")], PROFILE)
+    assert {gate.metric: gate.value for gate in gates} == PROFILE.floors
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [
+        Gate(metric="quality/spearman/a", kind="floor", value=0.5),
+        Gate(metric="quality/srcc/elsewhere", kind="floor", value=0.5),
+        Gate(metric="style/accuracy/{style}", kind="floor"),
+        Gate(metric="serving/latency_ms", kind="ceiling"),
+        Gate(metric="serving/latency_ms", kind="non_inferiority", margin=1.0),
+        Gate(metric="quality/srcc_folds/a", kind="non_inferiority", margin=0.1),
+    ],
+    ids=lambda gate: f"{gate.kind}:{gate.metric}",
+)
+def test_a_gate_that_cannot_be_judged_is_refused_at_the_start(gate: Gate) -> None:
+    with pytest.raises(GateSettingsError, match=r"/"):
+        expand([gate], PROFILE)
+
+
+def test_no_gates_and_no_sets_are_refused_at_the_start() -> None:
+    with pytest.raises(GateSettingsError, match="empty"):
+        expand([], PROFILE)
+    bare = PROFILE.model_copy(update={"style": ()})
+    with pytest.raises(GateSettingsError, match="names no set"):
+        expand([Gate(metric="style/accuracy/{style}", kind="floor", value=0.5)], bare)
+
+
+def test_the_gates_of_params_yaml_hold_for_every_labelled_source(settings: Settings) -> None:
+    for name, profile in settings.profiles.items():
+        if name != "own":
+            assert expand(settings.registry.gates, profile)
