@@ -141,6 +141,7 @@ def promote(
     challenger: Annotated[int | None, typer.Option(help="Version to promote; default: the challenger now.")] = None,
     champion: Annotated[int | None, typer.Option(help="Version to compare with; default: the champion now.")] = None,
     workspace_name: WorkspaceName = None,
+    check: Annotated[bool, typer.Option("--check", help="Say what the gates say; leave the alias where it is.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print only the result line.")] = False,
 ) -> None:
     """Judge the challenger by the gates; move the alias if all pass.
@@ -149,13 +150,15 @@ def promote(
     """
     from packshot.ops.pipeline import workspace_named, workspace_of_version
     from packshot.registry.models import bundle_path
-    from packshot.registry.promote import promote as step
+    from packshot.registry.promote import assess
+    from packshot.registry.promote import promote as move
 
     settings = load_settings()
     if challenger is None:
         challenger = bundle_path(settings, "challenger")[1].version
         assert challenger is not None
     root = workspace_named(workspace_name) if workspace_name else workspace_of_version(settings, challenger)
+    step = assess if check else move
     result = step(settings, challenger=challenger, champion=champion, workspace=root)
     if not as_json:
         say(result.table())
