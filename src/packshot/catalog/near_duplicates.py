@@ -70,30 +70,34 @@ def unpack(phashes: list[str], thumbnails: list[str], hash_size: int) -> tuple[B
     return unpacked, _from_hex(thumbnails, THUMBNAIL**2 * 3, "a thumbnail")
 
 
-def near_duplicate_pairs(bits: Bits, thumbnails: Thumbnails, max_distance: int) -> Pairs:
-    """All pairs (i, j), i < j, of rows within `max_distance` bits, as an m x 2 array in order.
+def near_duplicate_sets(bits: Bits, thumbnails: Thumbnails, max_distance: int) -> list[NDArray[np.int64]]:
+    """Sets of rows all of which are near-duplicates of each other; every near pair of rows is in at least one.
 
-    Of rows with one and the same signature only the first meets the others, and each of the rest meets the
-    first: the connected groups are the same and the pairs stay few. The hash is cut into `max_distance` + 1 bands;
-    two hashes within that distance agree on at least one band whole, so only rows that share a band are compared
-    (multi-index hashing, Norouzi et al., 2012). Memory grows with rows and pairs found, not with rows squared.
-    Raises SignatureError where `max_distance` is not below the number of bits.
+    A set holds the rows of one signature, or of two signatures that are near: many copies of one picture make one
+    set, not a set for each pair of them. Raises as `near_duplicate_pairs`.
+    """
+    signatures = np.concatenate([np.packbits(bits, axis=1), thumbnails], axis=1)
+    _, firsts, which, counts = np.unique(signatures, axis=0, return_index=True, return_inverse=True, return_counts=True)
+    rows_of = np.split(np.argsort(which.ravel(), kind="stable"), np.cumsum(counts)[:-1])
+    copies = [rows for rows in rows_of if len(rows) > 1]
+    pairs = near_duplicate_pairs(bits[firsts], thumbnails[firsts], max_distance)
+    return copies + [np.concatenate([rows_of[one], rows_of[other]]) for one, other in pairs]
+
+
+def near_duplicate_pairs(bits: Bits, thumbnails: Thumbnails, max_distance: int) -> Pairs:
+    """All pairs (i, j), i < j, of near-duplicate rows as an m x 2 array, in order.
+
+    The hash is cut into `max_distance` + 1 bands; two hashes within that distance agree on at least one band whole,
+    so only rows that share a band are compared (multi-index hashing, Norouzi et al., 2012). Memory grows with rows and
+    pairs found, not with rows squared. Raises SignatureError where `max_distance` is not below the number of bits.
     """
     if bits.shape[1] <= max_distance:
         raise SignatureError(
             f"splits.max_distance is {max_distance}; it must be below the {bits.shape[1]} bits of a hash"
         )
-    signatures = np.concatenate([np.packbits(bits, axis=1), thumbnails], axis=1)
-    _, firsts, which = np.unique(signatures, axis=0, return_index=True, return_inverse=True)
-    first_of = firsts[which.ravel()]
-    rows = np.arange(len(bits))
-    repeats = np.flatnonzero(first_of != rows)
-    found = [np.stack([first_of[repeats], repeats], axis=1)]
-    kept = np.flatnonzero(first_of == rows)
-    for band in np.array_split(np.arange(bits.shape[1]), max_distance + 1):
-        found.append(kept[_pairs_in_band(bits[kept], thumbnails[kept], band, max_distance)])
-    pairs = np.sort(np.concatenate(found), axis=1)
-    return np.unique(pairs, axis=0).astype(np.int64)
+    bands = np.array_split(np.arange(bits.shape[1]), max_distance + 1)
+    found = [_pairs_in_band(bits, thumbnails, band, max_distance) for band in bands]
+    return np.unique(np.sort(np.concatenate(found), axis=1), axis=0).astype(np.int64)
 
 
 def _pairs_in_band(bits: Bits, thumbnails: Thumbnails, band: NDArray[np.intp], max_distance: int) -> Pairs:
