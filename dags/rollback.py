@@ -41,6 +41,6 @@ with DAG(
         task_id="rollback",
         arguments=["registry", "rollback", "{{ '--to' if params.to else '' }}", "{{ params.to or '' }}"],
         outlets=[CHAMPION],
-        event={"model_version": "version"},
+        event={"model_version": "to_version"},
         event_also={"rollback": True},
     )
