@@ -141,7 +141,7 @@ def promote(
     challenger: Annotated[int | None, typer.Option(help="Version to promote; default: the challenger now.")] = None,
     champion: Annotated[int | None, typer.Option(help="Version to compare with; default: the champion now.")] = None,
     workspace_name: WorkspaceName = None,
-    check: Annotated[bool, typer.Option("--check", help="Say what the gates say; leave the alias where it is.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Ask the gates; leave the alias where it is.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print only the result line.")] = False,
 ) -> None:
     """Judge the challenger by the gates; move the alias if all pass.
@@ -382,6 +382,14 @@ def registry_rollback(
     from packshot.registry.rollback import rollback
 
     emit(rollback(load_settings(), to).as_record())
+
+
+@registry.command("adopt")
+def registry_adopt() -> None:
+    """Accept a champion alias that somebody moved by hand; the ledger remembers it."""
+    from packshot.registry.alias import adopt
+
+    emit({"champion": adopt(load_settings())})
 
 
 @drill.command("bad-challenger")
