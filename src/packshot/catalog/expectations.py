@@ -63,12 +63,13 @@ class DataDocs:
 
     def __init__(self, folder: Path, at: datetime) -> None:
         import great_expectations as gx
+        from great_expectations.data_context.types.base import DataContextConfig, InMemoryStoreBackendDefaults
 
         self._at = at
-        self._context = gx.get_context(mode="ephemeral")
+        stores = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
+        config = DataContextConfig(store_backend_defaults=stores, analytics_enabled=False)
+        self._context = gx.get_context(mode="ephemeral", project_config=config)
         self._context.variables.progress_bars = {"globally": False, "metric_calculations": False}
-        for site in list(self._context.get_site_names()):
-            self._context.delete_data_docs_site(site)
         self._context.add_data_docs_site(
             "packshot",
             {

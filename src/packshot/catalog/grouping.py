@@ -84,18 +84,14 @@ def ties_of(frame: pd.DataFrame, near_duplicates: Sequence[NDArray[np.int64]]) -
 
     `near_duplicates` are sets of row numbers of `frame`.
     """
-    keys = [
-        frame["image_id"],
-        frame["source"] + "\0sender\0" + frame["sender"],
-        frame["source"] + "\0sku\0" + frame["sku"],
-    ]
     row_parts, tie_parts, count = [], [], 0
-    for key in keys:
-        codes, uniques = pd.factorize(key)
+    for keys in (["image_id"], ["source", "sender"], ["source", "sku"]):
+        numbers = frame.groupby(keys, sort=False, dropna=True).ngroup()
+        codes = numbers.fillna(-1).to_numpy(np.intp)
         present = np.flatnonzero(codes >= 0)
         row_parts.append(present)
         tie_parts.append(codes[present] + count)
-        count += len(uniques)
+        count += int(codes.max(initial=-1)) + 1
     row_parts.extend(near_duplicates)
     tie_parts.append(np.repeat(np.arange(len(near_duplicates)), [len(rows) for rows in near_duplicates]) + count)
     row = np.concatenate(row_parts).astype(np.intp)

@@ -89,8 +89,8 @@ def _fill_empty(
         if not movable:
             raise SplitImpossible(
                 f"no group is left for {split}: {sum(map(len, groups.values()))} image(s) form {len(groups)} group(s), "
-                f"and {', '.join(splits)} need one each. Groups are images of one sender or SKU and near-duplicates; "
-                "add images of other products or senders, or set that split's share to 0 in params.yaml."
+                f"and each of {', '.join(splits)} needs one. Images of one sender or SKU and "
+                "near-duplicates are one group: add images of other products or senders, or set that split's share to 0 in params.yaml."
             )
         smallest = min(movable, key=lambda name: (-held[chosen[name]], len(groups[name]), name))
         chosen[smallest] = split
