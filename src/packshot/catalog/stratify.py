@@ -87,10 +87,11 @@ def _fill_empty(
         held = Counter(chosen.values())
         movable = [name for name in chosen if name not in given and held[chosen[name]] > 1]
         if not movable:
+            images = sum(len(rows) for rows in groups.values())
             raise SplitImpossible(
-                f"no group is left for {split}: {sum(map(len, groups.values()))} image(s) form {len(groups)} group(s), "
-                f"and each of {', '.join(splits)} needs one. Images of one sender or SKU and "
-                "near-duplicates are one group: add images of other products or senders, or set that split's share to 0 in params.yaml."
+                f"no group is left for {split}: {images} image(s) form {len(groups)} group(s), and each of "
+                f"{', '.join(splits)} needs one. Images of one sender or SKU and near-duplicates are one group: "
+                "add images of other products or senders, or set that split's share to 0 in params.yaml."
             )
         smallest = min(movable, key=lambda name: (-held[chosen[name]], len(groups[name]), name))
         chosen[smallest] = split
