@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from skilled_models import evidence
 
-from packshot.config import Settings, load_settings
+from packshot.catalog.manifest import COLUMNS, write_manifest
+from packshot.config import Gate, Profile, Settings, load_settings
+from packshot.evaluation.digest import bundle_digest
+from packshot.evaluation.heldout import HeldOut
+from packshot.evaluation.slices import slice_of
+from packshot.files import write_json
 from packshot.home import Home
 from packshot.registry.ledger import Ledger
+from packshot.registry.register import register
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +53,68 @@ def home(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def ledger(home: Home) -> Ledger:
     return Ledger.from_environment()
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A workspace with held-out rows, and bundles whose figures follow from one number: their skill, 0..1."""
+
+    settings: Settings
+    workspace: Path
+
+    def bundle(self, skill: float, name: str = "packshot") -> Path:
+        folder = self.workspace / "models" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "bundle.json").write_text(json.dumps({"skill": skill}))
+        return folder
+
+    def evaluate(self, figures: dict[str, float] | None = None) -> None:
+        """What the evaluation step leaves for the bundle that is there now."""
+        reports = self.workspace / "reports/evaluation"
+        write_json(reports / "metrics.json", figures or {"quality/srcc/shop": 0.8, "quality/srcc_folds/shop": 0.79})
+        digest = bundle_digest(self.workspace / "models/packshot")
+        write_json(reports / "evaluated.json", {"bundle_sha256": digest})
+        (reports / "plots").mkdir(exist_ok=True)
+        (reports / "plots" / "quality.csv").write_text("predicted,actual\n0.5,0.5\n")
+
+    def register(self, skill: float) -> int:
+        """A version from a bundle of that skill, as alias challenger."""
+        return register(self.settings, self.workspace, bundle=self.bundle(skill, f"b{skill}"), note="test").version
+
+
+@pytest.fixture
+def shop(settings: Settings, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    profile = Profile(
+        sets=("shop",),
+        quality=("shop",),
+        style=("shop",),
+        catalogue=("shop",),
+        pristine=("shop",),
+        held_back={},
+        floors={"quality/srcc/shop": 0.6},
+    )
+    gates = (
+        Gate(metric="quality/srcc/{quality}", kind="floor"),
+        Gate(metric="quality/srcc/{quality}", kind="non_inferiority", margin=0.02, min_groups=20),
+        Gate(metric="style/accuracy/{style}", kind="non_inferiority", margin=0.05, min_groups=20),
+        Gate(metric="serving/latency_ms", kind="ceiling", value=2000),
+    )
+    registry = settings.registry.model_copy(update={"gates": gates})
+    own = settings.model_copy(update={"profiles": {"own": profile}, "registry": registry})
+    workspace = tmp_path / "workspace"
+    rows = evidence(0, 0.9).per_image
+    manifest = pd.DataFrame({name: rows.get(name) for name in COLUMNS}, index=rows.index)
+    write_manifest(workspace / "data/splits/manifest.parquet", manifest.assign(split="test"))
+    source = {"profile": "own", "chosen": "own", "why": "test", "fingerprint": "0", "collected_at": "2026-01-01"}
+    source["sets"] = {"shop": {"rows": len(rows), "held_back": 0, "address": "here", "licence": "CC0", "styles": []}}
+    write_json(workspace / "data/raw/source.json", source)
+
+    def scored(bundle: Path, _: Settings, __: Path, split: str = "test") -> HeldOut:
+        skill = json.loads((bundle / "bundle.json").read_text())["skill"]
+        found = evidence(0, skill)
+        srcc = slice_of("quality/srcc/shop", found.per_image, found.per_pair).value
+        return HeldOut(found.per_image, found.per_pair, pd.DataFrame(), {"quality/srcc/shop": srcc})
+
+    monkeypatch.setattr("packshot.registry.promote.score_heldout_once", scored)
+    monkeypatch.setattr("packshot.registry.promote.measure", lambda *_: {"serving/latency_ms": 100.0})
+    return Shop(own, workspace)

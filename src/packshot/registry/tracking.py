@@ -33,6 +33,7 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }
 
@@ -77,8 +78,11 @@ def configure(settings: Settings) -> str:
         _make_folder(Path(uri.removeprefix("sqlite:///")).parent)
     import mlflow
 
+    named = os.environ.get("MLFLOW_TRACKING_URI")
     mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(os.environ.get("MLFLOW_REGISTRY_URI") or uri)
+    if named is None:
+        # MLflow writes the address into the environment, where it would outrank the settings from then on.
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
     return uri
 
 

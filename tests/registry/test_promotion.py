@@ -1,0 +1,297 @@
+"""Registering, promoting and rolling back, on a real MLflow and ledger; only the scoring of pictures is cut short."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any
+
+import pytest
+from conftest import Shop
+
+from packshot.home import Home
+from packshot.registry import alias as alias_module
+from packshot.registry.alias import AliasMovedByHand, RegistryBusy, adopt, exclusive, set_alias
+from packshot.registry.gates import EvidenceMismatch, GateSettingsError
+from packshot.registry.history import print_history
+from packshot.registry.ledger import Ledger
+from packshot.registry.models import ArtefactsDamaged, NoSuchModel, alias_version, bundle_path
+from packshot.registry.promote import ChampionChanged, PromotionResult, WrongData, assess, promote
+from packshot.registry.register import NotEvaluated, find_version, register
+from packshot.registry.rollback import NothingToRollBackTo, rollback
+from packshot.registry.tracking import client
+from packshot.revision import run_key
+
+
+def go(shop: Shop, **named: int | None) -> PromotionResult:
+    return promote(shop.settings, workspace=shop.workspace, **named)
+
+
+def kinds(ledger: Ledger) -> list[str]:
+    return [row["kind"] for row in ledger.history()]
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: no handler of the code under test may catch it."""
+
+
+def test_a_run_key_registers_once_with_its_evidence(shop: Shop, ledger: Ledger) -> None:
+    shop.bundle(0.9)
+    with pytest.raises(NotEvaluated, match="packshot evaluate"):
+        register(shop.settings, shop.workspace)
+    shop.evaluate()
+    first = register(shop.settings, shop.workspace)
+    again = register(shop.settings, shop.workspace)
+    assert (first.version, first.new, again.new) == (1, True, False)
+    assert (again.version, again.run_id) == (first.version, first.run_id)
+    assert find_version(shop.settings, run_key(shop.settings, shop.workspace)) == 1
+    assert kinds(ledger) == ["register"]
+    run = client(shop.settings).get_run(first.run_id)
+    assert run.data.metrics["quality/srcc/shop"] == 0.8
+    assert run.data.params["training.recipe"] == shop.settings.training.recipe
+    files = {f.path for f in client(shop.settings).list_artifacts(first.run_id)}
+    assert {"model_card.md", "evaluation"} <= files
+    version = client(shop.settings).get_model_version("packshot", "1")
+    assert version.tags["packshot.source"] == "own" and version.tags["packshot.figure/quality/srcc/shop"] == "0.8000"
+    assert "0.800" in version.description and "CC0" in version.description
+
+
+def test_figures_of_another_bundle_are_not_registered(shop: Shop) -> None:
+    shop.bundle(0.9)
+    shop.evaluate()
+    shop.bundle(0.8)
+    with pytest.raises(NotEvaluated, match="evaluate` again"):
+        register(shop.settings, shop.workspace)
+
+
+def test_first_promoted_worse_refused_better_promoted(shop: Shop, ledger: Ledger) -> None:
+    assert (shop.register(0.85), shop.register(0.7), shop.register(0.95)) == (1, 2, 3)
+    first = go(shop, challenger=1)
+    assert first.outcome == "promoted" and alias_version(shop.settings, "champion") == 1
+    worse = go(shop, challenger=2)
+    assert worse.outcome == "refused" and alias_version(shop.settings, "champion") == 1
+    assert "worse than the champion" in worse.reason
+    better = go(shop)
+    assert (better.outcome, better.challenger, better.champion, better.heldout_use) == ("promoted", 3, 1, 3)
+    assert go(shop).outcome == "nothing_to_do"
+    moves = [k for k in kinds(ledger) if k != "register"]
+    assert moves == [
+        *("heldout_use", "gate", "intent", "moved", "committed"),
+        *("heldout_use", "gate", "refused"),
+        *("heldout_use", "gate", "intent", "moved", "committed"),
+    ]
+    run_id = client(shop.settings).get_model_version("packshot", "2").run_id
+    names = {f.path for f in client(shop.settings).list_artifacts(run_id, "gates/champion-1")}
+    assert names == {f"gates/champion-1/gates.{kind}" for kind in ("json", "md", "png")}
+    json.dumps(better.as_record(), allow_nan=False)
+
+
+def test_assess_decides_and_moves_nothing(shop: Shop, ledger: Ledger) -> None:
+    shop.register(0.9)
+    assert assess(shop.settings, workspace=shop.workspace).outcome == "promoted"
+    assert alias_version(shop.settings, "champion") is None
+    assert kinds(ledger)[-1] == "gate"
+
+
+def _kill_at(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    if place == "before the alias":
+        monkeypatch.setattr(alias_module, "set_alias", _killed)
+        return
+    record = Ledger.record
+    last = {"before moved is written": "moved", "before committed is written": "committed"}[place]
+
+    def dies(self: Ledger, kind: str, **fields: Any) -> int:
+        if kind.endswith(last):
+            raise Killed
+        return record(self, kind, **fields)
+
+    monkeypatch.setattr(Ledger, "record", dies)
+
+
+def _killed(*_: object) -> None:
+    raise Killed
+
+
+@pytest.mark.parametrize("place", ["before the alias", "before moved is written", "before committed is written"])
+def test_a_kill_anywhere_in_a_promotion_is_finished_by_the_next_call(shop: Shop, ledger: Ledger, place: str) -> None:
+    shop.register(0.8)
+    go(shop)
+    shop.register(0.95)
+    with pytest.MonkeyPatch.context() as patch:
+        _kill_at(patch, place)
+        with pytest.raises(Killed):
+            go(shop)
+    assert ledger.pending("packshot") is not None
+    result = go(shop)
+    assert (result.outcome, result.challenger, result.champion) == ("promoted", 2, 1)
+    assert {gate.verdict for gate in result.gates} == {"pass"}
+    assert alias_version(shop.settings, "champion") == 2 and ledger.committed("packshot") == [1, 2]
+    assert kinds(ledger).count("committed") == 2 and kinds(ledger).count("moved") == 2
+    assert go(shop).outcome == "nothing_to_do"
+
+
+def test_a_kill_in_a_rollback_is_finished_too(shop: Shop, ledger: Ledger) -> None:
+    shop.register(0.8)
+    go(shop)
+    shop.register(0.95)
+    go(shop)
+    with pytest.MonkeyPatch.context() as patch:
+        _kill_at(patch, "before the alias")
+        with pytest.raises(Killed):
+            rollback(shop.settings)
+    assert go(shop).outcome == "refused", "the version that was rolled back does not return by itself"
+    assert alias_version(shop.settings, "champion") == 1
+    assert kinds(ledger).count("rollback_committed") == 1
+
+
+def test_an_alias_moved_by_hand_is_reported_and_left_alone(shop: Shop, ledger: Ledger) -> None:
+    shop.register(0.8)
+    go(shop)
+    shop.register(0.95)
+    set_alias(shop.settings, "champion", 2)
+    for action in (lambda: go(shop, challenger=2), lambda: rollback(shop.settings)):
+        with pytest.raises(AliasMovedByHand, match="packshot registry adopt") as error:
+            action()
+        assert error.value.exit_code == 5
+    assert alias_version(shop.settings, "champion") == 2
+    assert adopt(shop.settings) == 2
+    assert kinds(ledger)[-1] == "adopted"
+    written = len(ledger.history())
+    assert adopt(shop.settings) == 2 and len(ledger.history()) == written
+    assert rollback(shop.settings).to_version == 1
+
+
+def test_an_alias_set_by_hand_during_an_interrupted_move_is_not_overwritten(shop: Shop) -> None:
+    for skill in (0.8, 0.95, 0.9):
+        shop.register(skill)
+    go(shop, challenger=1)
+    with pytest.MonkeyPatch.context() as patch:
+        _kill_at(patch, "before the alias")
+        with pytest.raises(Killed):
+            go(shop, challenger=2)
+    set_alias(shop.settings, "champion", 3)
+    with pytest.raises(AliasMovedByHand, match="interrupted"):
+        go(shop, challenger=2)
+    assert adopt(shop.settings) == 3
+    assert go(shop, challenger=2).outcome == "promoted"
+
+
+def test_rollback_goes_back_and_not_forth(shop: Shop, ledger: Ledger) -> None:
+    for skill in (0.8, 0.88, 0.96):
+        shop.register(skill)
+        assert go(shop).outcome == "promoted"
+    assert rollback(shop.settings).to_version == 2
+    assert rollback(shop.settings).to_version == 1
+    with pytest.raises(NothingToRollBackTo, match="no champion before 1"):
+        rollback(shop.settings)
+    assert rollback(shop.settings, to=3).to_version == 3
+    assert alias_version(shop.settings, "champion") == 3
+    shop.register(0.99)
+    with pytest.raises(NothingToRollBackTo, match="never was champion"):
+        rollback(shop.settings, to=4)
+    again = len(ledger.history())
+    assert rollback(shop.settings, to=3).from_version == 3 and len(ledger.history()) == again
+
+
+def test_a_rolled_back_version_does_not_come_back_through_the_gates(shop: Shop) -> None:
+    shop.register(0.8)
+    go(shop)
+    shop.register(0.95)
+    go(shop)
+    rollback(shop.settings)
+    assert go(shop).outcome == "refused"
+    rollback(shop.settings, to=2)
+    assert go(shop).outcome == "nothing_to_do"
+
+
+def test_versions_are_named_before_anything_is_read(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    for skill in (0.8, 0.95):
+        shop.register(skill)
+    go(shop, challenger=1)
+    with pytest.raises(ChampionChanged, match="champion of packshot is 1"):
+        go(shop, challenger=2, champion=7)
+    from packshot.registry import promote as module
+
+    honest = module._evidence
+    swap = {1: 2, 2: 1}
+    monkeypatch.setattr(module, "_evidence", lambda s, number, w, f: honest(s, swap[number], w, f))
+    with pytest.raises(EvidenceMismatch):
+        go(shop, challenger=2)
+    assert alias_version(shop.settings, "champion") == 1
+
+
+def test_other_data_than_the_challengers_is_refused(shop: Shop) -> None:
+    import pandas as pd
+
+    shop.register(0.9)
+    manifest = shop.workspace / "data/splits/manifest.parquet"
+    pd.read_parquet(manifest).iloc[:100].to_parquet(manifest)
+    with pytest.raises(WrongData, match="data revision"):
+        go(shop)
+
+
+def test_a_model_that_does_not_load_is_refused(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    from packshot.registry.serving_check import ModelDoesNotServe
+
+    def broken(*_: object) -> dict[str, float]:
+        raise ModelDoesNotServe("no module named packshot")
+
+    shop.register(0.9)
+    monkeypatch.setattr("packshot.registry.promote.measure", broken)
+    result = go(shop)
+    assert result.outcome == "refused" and "no module named packshot" in result.reason
+
+
+def test_bad_gates_stop_before_anything_is_scored(shop: Shop, ledger: Ledger) -> None:
+    shop.register(0.9)
+    gate = shop.settings.registry.gates[0].model_copy(update={"metric": "quality/spearman/shop"})
+    registry = shop.settings.registry.model_copy(update={"gates": (gate,)})
+    settings = shop.settings.model_copy(update={"registry": registry})
+    with pytest.raises(GateSettingsError, match="quality/spearman/shop"):
+        promote(settings, workspace=shop.workspace)
+    assert kinds(ledger) == ["register"]
+
+
+def test_artefacts_are_checked_each_time(shop: Shop, home: Home) -> None:
+    with pytest.raises(NoSuchModel, match="packshot promote"):
+        bundle_path(shop.settings, "champion")
+    shop.register(0.9)
+    folder, ref = bundle_path(shop.settings, "challenger")
+    assert ref.version == 1 and ref.data_rev and json.loads((folder / "bundle.json").read_text()) == {"skill": 0.9}
+    (folder / "bundle.json").write_text("spoilt")
+    folder, _ = bundle_path(shop.settings, "1")
+    assert json.loads((folder / "bundle.json").read_text()) == {"skill": 0.9}
+    (folder / "bundle.json").unlink()
+    stored = [p for p in home.mlflow_artifacts.rglob("bundle.json")]
+    assert len(stored) == 1
+    stored[0].write_text("changed after registration")
+    with pytest.raises(ArtefactsDamaged, match="changed after registration"):
+        bundle_path(shop.settings, "1")
+    stored[0].unlink()
+    with pytest.raises(ArtefactsDamaged):
+        bundle_path(shop.settings, "1")
+    for unknown in ("17", "nobody", "two words"):
+        with pytest.raises(NoSuchModel):
+            bundle_path(shop.settings, unknown)
+
+
+def test_a_path_is_a_model_without_lineage(shop: Shop) -> None:
+    folder, ref = bundle_path(shop.settings, str(shop.bundle(0.5)))
+    assert ref.version is None and ref.data_rev is None and folder.name == "packshot"
+
+
+def test_only_one_at_a_time(shop: Shop) -> None:
+    with exclusive(), pytest.raises(RegistryBusy), exclusive(wait_s=0.2):
+        pass
+
+
+def test_history_can_be_read_by_people_and_scripts(shop: Shop, home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    shop.register(0.7)
+    go(shop)
+    print_history(shop.settings, as_json=True)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["kind"] for line in lines][:2] == ["register", "heldout_use"]
+    print_history(shop.settings)
+    assert "register" in capsys.readouterr().out
+    with sqlite3.connect(home.ledger_db) as database:
+        assert database.execute("SELECT count(*) FROM ledger").fetchone() == (len(lines),)
