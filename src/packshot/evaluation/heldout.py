@@ -99,7 +99,7 @@ def score_heldout_once(bundle: Path, settings: Settings, workspace: Path, split:
             shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
         raise OutputNotWritable(kept, error) from error
-    return scored
+    return _read(kept)
 
 
 def profile_of(settings: Settings, workspace: Path) -> Profile:
