@@ -21,6 +21,7 @@ VERDICTS = Asset(name="verdicts", uri="packshot://scoring/verdicts", group="pack
 DRIFT_ALARM = Asset(name="drift_alarm", uri="packshot://drift/alarm", group="packshot")
 
 GPU_POOL = "gpu"
+GPU_QUEUE = "gpu"
 OWNER = "catalogue"
 DEFAULTS: dict[str, Any] = {
     "owner": OWNER,

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, AssetOrTimeSchedule, Param
 
-from packshot_tasks import CATALOG_READY, CHALLENGER, DEFAULTS, DRIFT_ALARM, GPU_POOL, MACROS, PackshotCommand, cron
+from packshot_tasks import CATALOG_READY, CHALLENGER, DEFAULTS, DRIFT_ALARM, GPU_POOL, GPU_QUEUE, MACROS, PackshotCommand, cron
 
 DOC = """
 ### retrain: train a challenger
@@ -50,6 +50,7 @@ with DAG(
             "{{ params.reason or trigger_reason(triggering_asset_events) }}",
         ],
         pool=GPU_POOL,
+        queue=GPU_QUEUE,
         retries=1,
         execution_timeout=timedelta(hours=12),
     )

@@ -1,0 +1,163 @@
+"""The DAGs run in a real Airflow, in this process; only the `packshot` command is a stand-in."""
+
+from __future__ import annotations
+
+import pytest
+
+PLANNED = {"result": {"batches": ["one", "two"], "model_version": 7}}
+
+
+@pytest.fixture
+def run(dagbag):
+    """Run a DAG once; return its state, its tasks' states, and the events it sent as {asset: [extra]}."""
+    from airflow.models.asset import AssetEvent
+    from airflow.utils.session import create_session
+
+    def once(dag_id, conf=None):
+        done = dagbag.dags[dag_id].test(run_conf=conf or {})
+        states = {(ti.task_id, ti.map_index): str(ti.state) for ti in done.get_task_instances()}
+        plain = {task: state for (task, index), state in states.items() if index < 0}
+        mapped = {f"{task}[{index}]": state for (task, index), state in states.items() if index >= 0}
+        with create_session() as session:
+            sent = session.query(AssetEvent).filter(AssetEvent.source_run_id == done.run_id).all()
+            events = {event.asset.name: event.extra for event in sent}
+        return str(done.state), plain | mapped, events
+
+    return once
+
+
+def test_intake_announces_the_new_revision(run, packshot):
+    packshot(data__publish={"result": {"data_rev": "abc", "rows": 9, "changed": True}})
+    state, tasks, events = run("intake")
+    assert state == "success" and tasks["publish"] == "success"
+    assert events == {"catalog_ready": {"data_rev": "abc", "rows": 9}}
+    assert packshot.calls() == ["data step collect", "data step validate", "data step split", "data publish"]
+
+
+def test_intake_sends_nothing_where_nothing_changed(run, packshot):
+    packshot(data__publish={"exit": 99, "result": {"changed": False}})
+    state, tasks, events = run("intake")
+    assert (state, tasks["publish"], events) == ("success", "skipped", {})
+
+
+def test_a_refused_delivery_stops_the_intake(run, packshot):
+    packshot(data__step__validate={"exit": 65, "says": ["packshot: BatchRefused: 40 % of the rows are bad"]})
+    state, tasks, events = run("intake")
+    assert state == "failed" and tasks["validate"] == "failed"
+    assert tasks["split"] == tasks["publish"] == "upstream_failed"
+    assert events == {}
+
+
+def test_retrain_passes_on_who_asks_and_announces_the_version(run, packshot):
+    packshot(
+        retrain={"result": {"workspace": "train-1", "data_rev": "abc"}},
+        register={"result": {"version": 4, "run_id": "r", "new": True}},
+    )
+    state, _, events = run("retrain", {"force": True, "reason": "new camera"})
+    assert state == "success"
+    assert packshot.calls() == ["retrain --force --reason new camera", "register --workspace train-1"]
+    assert events == {"challenger": {"model_version": 4, "run_id": "r", "data_rev": "abc"}}
+
+
+def test_retrain_ends_quietly_where_this_was_trained_before(run, packshot):
+    packshot(retrain={"exit": 99, "result": {"version": 3}})
+    state, tasks, events = run("retrain")
+    assert (state, tasks, events) == ("success", {"train": "skipped", "register": "skipped"}, {})
+
+
+def test_promote_announces_a_new_champion(run, packshot):
+    packshot(promote={"result": {"outcome": "promoted", "challenger": 4, "data_rev": "abc"}})
+    state, tasks, events = run("promote", {"challenger": 4, "approval": False})
+    assert state == "success" and tasks["approve"] == "skipped"
+    assert packshot.calls() == ["promote --challenger 4 --json"]
+    assert events == {"champion": {"model_version": 4, "rescore": False, "data_rev": "abc"}}
+
+
+@pytest.mark.parametrize(("code", "outcome"), [(3, "refused"), (4, "not_enough_evidence")])
+def test_a_refusal_is_a_decision_and_no_failure(run, packshot, code, outcome):
+    packshot(promote={"exit": code, "result": {"outcome": outcome, "challenger": 5}})
+    state, tasks, events = run("promote", {"approval": False})
+    assert state == "success" and tasks["decide"] == "success"
+    assert tasks["announce_champion"] == "skipped" and events == {}
+
+
+def test_nobody_is_asked_about_a_challenger_that_the_gates_refuse(run, packshot):
+    packshot(**{"promote --check": {"exit": 3, "result": {"outcome": "refused", "challenger": 5}}})
+    state, tasks, events = run("promote", {"approval": True})
+    assert state == "success" and tasks["judge"] == "success"
+    assert tasks["approve"] == tasks["decide"] == "skipped" and events == {}
+    assert [call for call in packshot.calls() if "--check" not in call] == []
+
+
+def test_score_maps_over_the_waiting_batches_and_announces_them(run, packshot):
+    packshot(
+        inbox__plan=PLANNED,
+        inbox__score__one={"result": {"batch": "one", "model_version": 7}},
+        inbox__score__two={"result": {"batch": "two", "model_version": 7}},
+    )
+    state, tasks, events = run("score")
+    assert state == "success" and tasks["score[0]"] == tasks["score[1]"] == "success"
+    assert events == {"verdicts": {"batches": ["one", "two"], "model_version": 7}}
+    assert packshot.calls()[-1] == "report --latest"
+
+
+def test_one_failed_batch_makes_the_run_red_and_does_not_hold_up_the_other(run, packshot):
+    packshot(
+        inbox__plan=PLANNED,
+        inbox__score__one={"exit": 2, "says": ["packshot: BatchUnknown: no batch 'one'"]},
+        inbox__score__two={"result": {"batch": "two", "model_version": 7}},
+    )
+    state, tasks, events = run("score")
+    assert state == "failed" and tasks["report"] == "success"
+    assert events == {"verdicts": {"batches": ["two"], "model_version": 7}}
+
+
+def test_score_has_nothing_to_do_with_an_empty_inbox(run, packshot):
+    packshot(inbox__plan={"exit": 99, "result": {"batches": []}})
+    state, tasks, events = run("score")
+    assert state == "success" and set(tasks.values()) == {"skipped"} and events == {}
+
+
+def test_only_the_batch_that_drifted_raises_the_alarm(run, packshot):
+    packshot(
+        inbox__plan=PLANNED,
+        inbox__drift__one={"result": {"batch": "one", "model_version": 7, "alarm": False, "p_value": 0.4}},
+        inbox__drift__two={"result": {"batch": "two", "model_version": 7, "alarm": True, "p_value": 0.001}},
+    )
+    state, _, events = run("drift")
+    assert state == "success"
+    assert events == {"drift_alarm": {"batches": ["two"], "model_version": 7, "p_value": 0.001}}
+
+
+def test_no_drift_sends_nothing(run, packshot):
+    packshot(
+        inbox__plan={"result": {"batches": ["one"], "model_version": 7}},
+        inbox__drift__one={"result": {"batch": "one", "model_version": 7, "alarm": False, "p_value": 0.4}},
+    )
+    state, tasks, events = run("drift")
+    assert (state, tasks["raise_alarm"], events) == ("success", "skipped", {})
+
+
+def test_rollback_names_the_version_it_returned_to(run, packshot):
+    packshot(registry__rollback={"result": {"from_version": 4, "to_version": 2}})
+    _, _, events = run("rollback", {"to": 2})
+    assert packshot.calls() == ["registry rollback --to 2"]
+    assert events == {"champion": {"model_version": 2, "rollback": True}}
+
+
+def test_a_failure_names_the_command_and_its_cause(airflow_home, packshot):
+    from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+    from packshot_tasks import PackshotCommand
+
+    packshot(
+        report={"exit": 74, "says": ["rendering", "packshot: OutputNotWritable: cannot write /full: No space left"]}
+    )
+    with pytest.raises(
+        AirflowException, match=r"`packshot report` ended with exit code 74[\s\S]*No space left"
+    ) as caught:
+        PackshotCommand(task_id="t", arguments=["report"]).execute({})
+    assert not isinstance(caught.value, AirflowFailException), "a full disk is worth another try"
+    packshot(report={"exit": 2, "says": ["packshot: SettingsError: params.yaml: unknown key"]})
+    with pytest.raises(AirflowFailException, match="unknown key"):
+        PackshotCommand(task_id="t", arguments=["report"]).execute({})

@@ -1,0 +1,99 @@
+"""What every DAG must have, and which event leads where."""
+
+from __future__ import annotations
+
+import pytest
+
+EVENTS = {
+    "catalog_ready": ("intake", {"retrain"}),
+    "challenger": ("retrain", {"promote"}),
+    "verdicts": ("score", {"drift"}),
+    "drift_alarm": ("drift", {"retrain"}),
+}
+PARAMS = {
+    "intake": set(),
+    "retrain": {"force", "reason"},
+    "promote": {"challenger", "approval", "rescore"},
+    "score": {"batch", "rescore"},
+    "drift": set(),
+    "rollback": {"to"},
+}
+
+
+def asset_names(condition):
+    if condition is None:
+        return set()
+    if hasattr(condition, "objects"):
+        return set().union(*(asset_names(part) for part in condition.objects))
+    return {condition.name}
+
+
+def consumers(dagbag, name):
+    conditions = {dag.dag_id: getattr(dag.timetable, "asset_condition", None) for dag in dagbag.dags.values()}
+    return {dag_id for dag_id, condition in conditions.items() if name in asset_names(condition)}
+
+
+def producers(dagbag, name):
+    return {
+        dag.dag_id
+        for dag in dagbag.dags.values()
+        for task in dag.tasks
+        if any(getattr(outlet, "name", None) == name for outlet in task.outlets)
+    }
+
+
+def test_all_six_load_without_an_error(dagbag):
+    assert dagbag.import_errors == {}
+    assert set(dagbag.dags) == set(PARAMS)
+
+
+@pytest.mark.parametrize("name", sorted(EVENTS))
+def test_each_event_has_one_producer_and_its_consumers(dagbag, name):
+    producer, consumer = EVENTS[name]
+    assert producers(dagbag, name) == {producer}
+    assert consumers(dagbag, name) == consumer
+
+
+def test_a_new_champion_comes_from_promotion_or_rollback_and_starts_scoring(dagbag):
+    assert producers(dagbag, "champion") == {"promote", "rollback"}
+    assert consumers(dagbag, "champion") == {"score"}
+
+
+@pytest.mark.parametrize("dag_id", sorted(PARAMS))
+def test_each_dag_can_be_read_and_run_by_its_owner(dagbag, dag_id):
+    dag = dagbag.dags[dag_id]
+    assert "What it does" in dag.doc_md and "**When.**" in dag.doc_md
+    assert "packshot" in dag.tags
+    assert dag.max_active_runs == 1 and dag.catchup is False
+    assert {task.owner for task in dag.tasks} == {"catalogue"}
+    assert set(dag.params) == PARAMS[dag_id]
+    for name in dag.params:
+        param = dag.params.get_param(name)
+        assert param.description and param.schema.get("type"), name
+
+
+def test_a_command_that_may_fail_for_the_machine_is_tried_again(dagbag):
+    for dag_id, task_id in (("intake", "collect"), ("retrain", "register"), ("score", "score"), ("drift", "check")):
+        assert dagbag.dags[dag_id].get_task(task_id).retries >= 1
+
+
+def test_training_waits_for_the_gpu_pool(dagbag):
+    assert dagbag.dags["retrain"].get_task("train").pool == "gpu"
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "conf"),
+    [
+        ("retrain", {"force": "yes"}),
+        ("rollback", {"to": 0}),
+        ("score", {"batch": "../etc"}),
+        ("promote", {"challenger": "x"}),
+    ],
+)
+def test_a_wrong_parameter_is_refused_before_anything_runs(dagbag, dag_id, conf):
+    from airflow.sdk.exceptions import ParamValidationError
+
+    params = dagbag.dags[dag_id].params
+    with pytest.raises((ParamValidationError, ValueError)):
+        for name, value in conf.items():
+            params.get_param(name).resolve(value=value)
