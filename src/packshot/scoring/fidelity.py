@@ -32,7 +32,7 @@ def luma_similarity(reference: NDArray[np.uint8], image: NDArray[np.uint8]) -> f
         first, last = max(top - margin, 0), min(bottom + margin, height)
         strip = _ssim_map(_luma(reference[first:last]), _luma(image[first:last]))
         total += float(strip[top - first : bottom - first].sum(dtype=np.float64))
-    return total / (height * reference.shape[1])
+    return float(total / (height * reference.shape[1]))
 
 
 def _luma(image: NDArray[np.uint8]) -> Luma:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -57,6 +55,7 @@ class Scorer:
 def open_scorer(settings: Settings, model: str) -> Scorer:
     """Load the model named by an alias, a version number or the path of a bundle."""
     from packshot.bundle import Judge
+    from packshot.evaluation.digest import bundle_digest
     from packshot.registry.models import bundle_path
 
     folder, reference = bundle_path(settings, model)
@@ -69,13 +68,3 @@ def open_scorer(settings: Settings, model: str) -> Scorer:
         params_hash=reference.params_hash,
     )
     return Scorer(Judge.load(folder), lineage, bundle_digest(folder))
-
-
-def bundle_digest(folder: Path) -> str:
-    """sha256 hex over the names and bytes of a bundle's weights and description."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")) + sorted(folder.glob("bundle.json")):
-        digest.update(path.name.encode())
-        with path.open("rb") as handle:
-            digest.update(hashlib.file_digest(handle, "sha256").digest())
-    return digest.hexdigest()

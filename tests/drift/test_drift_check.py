@@ -1,0 +1,172 @@
+"""Drift: found where it is, not called where pictures of a sender are merely alike, counted once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from packshot.config import load_settings
+from packshot.drift import twosample
+from packshot.drift.alarm import Window, judge_windows
+from packshot.drift.check import Reference, check
+from packshot.drift.samples import PREDICTIONS, STATISTICS, ReferenceUnusable, VerdictsUnusable
+from packshot.home import Home, project_root
+
+SETTINGS = load_settings(project_root() / "params.yaml")
+RULES = SETTINGS.drift
+
+
+def images(rng: np.random.Generator, senders: Sequence[int], shift: float = 0.0, own: float = 1.0) -> pd.DataFrame:
+    """Rows whose figures are mostly the sender's own; `senders` are numbers of images."""
+    rows = []
+    for sender, count in enumerate(senders):
+        look = rng.normal(0, own, 8) + shift
+        for index in range(count):
+            vector = look + rng.normal(0, 0.3, 8)
+            row = {"path": f"{sender}/{index}.jpg", "image_id": f"{sender}-{index}", "sender": f"s{sender}"}
+            row |= {"style": "plain", "category": "chair", "embedding": vector, "style_vector": vector[:3]}
+            row |= {name: float(1 / (1 + np.exp(-vector[i % 8]))) for i, name in enumerate(STATISTICS + PREDICTIONS)}
+            rows.append(row | {"width": 400.0, "height": 300.0})
+    return pd.DataFrame(rows)
+
+
+def write_batch(path: Path, frame: pd.DataFrame, batch: str, version: int | None = 3) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lineage = {"batch_id": batch, "model_name": "packshot", "model_version": version, "run_id": "r"}
+    frame.assign(**lineage).to_parquet(path)
+    return path
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    monkeypatch.setenv("PACKSHOT_HOME", str(tmp_path / "home"))
+    return Home.from_environment()
+
+
+@pytest.fixture
+def reference(tmp_path: Path) -> Reference:
+    frame = images(np.random.default_rng(1), [9] * 40).assign(group=lambda f: f.sender)
+    frame.to_parquet(tmp_path / "reference.parquet")
+    return Reference(tmp_path / "reference.parquet", "packshot", 3, "r")
+
+
+def test_the_same_kind_is_calm_and_another_kind_alarms_at_once(
+    tmp_path: Path, home: Home, reference: Reference
+) -> None:
+    rng = np.random.default_rng(2)
+    same = write_batch(tmp_path / "same/verdicts.parquet", images(rng, [6] * 12), "same")
+    other = write_batch(tmp_path / "other/verdicts.parquet", images(rng, [6] * 12, shift=2.0), "other")
+    calm = check(SETTINGS, same, reference=reference)
+    alarm = check(SETTINGS, other, reference=reference)
+    assert not calm.alarm and calm.p_value > RULES.alpha and not calm.drifted
+    assert alarm.alarm and alarm.p_value <= RULES.strict_alpha
+    assert {"brightness", "quality"} <= {row["name"] for row in alarm.drifted}
+    assert all(row["effect"] > 0 and row["examples"] for row in alarm.drifted)
+    stored = json.loads((tmp_path / "other/drift.json").read_text())
+    assert stored["alarm"] is True and stored["p_value"] == alarm.p_value
+    page = (tmp_path / "other/drift.html").read_text()
+    assert "Alarm" in page and "http" not in page.replace("http-equiv", "")
+
+
+def test_checking_again_gives_the_same_and_adds_no_window(tmp_path: Path, home: Home, reference: Reference) -> None:
+    batch = write_batch(tmp_path / "b/verdicts.parquet", images(np.random.default_rng(3), [6] * 12), "b")
+    first, second = (check(SETTINGS, batch, reference=reference).as_record() for _ in range(2))
+    assert first == second
+    assert len((home.drift / "v3.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_batch_without_senders_alarms_only_beyond_every_single_sender(
+    tmp_path: Path, home: Home, reference: Reference
+) -> None:
+    rng = np.random.default_rng(4)
+    one_sender = images(rng, [60]).assign(sender=None)
+    foreign = images(rng, [1] * 60, shift=5.0).assign(sender=None)
+    calm = check(SETTINGS, write_batch(tmp_path / "c/v.parquet", one_sender, "c"), reference=reference)
+    alarm = check(SETTINGS, write_batch(tmp_path / "d/v.parquet", foreign, "d"), reference=reference)
+    assert not calm.alarm and "unknown" in calm.null
+    assert alarm.alarm
+
+
+def test_what_cannot_be_tested_says_so(tmp_path: Path, home: Home, reference: Reference) -> None:
+    rng = np.random.default_rng(5)
+    few = check(SETTINGS, write_batch(tmp_path / "e/v.parquet", images(rng, [3, 2]), "e"), reference=reference)
+    assert not few.alarm and few.p_value is None and few.reason.startswith("not enough images")
+    lone = check(SETTINGS, write_batch(tmp_path / "f/v.parquet", images(rng, [50], 9.0), "f"), reference=reference)
+    assert not lone.alarm and lone.reason.startswith("not enough senders")
+    empty = Reference(tmp_path / "empty.parquet", "packshot", 3, "r")
+    pd.read_parquet(reference.path).iloc[:0].to_parquet(empty.path)
+    batch = write_batch(tmp_path / "g/v.parquet", images(rng, [3] * 10), "g")
+    with pytest.raises(ReferenceUnusable, match="no usable rows"):
+        check(SETTINGS, batch, reference=empty)
+    with pytest.raises(VerdictsUnusable, match="scored by version 4"):
+        check(SETTINGS, write_batch(tmp_path / "h/v.parquet", images(rng, [3] * 10), "h", 4), reference=reference)
+
+
+def test_rows_with_errors_do_not_count(tmp_path: Path, home: Home, reference: Reference) -> None:
+    frame = images(np.random.default_rng(6), [6] * 10)
+    frame.loc[:4, ["quality", "embedding"]] = None
+    result = check(SETTINGS, write_batch(tmp_path / "i/v.parquet", frame, "i"), reference=reference)
+    assert result.n_batch == 55
+
+
+def test_alike_pictures_of_one_sender_are_no_drift_but_a_naive_test_says_so() -> None:
+    rng = np.random.default_rng(7)
+    p_grouped, p_naive = [], []
+    for _ in range(60):
+        frame = images(rng, [10] * 30)
+        values = np.vstack(frame.embedding)
+        groups = np.repeat(np.arange(30), 10)
+        matrix = twosample.distances(values)
+        grouped = twosample.between_groups(matrix, groups)
+        p_grouped.append(twosample.joint_test({"e": grouped}, twosample.permuted_groups(6, 24, 199, rng)).p_value)
+        p_naive.append(twosample.joint_test({"e": matrix}, twosample.permuted_groups(60, 240, 199, rng)).p_value)
+    assert np.mean(np.asarray(p_grouped) <= 0.05) <= 0.15
+    assert np.mean(np.asarray(p_naive) <= 0.05) >= 0.9
+
+
+def test_energy_distance_is_the_one_of_the_definition() -> None:
+    rng = np.random.default_rng(8)
+    x, y = rng.normal(0, 1, (7, 3)), rng.normal(1, 1, (9, 3))
+    sides = twosample.permuted_groups(7, 9, 3, rng)
+    got = twosample.energy(twosample.distances(np.vstack([x, y])), sides)[0]
+
+    def mean(a: np.ndarray, b: np.ndarray, pairs: int) -> float:
+        return sum(float(np.linalg.norm(p - q)) for p in a for q in b) / pairs
+
+    assert got == pytest.approx(2 * mean(x, y, 63) - mean(x, x, 42) - mean(y, y, 72))
+
+
+def test_holm() -> None:
+    assert twosample.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("before", "p", "alarm"),
+    [
+        ([], 0.009, False),
+        ([0.009], 0.009, True),
+        ([0.009, 0.5, 0.5, 0.5], 0.009, True),
+        ([0.009, 0.5, 0.5, 0.5, 0.5], 0.009, False),
+        ([0.009, 0.009], 0.5, False),
+        ([], 0.002, True),
+        ([0.001], None, False),
+    ],
+)
+def test_alarm_rule(before: list[float], p: float | None, alarm: bool) -> None:
+    windows = [Window(str(i), value, False, NOW.isoformat()) for i, value in enumerate(before)]
+    assert judge_windows(p, windows, RULES, NOW).alarm is alarm
+
+
+def test_cooldown_is_told_beside_the_alarm() -> None:
+    earlier = [Window("a", 0.001, True, (NOW - timedelta(hours=1)).isoformat())]
+    assert judge_windows(0.001, earlier, RULES, NOW).in_cooldown
+    assert not judge_windows(0.001, earlier, RULES, NOW + timedelta(hours=RULES.cooldown_hours)).in_cooldown
