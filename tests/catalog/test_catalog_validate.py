@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -50,6 +51,7 @@ def mixed(tmp_path_factory):
     catalogue.add("copy.png", whole)
     catalogue.add("copy_of_seven.png", (catalogue.images / "own/seven.png").read_bytes(), quality_mos=0.7)
     catalogue.add("stranger.png", picture(94), source="elsewhere")
+    catalogue.add("nameless.png", picture(96))["path"] = None
     catalogue.add("changed.png", picture(95))["image_id"] = hashlib.sha256(b"before").hexdigest()
     catalogue.write()
     return workspace, validate(settings(max_bad_share=0.9), workspace)
@@ -70,6 +72,7 @@ def test_every_bad_row_has_its_reason(mixed):
         "own/good000.png": "duplicate",
         "own/stranger.png": "unknown_source",
         "own/changed.png": "changed_bytes",
+        None: "missing_path",
     }
     rows = pd.read_parquet(workspace / QUARANTINE).set_index("path")
     assert rows.loc["own/seven.png", "value"] == "7.0"
@@ -92,10 +95,20 @@ def test_no_row_is_lost_and_valid_rows_carry_what_the_files_are(mixed):
 
 def test_data_docs_show_every_table(mixed):
     workspace, _ = mixed
-    assert (workspace / DOCS / "index.html").exists()
+    index = (workspace / DOCS / "index.html").read_text()
+    assert index.count("score_in_range") == index.count("image_unique") == index.count("batch_good_enough") == 1
     pages = {path.name: path.read_text() for path in (workspace / DOCS / "validations").rglob("*.html")}
     assert set(pages) == {f"catalogue-{table}.html" for table in ("images", "duplicates", "styles", "batch")}
     assert "A score is between 0 and 1." in pages["catalogue-images.html"]
+    assert all((workspace / DOCS / link).exists() for link in re.findall(r'<h4><a href="([^"]+)"', index))
+
+
+def test_data_docs_need_no_network_and_run_no_script(mixed):
+    workspace, _ = mixed
+    for page in (workspace / DOCS).rglob("*.html"):
+        html = page.read_text()
+        assert not re.search(r"<script|<link|<img|(src|url)\W{1,3}https?:", html), page
+        assert "default-src 'none'" in html and "✓" in html
 
 
 def test_the_same_input_gives_the_same_bytes(mixed):

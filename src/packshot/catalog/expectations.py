@@ -18,6 +18,7 @@ from typing import Any
 
 import pandas as pd
 
+from packshot.catalog.data_docs_pages import finish_pages
 from packshot.errors import PackshotError
 from packshot.files import OutputNotWritable
 
@@ -65,7 +66,9 @@ class DataDocs:
         import great_expectations as gx
         from great_expectations.data_context.types.base import DataContextConfig, InMemoryStoreBackendDefaults
 
+        self._folder = folder
         self._at = at
+        self._pages: list[dict[str, Any]] = []
         stores = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
         config = DataContextConfig(store_backend_defaults=stores, analytics_enabled=False)
         self._context = gx.get_context(mode="ephemeral", project_config=config)
@@ -90,6 +93,7 @@ class DataDocs:
         from great_expectations.checkpoint import UpdateDataDocsAction
         from great_expectations.core.run_identifier import RunIdentifier
 
+        shown = [name for name in (ROW, "path") if name in frame.columns]
         suite = self._context.suites.add(gx.ExpectationSuite(table))
         for rule in rules:
             suite.add_expectation(_expectation(rule))
@@ -102,7 +106,7 @@ class DataDocs:
                 name=table,
                 validation_definitions=[definition],
                 actions=[UpdateDataDocsAction(name="docs", site_names=["packshot"])],
-                result_format={"result_format": "COMPLETE", "unexpected_index_column_names": [ROW]},
+                result_format={"result_format": "COMPLETE", "unexpected_index_column_names": shown},
             )
         )
         result = checkpoint.run(
@@ -115,12 +119,19 @@ class DataDocs:
         unanswered = [rule.name for rule in rules if rule.name not in outcomes]
         if unanswered:
             raise ExpectationFailed(f"Great Expectations gave no result for {', '.join(unanswered)} on {table}")
-        return [outcomes[rule.name] for rule in rules]
+        answers = [outcomes[rule.name] for rule in rules]
+        address = next(self._folder.glob(f"validations/{table}/**/*.html")).relative_to(self._folder).as_posix()
+        self._pages.append({"table": table, "rows": len(frame), "outcomes": tuple(answers), "address": address})
+        return answers
+
+    def finish(self, title: str) -> None:
+        """Make the pages self-contained and write their index."""
+        finish_pages(self._folder, title, self._at.isoformat(), self._pages)
 
 
 @contextmanager
 def data_docs(folder: Path, at: str) -> Iterator[DataDocs]:
-    """A DataDocs whose site replaces `folder` when the block ends, well or not; `at` is the ISO time it shows.
+    """A DataDocs whose site replaces `folder` when the block ends well; `at` is the ISO time it shows.
 
     Raises OutputNotWritable where the site cannot be written.
     """
@@ -131,9 +142,12 @@ def data_docs(folder: Path, at: str) -> Iterator[DataDocs]:
     except OSError as error:
         raise OutputNotWritable(folder, error) from error
     try:
-        yield DataDocs(building.resolve(), _time(at))
-    finally:
+        docs = DataDocs(building.resolve(), _time(at))
+        yield docs
+        docs.finish(folder.name)
         _take_place(building, folder)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
 
 
 def _take_place(building: Path, folder: Path) -> None:
@@ -143,7 +157,6 @@ def _take_place(building: Path, folder: Path) -> None:
         building.chmod(0o755)
         building.rename(folder)
     except OSError as error:
-        shutil.rmtree(building, ignore_errors=True)
         raise OutputNotWritable(folder, error) from error
 
 
