@@ -1,0 +1,181 @@
+"""One network for all tasks: backbone, statistics, a shared trunk, and the heads on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import nn
+
+from packshot.model.backbone import Backbone, build_backbone
+from packshot.model.enhancer import Codes, Enhancer
+from packshot.model.preprocess import Image, to_tensor, views
+from packshot.model.quality import AttributeHead, KernelHead, soft_unit
+from packshot.model.statistics import gram_size, gram_vector, stage_statistics
+from packshot.model.style import StyleClassifier, StyleSpace, TextBranch
+from packshot.model.text import TEXT_SIZES
+
+EMBEDDING_DIM = 64
+CLIP = 5.0
+"""Standardised statistics are clipped here, in deviations: one odd channel must not decide."""
+
+
+class Architecture(BaseModel):
+    """Everything needed to build the network again; stored in the bundle."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    backbone: str
+    long_sides: tuple[int, ...]
+    trunk_dim: int
+    landmarks: int
+    style_dim: int
+    style_classifier: Literal["linear", "svm", "mlp"]
+    styles: tuple[str, ...]
+    text_encoder: str
+    text_dim: int
+    lut_size: int
+    lut_count: int
+    curve_points: int
+    residual_width: int
+    residual_blocks: int
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the backbone says about images: `stats` N x S, `gram` N x G, float32."""
+
+    stats: torch.Tensor
+    gram: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Perception:
+    """Heads of N images: `quality` N (0..1), `attributes` N x 3 (0..1), `logits` N x styles, `style` N x style_dim."""
+
+    quality: torch.Tensor
+    attributes: torch.Tensor
+    logits: torch.Tensor
+    style: torch.Tensor
+
+
+class Trunk(nn.Module):
+    """Standardised statistics to a vector that all heads share; starts as a principal component analysis."""
+
+    mean: torch.Tensor
+    scale: torch.Tensor
+    spread: torch.Tensor
+
+    def __init__(self, stats: int, trunk_dim: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(stats))
+        self.register_buffer("scale", torch.ones(stats))
+        self.register_buffer("spread", torch.ones(trunk_dim))
+        self.linear = nn.Linear(stats, trunk_dim, bias=False)
+
+    def standardise(self, stats: torch.Tensor) -> torch.Tensor:
+        """Zero mean, unit deviation over the training images, clipped."""
+        return ((stats - self.mean) * self.scale).clamp(-CLIP, CLIP)
+
+    def forward(self, stats: torch.Tensor) -> torch.Tensor:
+        """N x S to N x trunk_dim, in units in which a typical pair of images is at distance 1."""
+        z: torch.Tensor = self.linear(self.standardise(stats))
+        return z
+
+    def scaled(self, z: torch.Tensor) -> torch.Tensor:
+        """Each coordinate at about unit deviation, for heads that are not distance-based."""
+        return (z * self.spread).clamp(-CLIP, CLIP)
+
+
+class PackshotNet(nn.Module):
+    """Backbone + trunk + heads + enhancer. Random until fitted; the enhancer starts as the identity."""
+
+    embedding: torch.Tensor
+    uncertainty: torch.Tensor
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = a = architecture
+        self.backbone: Backbone = build_backbone(a.backbone)
+        stats = 2 * sum(self.backbone.channels) * len(a.long_sides)
+        gram = gram_size(self.backbone.channels)
+        self.trunk = Trunk(stats, a.trunk_dim)
+        self.quality = KernelHead(a.trunk_dim, a.landmarks)
+        self.attributes = AttributeHead(a.trunk_dim)
+        self.style_space = StyleSpace(gram, a.style_dim)
+        self.text = TextBranch(TEXT_SIZES[a.text_encoder], a.text_dim)
+        self.classifier = StyleClassifier(
+            a.style_dim + a.trunk_dim, a.text_dim, max(len(a.styles), 1), a.style_classifier
+        )
+        self.enhancer = Enhancer(
+            a.trunk_dim, a.residual_width, a.residual_blocks, a.curve_points, a.lut_size, a.lut_count
+        )
+        self.register_buffer("embedding", torch.zeros(stats, min(EMBEDDING_DIM, a.trunk_dim)))
+        self.register_buffer("uncertainty", torch.zeros(a.trunk_dim + 1))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.quality.bias.device
+
+    def features(self, image: Image) -> Features:
+        """One image (uint8, H x W x 3, RGB, any size) through preprocessing and backbone; N is 1."""
+        return self.features_of_views(
+            [to_tensor(view, self.device) for view in views(image, self.architecture.long_sides)]
+        )
+
+    def features_of_views(self, pixels: Sequence[torch.Tensor]) -> Features:
+        """Views as float N x 3 x h x w in 0..1, one for each of `long_sides`. Style is read from the first."""
+        stats: list[torch.Tensor] = []
+        gram: torch.Tensor | None = None
+        previous: torch.Tensor | None = None
+        for view in pixels:
+            if previous is None or view.shape != previous.shape:
+                maps = self.backbone(view)
+                gram = gram_vector(maps) if gram is None else gram
+                latest = stage_statistics(maps)
+            stats.append(latest)
+            previous = view
+        if gram is None:
+            raise ValueError("long_sides is empty: a network needs at least one view")
+        return Features(torch.cat(stats, dim=1), gram)
+
+    def overall(self, z: torch.Tensor) -> torch.Tensor:
+        """Trunk vectors N x trunk_dim to overall quality, N, 0..1."""
+        return soft_unit(self.quality(z))
+
+    def style(
+        self, z: torch.Tensor, gram: torch.Tensor, text: torch.Tensor | None = None, mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Style vectors N x style_dim and logits N x styles; `text` N x text size with `mask` N x 1."""
+        vector = self.style_space(gram)
+        content = torch.cat([vector, z], dim=1)
+        if text is None or mask is None:
+            told = torch.zeros(len(z), self.architecture.text_dim, device=z.device)
+        else:
+            told = self.text(text, mask)
+        return vector, self.classifier(content, told)
+
+    def perceive(
+        self, features: Features, text: torch.Tensor | None = None, mask: torch.Tensor | None = None
+    ) -> Perception:
+        """All heads but the enhancer."""
+        z = self.trunk(features.stats)
+        vector, logits = self.style(z, features.gram, text, mask)
+        return Perception(self.overall(z), self.attributes(self.trunk.scaled(z)), logits, vector)
+
+    def enhancer_codes(self, stats: torch.Tensor) -> Codes:
+        """Coefficients of curves, tables and modulation for images with these statistics, N x S."""
+        return self.enhancer.codes(self.trunk.scaled(self.trunk(stats)))
+
+    def embed(self, stats: torch.Tensor) -> torch.Tensor:
+        """N x S to N x (at most 64): principal components of the training images, fixed after fitting."""
+        return self.trunk.standardise(stats) @ self.embedding
+
+    def expected_error(self, z: torch.Tensor) -> torch.Tensor:
+        """Relative size of the error of `overall` at each trunk vector; positive, N."""
+        log = self.trunk.scaled(z) @ self.uncertainty[:-1] + self.uncertainty[-1]
+        return torch.exp(log.clamp(-6, 0))

@@ -1,0 +1,50 @@
+"""What is kept of a feature map: mean and deviation of each channel, and the Gram matrix between channels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch.nn import functional as F  # noqa: N812
+
+GRAM_STAGES = 3
+GRAM_CHANNELS = (32, 128)
+"""A stage gives a Gram matrix when its channel count lies here: enough to tell styles, few enough to store."""
+
+
+def stage_statistics(maps: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Mean, then deviation over space, of each channel of each map: N x sum(2 * channels), float32."""
+    parts = []
+    for values in maps:
+        variance, mean = torch.var_mean(values.flatten(2).float(), dim=2, unbiased=False)
+        parts += [mean, (variance + 1e-10).sqrt()]
+    return torch.cat(parts, dim=1)
+
+
+def gram_stages(channels: Sequence[int]) -> tuple[int, ...]:
+    """Indices of the mid-level stages whose Gram matrices describe style; at least one."""
+    low, high = GRAM_CHANNELS
+    fitting = [place for place, count in enumerate(channels) if low <= count <= high][-GRAM_STAGES:]
+    return tuple(fitting) or (min(range(len(channels)), key=lambda place: channels[place]),)
+
+
+def gram_size(channels: Sequence[int]) -> int:
+    """Length of what `gram_vector` returns for maps of these channel counts."""
+    return sum(channels[place] * (channels[place] + 1) // 2 for place in gram_stages(channels))
+
+
+def gram_vector(maps: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Upper triangles of the Gram matrices of the mid stages, N x gram_size, float32.
+
+    G = F F^T / (h w) as in Gatys et al. (2016), then the signed square root and the L2 norm of each stage as in
+    bilinear pooling (Lin et al., 2015).
+    """
+    parts = []
+    for place in gram_stages([values.shape[1] for values in maps]):
+        flat = maps[place].flatten(2).float()
+        gram = flat @ flat.transpose(1, 2) / flat.shape[2]
+        rows, columns = torch.triu_indices(gram.shape[1], gram.shape[2], device=gram.device)
+        upper = gram[:, rows, columns]
+        rooted = upper.sign() * (upper.abs() + 1e-12).sqrt()
+        parts.append(F.normalize(rooted, dim=1))
+    return torch.cat(parts, dim=1)

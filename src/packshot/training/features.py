@@ -1,0 +1,182 @@
+"""The features stage: every image once through the frozen backbone, and the degraded pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors.numpy import save
+
+from packshot.catalog.collect import read_source
+from packshot.catalog.image import ImageLimits, decode, resolve_inside
+from packshot.catalog.manifest import read_manifest
+from packshot.catalog.statistics import image_statistics
+from packshot.config import Settings
+from packshot.errors import PackshotError
+from packshot.files import write_bytes, write_parquet
+from packshot.home import Home
+from packshot.model.network import PackshotNet
+from packshot.model.text import TEXT_SIZES, build_text_encoder
+from packshot.progress import say, track
+from packshot.revision import SPLIT_MANIFEST
+from packshot.training import layout
+from packshot.training.build import architecture_of
+from packshot.training.extraction import ArrayCache, Arrays, Extractor, each_on_one_core, worker_count
+from packshot.training.pairs import pair_key, pair_rows, spoil, steps_of
+from packshot.training.pretrained import pretrained_backbone
+
+KEPT = (
+    "image_id", "path", "source", "subset", "sender", "category", "group", "split", "quality_mos", "style",
+    "width", "height",
+)  # fmt: skip
+MEASURED = ("brightness", "contrast", "saturation", "white_share", "sharp_laplacian")
+
+
+class NothingToLearn(PackshotError):
+    """The split manifest has no row."""
+
+    exit_code = 65
+
+
+def build_features(settings: Settings, workspace: Path) -> None:
+    """Write `data/features/`: statistics and Gram vectors of every usable image, text vectors, degraded pairs.
+
+    What was computed before, for the same bytes and the same backbone, comes from the cache under PACKSHOT_HOME.
+    The files are the same, byte for byte, for the same manifest. Raises NothingToLearn for an empty manifest.
+    """
+    manifest = read_manifest(workspace / SPLIT_MANIFEST)
+    if manifest.empty:
+        raise NothingToLearn(f"{SPLIT_MANIFEST} has no rows; look at data/valid/quarantine.parquet for the reasons")
+    profile = settings.profiles[read_source(workspace).profile]  # type: ignore[index]
+    network = PackshotNet(architecture_of(settings, styles=()))
+    network.backbone = pretrained_backbone(settings.model.backbone, settings.model.weights)
+    network.eval()
+    extractor = Extractor.of(network)
+    opener = _opener(settings, workspace)
+    workers = worker_count(settings.training.threads)
+    _write_images(manifest, extractor, opener, workers, settings, workspace)
+    chosen = pair_rows(manifest, profile, settings.training.chosen, settings.training.seed)
+    _write_pairs(chosen, extractor, opener, workers, settings, workspace)
+
+
+def row_text(row: Any) -> str | None:
+    """What the shop says about a picture: title, description and tags of a manifest row; None where it says nothing."""
+    parts = [row[name] for name in ("title", "description", "tags")]
+    said = [part.replace("|", ", ") for part in parts if isinstance(part, str) and part]
+    return ". ".join(said) or None
+
+
+def _opener(settings: Settings, workspace: Path) -> Callable[[str], np.ndarray]:
+    limits = ImageLimits.from_settings(settings.validation)
+    root = workspace / layout.IMAGES
+    return lambda path: decode(resolve_inside(root, path), limits)
+
+
+def _write_images(
+    manifest: pd.DataFrame,
+    extractor: Extractor,
+    opener: Callable[[str], np.ndarray],
+    workers: int,
+    settings: Settings,
+    workspace: Path,
+) -> None:
+    cache = ArrayCache(Home.from_environment().features / extractor.key)
+
+    def one(job: tuple[str, str]) -> tuple[str, Arrays]:
+        image_id, path = job
+        found = cache.get(image_id)
+        if found is None:
+            image = opener(path)
+            measured = image_statistics(image)
+            found = {**extractor(image), "measured": np.array([measured[name] for name in MEASURED])}
+            cache.put(image_id, found)
+        return image_id, found
+
+    unique = manifest.drop_duplicates("image_id")
+    jobs = list(zip(unique["image_id"].astype(str), unique["path"].astype(str), strict=True))
+    results = each_on_one_core(one, jobs, workers)
+    by_id = dict(track(results, "features", total=len(jobs)))
+    order = manifest["image_id"].astype(str).tolist()
+    text, has_text = _text_vectors(manifest, settings)
+    arrays = {
+        "stats": np.stack([by_id[name]["stats"] for name in order]),
+        "gram": np.stack([by_id[name]["gram"] for name in order]),
+        "text": text,
+        "has_text": has_text,
+    }
+    measured = np.stack([by_id[name]["measured"] for name in order])
+    index = manifest[list(KEPT)].reset_index(drop=True)
+    for place, name in enumerate(MEASURED):
+        index[name] = measured[:, place]
+    write_bytes(workspace / layout.VALUES, save(arrays, metadata={"key": extractor.key}))
+    write_parquet(workspace / layout.INDEX, index)
+
+
+def _text_vectors(manifest: pd.DataFrame, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
+    """Sentence vectors of the rows that have both text and a style: only those can teach the text branch."""
+    name = settings.model.text_encoder
+    texts = [row_text(row) if isinstance(row["style"], str) else None for _, row in manifest.iterrows()]
+    places = [place for place, text in enumerate(texts) if text]
+    mask = np.zeros((len(texts), 1), dtype=np.float16)
+    if name == "none" or not places:
+        return np.zeros((len(texts), 0), dtype=np.float16), mask
+    vectors = np.zeros((len(texts), TEXT_SIZES[name]), dtype=np.float16)
+    say(f"features: {len(places)} texts through {name}")
+    vectors[places] = build_text_encoder(name)([texts[place] or "" for place in places]).numpy()
+    mask[places] = 1
+    return vectors, mask
+
+
+def _write_pairs(
+    rows: pd.DataFrame,
+    extractor: Extractor,
+    opener: Callable[[str], np.ndarray],
+    workers: int,
+    settings: Settings,
+    workspace: Path,
+) -> None:
+    recipe, seed = settings.training.chosen, settings.training.seed
+    cache = ArrayCache(Home.from_environment().features / "pairs")
+
+    def one(job: tuple[str, str]) -> Arrays:
+        image_id, path = job
+        key = pair_key(extractor, image_id, recipe, seed)
+        found = cache.get(key)
+        if found is None:
+            found = spoil(opener(path), image_id, recipe, extractor, seed)
+            cache.put(key, found)
+        return found
+
+    jobs = list(zip(rows["image_id"].astype(str), rows["path"].astype(str), strict=True))
+    results = list(track(each_on_one_core(one, jobs, workers), "degraded pairs", total=len(jobs)))
+    write_bytes(workspace / layout.PAIR_VALUES, save(_stacked(results), metadata={"key": extractor.key}))
+    write_parquet(workspace / layout.PAIR_INDEX, _pair_index(rows, settings))
+
+
+def _stacked(results: Sequence[Arrays]) -> Arrays:
+    names = ("stats", "attributes", "severity", "patches")
+    if not results:
+        return {name: np.zeros((0,), dtype=np.float16) for name in names}
+    return {name: np.concatenate([found[name] for found in results]) for name in names}
+
+
+def _pair_index(rows: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+    recipe, seed = settings.training.chosen, settings.training.seed
+    records = []
+    for _, row in rows.iterrows():
+        for copy, steps in enumerate(steps_of(str(row["image_id"]), recipe, seed)):
+            records.append(
+                {
+                    "image_id": str(row["image_id"]),
+                    "path": str(row["path"]),
+                    "group": str(row["group"]),
+                    "split": str(row["split"]),
+                    "copy": copy,
+                    "degradations": "+".join(map(str, steps)),
+                }
+            )
+    columns = ["image_id", "path", "group", "split", "copy", "degradations"]
+    return pd.DataFrame(records, columns=columns)

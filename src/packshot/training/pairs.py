@@ -1,0 +1,114 @@
+"""Pristine training images spoiled on purpose: teachers of the attributes and of the enhancer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from packshot.config import Profile, Recipe
+from packshot.degrade import DEGRADATIONS, Step, apply_mix, draw_mix, draw_single
+from packshot.degrade.full_reference import scores
+from packshot.model.preprocess import Image
+from packshot.model.quality import ATTRIBUTES
+from packshot.training.extraction import Arrays, Extractor
+
+TEACHER_SIDE = 192
+"""Pixels: the part of a crop that the full-reference scores look at."""
+VERSION = 2
+
+
+def pair_rows(manifest: pd.DataFrame, profile: Profile, recipe: Recipe, seed: int) -> pd.DataFrame:
+    """The pristine images to degrade: `recipe.pairs` rows of train and validation, in their proportion.
+
+    Every image draws its own lot, so added data does not reshuffle the others. Sets take turns.
+    Images too small for a patch are left out.
+    """
+    short = manifest[["width", "height"]].min(axis=1)
+    fitting = manifest[manifest["source"].isin(profile.pristine) & (short >= recipe.patch)]
+    fitting = fitting[fitting["split"].isin(["train", "validation"])].drop_duplicates("image_id")
+    fitting = fitting.assign(lot=[_lot(image_id, seed) for image_id in fitting["image_id"]]).sort_values("lot")
+    turn = fitting.groupby(["split", "source"]).cumcount()
+    fitting = fitting.assign(turn=turn).sort_values(["turn", "source", "lot"], kind="stable")
+    share = {"train": 0.85, "validation": 0.15}
+    chosen = [
+        rows.head(max(1, round(recipe.pairs * share[str(split)])))
+        for split, rows in fitting.groupby("split", sort=True)
+    ]
+    return pd.concat(chosen).drop(columns=["lot", "turn"]) if chosen else fitting.drop(columns=["lot", "turn"])
+
+
+def pair_key(extractor: Extractor, image_id: str, recipe: Recipe, seed: int) -> str:
+    """Cache key of what `spoil` returns."""
+    parts = [extractor.key, image_id, recipe.degradations_per_image, recipe.crop, recipe.patch, recipe.patches, seed]
+    return hashlib.sha256("/".join(map(str, [VERSION, *parts])).encode()).hexdigest()
+
+
+def steps_of(image_id: str, recipe: Recipe, seed: int) -> list[tuple[Step, ...]]:
+    """What is done to an image, one entry a copy: nothing first, then singles, then mixes."""
+    singles = recipe.degradations_per_image // 2
+    plans: list[tuple[Step, ...]] = [()]
+    for copy in range(recipe.degradations_per_image):
+        draw = draw_single if copy < singles else draw_mix
+        plans.append(draw(_lot(f"{image_id}/{copy}", seed) & 0xFFFFFFFF))
+    return plans
+
+
+def crop_of(image: Image, image_id: str, crop: int, seed: int) -> Image:
+    """The part of a pristine image that is degraded: at most `crop` pixels a side, at a place drawn by the image."""
+    generator = np.random.default_rng(_lot(image_id, seed))
+    top = int(generator.integers(0, max(image.shape[0] - crop, 0) + 1))
+    left = int(generator.integers(0, max(image.shape[1] - crop, 0) + 1))
+    return np.ascontiguousarray(image[top : top + crop, left : left + crop])
+
+
+def spoiled(clean: Image, image_id: str, steps: Sequence[Step], copy: int, seed: int) -> Image:
+    """`clean` after `steps`, with the randomness of this image and copy."""
+    return apply_mix(clean, steps, (_lot(f"{image_id}/{copy}", seed) >> 8) & 0x7FFFFFFF)
+
+
+def spoil(image: Image, image_id: str, recipe: Recipe, extractor: Extractor, seed: int) -> Arrays:
+    """One pristine image and its degraded copies, C in all.
+
+    `stats` C x S float16; `attributes` C x 3 (1 where that attribute is unhurt); `severity` C, 1 minus the
+    full-reference score; `patches` C x P x patch x patch x 3 uint8, of which the first copy is the clean target.
+    `attributes` is NaN for mixes: what each part did cannot be told from the sum.
+    """
+    clean = crop_of(image, image_id, recipe.crop, seed)
+    plans = steps_of(image_id, recipe, seed)
+    copies = [spoiled(clean, image_id, steps, copy, seed) for copy, steps in enumerate(plans)]
+    return {
+        "stats": np.stack([extractor(copy)["stats"] for copy in copies]),
+        **_teachers(clean, copies, plans),
+        "patches": _patches(copies, image_id, recipe, seed),
+    }
+
+
+def _teachers(clean: Image, copies: Sequence[Image], plans: Sequence[tuple[Step, ...]]) -> Arrays:
+    top, left = (max(side - TEACHER_SIDE, 0) // 2 for side in clean.shape[:2])
+    window = np.s_[top : top + TEACHER_SIDE, left : left + TEACHER_SIDE]
+    near = scores([clean[window]] * len(copies), [copy[window] for copy in copies])
+    attributes = np.ones((len(copies), len(ATTRIBUTES)), dtype=np.float32)
+    for place, steps in enumerate(plans):
+        if len(steps) == 1:
+            attributes[place, ATTRIBUTES.index(DEGRADATIONS[steps[0].name].attribute)] = near[place]
+        elif steps:
+            attributes[place] = np.nan
+    return {"attributes": attributes, "severity": (1 - near).astype(np.float32)}
+
+
+def _patches(copies: Sequence[Image], image_id: str, recipe: Recipe, seed: int) -> np.ndarray:
+    generator = np.random.default_rng(_lot(image_id, seed + 1))
+    height, width = copies[0].shape[:2]
+    windows = []
+    for _ in range(recipe.patches):
+        top = int(generator.integers(0, height - recipe.patch + 1))
+        left = int(generator.integers(0, width - recipe.patch + 1))
+        windows.append(np.s_[top : top + recipe.patch, left : left + recipe.patch])
+    return np.stack([np.stack([copy[window] for window in windows]) for copy in copies])
+
+
+def _lot(name: str, seed: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "big")

