@@ -73,10 +73,9 @@ class Workspace:
             self.run(*dvc_command(), "repro", *flags, stage)
 
     def commit(self, message: str) -> str:
-        """Commit whatever changed among the tracked files; return the commit in force."""
+        """Commit the tracked files as they are, changed or not, and return the commit."""
         self.run("git", "add", "--all", quiet=True)
-        if self.run("git", "status", "--porcelain", quiet=True):
-            self.run("git", *AUTHOR, "commit", "--quiet", "--no-verify", "-m", message, quiet=True)
+        self.run("git", *AUTHOR, "commit", "--quiet", "--no-verify", "--allow-empty", "-m", message, quiet=True)
         return self.head()
 
     def head(self) -> str:
@@ -115,7 +114,8 @@ def catalog_workspace(settings: Settings) -> Workspace:
         workspace.run("git", "init", "--quiet", "--initial-branch=main", quiet=True)
     _write_dvc_config(workspace, settings, home)
     _bring_code(workspace, settings)
-    workspace.commit("Bring code and settings up to date")
+    if workspace.run("git", "status", "--porcelain", "--", *TRACKED, "params.yaml", ".dvc", quiet=True).strip():
+        workspace.commit("Bring code and settings up to date")
     return workspace
 
 
