@@ -27,7 +27,8 @@ def settings(**validation: object) -> Settings:
 def reasons(workspace) -> dict[str, str]:
     quarantine = pd.read_parquet(workspace / QUARANTINE)
     assert list(quarantine.columns) == list(QUARANTINE_COLUMNS)
-    return dict(zip(quarantine["path"], quarantine["reason"], strict=True))
+    paths = [path if isinstance(path, str) else None for path in quarantine["path"]]
+    return dict(zip(paths, quarantine["reason"], strict=True))
 
 
 @pytest.fixture(scope="module")
