@@ -1,0 +1,98 @@
+"""The report on the champion: its batches, its gates, its held-out figures, gathered from where they live."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from packshot.config import Settings
+from packshot.files import write_json
+from packshot.home import Home, project_root
+from packshot.ops.pipeline import inbox_batches, verdict_folder
+from packshot.progress import say
+from packshot.revision import RunKey
+
+
+def write_report(
+    settings: Settings, *, out: Path | None = None, folders: Sequence[Path] | None = None
+) -> dict[str, Any]:
+    """Write index.html and metrics.json to `out` (default: reports/latest of the project); return their paths.
+
+    `folders`: folders with verdicts.parquet; default: every batch of the inbox that the champion scored. metrics.json
+    maps the name of each held-out figure (task/measure/set/subset) to its value. Raises NothingToReport without a
+    scored batch.
+    """
+    from packshot.registry.ledger import Ledger
+    from packshot.registry.models import bundle_path
+    from packshot.serving.report import render
+
+    home = Home.from_environment()
+    target = out if out is not None else project_root() / "reports" / "latest"
+    bundle, model = bundle_path(settings, "champion")
+    key = RunKey(model.data_rev, model.code_rev, model.params_hash)
+    workspace = home.workspaces / f"train-{key.short}"
+    evaluation = workspace / "reports" / "evaluation"
+    batches, images = _batches(home, model.version, folders)
+    history = Ledger.from_environment().history(settings.registry.model_name)
+    promotion = _promotion(history, model.version)
+    metrics = _metrics(evaluation / "metrics.json", promotion)
+    page = render(
+        settings,
+        target / "index.html",
+        batches=batches,
+        images=images,
+        gates=promotion,
+        metrics=metrics,
+        history=history,
+        plots=evaluation / "plots" if (evaluation / "plots").is_dir() else None,
+        reference=bundle / "reference.parquet",
+        source=workspace / "data" / "raw" / "source.json",
+        links=_links(model.run_id),
+    )
+    write_json(target / "metrics.json", metrics)
+    say(f"report: {page}")
+    return {
+        "report": str(page),
+        "metrics": str(target / "metrics.json"),
+        "batches": [str(folder) for folder in batches],
+    }
+
+
+def _batches(home: Home, version: int | None, folders: Sequence[Path] | None) -> tuple[list[Path], dict[Path, Path]]:
+    """Folders of verdicts, oldest first, and the folder of input images for each that came through the inbox."""
+    if folders is not None:
+        return list(folders), {}
+    assert version is not None
+    scored = {verdict_folder(name, version): home.inbox / name for name in inbox_batches()}
+    there = [folder for folder in scored if (folder / "verdicts.parquet").exists()]
+    there.sort(key=lambda folder: (folder / "verdicts.parquet").stat().st_mtime)
+    return there, {folder: scored[folder] for folder in there}
+
+
+def _promotion(history: Sequence[Mapping[str, Any]], version: int | None) -> Mapping[str, Any]:
+    """What the gates said when this version was promoted; empty where the ledger does not know."""
+    decided = [e["payload"] for e in history if e["kind"] == "gate" and e["payload"].get("challenger") == version]
+    return decided[-1] if decided else {}
+
+
+def _metrics(file: Path, promotion: Mapping[str, Any]) -> dict[str, float]:
+    """Held-out figures of the evaluation, and those that only the gates measure (speed, memory)."""
+    figures: dict[str, float] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    for gate in promotion.get("gates", []):
+        value = gate.get("value")
+        if isinstance(value, int | float):
+            figures.setdefault(str(gate["metric"]), float(value))
+    return figures
+
+
+def _links(run_id: str) -> dict[str, str]:
+    """Pages that `make up` opens; only where their addresses are known."""
+    links: dict[str, str] = {}
+    if os.environ.get("PACKSHOT_MLFLOW_URL"):
+        links["MLflow run"] = f"{os.environ['PACKSHOT_MLFLOW_URL'].rstrip('/')}/#/runs/{run_id}"
+    if os.environ.get("PACKSHOT_AIRFLOW_URL"):
+        links["Airflow"] = os.environ["PACKSHOT_AIRFLOW_URL"]
+    return links
