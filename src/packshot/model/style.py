@@ -11,15 +11,21 @@ class StyleSpace(nn.Module):
     """Gram vector to a unit vector in the style space; the reduction starts as the PCA of the training images."""
 
     centre: torch.Tensor
+    scale: torch.Tensor
 
     def __init__(self, gram: int, style_dim: int) -> None:
         super().__init__()
         self.register_buffer("centre", torch.zeros(gram))
+        self.register_buffer("scale", torch.ones(gram))
         self.reduction = nn.Linear(gram, style_dim, bias=False)
 
     def forward(self, gram: torch.Tensor) -> torch.Tensor:
         """N x gram to N x style_dim, unit length."""
-        return F.normalize(self.reduction(gram - self.centre), dim=1, eps=1e-6)
+        return F.normalize(self.reduction(self.standardise(gram)), dim=1, eps=1e-6)
+
+    def standardise(self, gram: torch.Tensor) -> torch.Tensor:
+        """Zero mean, unit deviation over the training images, clipped at five deviations."""
+        return ((gram - self.centre) * self.scale).clamp(-5, 5)
 
 
 class TextBranch(nn.Module):
@@ -67,7 +73,7 @@ class StyleClassifier(nn.Module):
 
     def forward(self, content: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
         """N x inputs and N x text_dim to N x classes."""
-        scaled = ((content - self.shift) * self.scale).clamp(-5, 5)
+        scaled = (content - self.shift) * self.scale
         logits: torch.Tensor = self.linear(scaled) + self.text(text)
         if self.mlp is not None:
             logits = logits + self.mlp(torch.cat([scaled, text], dim=1))

@@ -19,12 +19,13 @@ from packshot.errors import PackshotError
 from packshot.files import write_bytes, write_parquet
 from packshot.home import Home
 from packshot.model.network import PackshotNet
+from packshot.model.parallel import each_on_one_core, worker_count
 from packshot.model.text import TEXT_SIZES, build_text_encoder
 from packshot.progress import say, track
 from packshot.revision import SPLIT_MANIFEST
 from packshot.training import layout
 from packshot.training.build import architecture_of
-from packshot.training.extraction import ArrayCache, Arrays, Extractor, each_on_one_core, worker_count
+from packshot.training.extraction import ArrayCache, Arrays, Extractor
 from packshot.training.pairs import pair_key, pair_rows, spoil, steps_of
 from packshot.training.pretrained import pretrained_backbone
 

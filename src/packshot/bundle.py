@@ -1,0 +1,246 @@
+"""The trained model as files (`weights.safetensors`, `bundle.json`, `reference.parquet`) and as an object."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from packshot.errors import PackshotError
+from packshot.files import write_bytes, write_json
+from packshot.model import preprocess
+from packshot.model.enhancer import enhance_tiled
+from packshot.model.network import Architecture, Features, PackshotNet
+from packshot.model.parallel import each_on_one_core, worker_count
+from packshot.model.text import SentenceEncoder, build_text_encoder
+
+WEIGHTS = "weights.safetensors"
+RECORD = "bundle.json"
+REFERENCE = "reference.parquet"
+FORMAT_VERSION = 1
+Image = npt.NDArray[np.uint8]
+
+
+class BundleError(PackshotError):
+    """A bundle is missing, damaged, or of another version."""
+
+    exit_code = 66
+
+
+class NotAnImageArray(PackshotError):
+    """`judge` or `enhance` was given something that is not uint8, H x W x 3."""
+
+    exit_code = 65
+
+
+class Calibration(BaseModel):
+    """What turns raw outputs into honest ones."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    temperature: float = Field(gt=0)
+    """Style logits are divided by this."""
+    interval_scale: float = Field(ge=0)
+    """Conformal quantile of |error| / expected error: half the interval in units of the expected error."""
+    interval_coverage: float = Field(gt=0, lt=1)
+    """Share of human scores that the interval holds, on images like the training images."""
+    interval_rows: int = Field(ge=0)
+    """Out-of-fold predictions behind the interval; 0: no human score was there, the interval is 0..1."""
+
+
+class BundleRecord(BaseModel):
+    """`bundle.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    format_version: int
+    preprocessing_version: int
+    packshot_version: str
+    torch_version: str
+    architecture: Architecture
+    calibration: Calibration
+    text_seen: bool
+    """Whether the classifier met any text in training; if not, text is ignored and its encoder never loaded."""
+    profile: str
+    """Profile of the source it was trained on."""
+    run_key: dict[str, str]
+    """data_rev, code_rev, params_hash."""
+    recipe: str
+    epochs: int
+    """Epochs trained; the state kept is that of `best_epoch`, -1 being the closed-form start."""
+    best_epoch: int
+    metrics: dict[str, float]
+    """Figures on the validation split at the state kept."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the model says of one image. All scores lie in 0..1."""
+
+    quality: float
+    quality_low: float
+    quality_high: float
+    sharpness: float
+    colour_balance: float
+    detail: float
+    style: str | None
+    """None where the model knows no styles."""
+    style_confidence: float
+    style_vector: npt.NDArray[np.float32]
+    """Unit vector in the style space, style_dim."""
+    embedding: npt.NDArray[np.float32]
+    """At most 64 principal components of the stage statistics, for drift checks and maps."""
+
+
+def save_bundle(folder: Path, network: PackshotNet, record: BundleRecord) -> None:
+    """Write weights and record; the same network gives the same bytes."""
+    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    write_bytes(folder / WEIGHTS, save(state))
+    write_json(folder / RECORD, record.model_dump(mode="json"))
+
+
+def read_record(folder: Path) -> BundleRecord:
+    """`bundle.json` of a bundle. Raises BundleError naming the file and what is wrong with it."""
+    path = folder / RECORD
+    try:
+        record = BundleRecord.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read ({error.strerror}); is {folder} a bundle?") from error
+    except (ValidationError, json.JSONDecodeError) as error:
+        raise BundleError(f"{path} is not a valid bundle record: {error}") from error
+    if record.format_version != FORMAT_VERSION or record.preprocessing_version != preprocess.VERSION:
+        raise BundleError(
+            f"{path} is of format {record.format_version} and preprocessing {record.preprocessing_version}; this "
+            f"Packshot reads {FORMAT_VERSION} and {preprocess.VERSION}. Train again, or use the Packshot that made it."
+        )
+    return record
+
+
+class Judge:
+    """A loaded model. An image gets the same score alone and in a batch: each goes through the backbone by itself."""
+
+    def __init__(self, network: PackshotNet, record: BundleRecord, threads: int = 0) -> None:
+        self.network = network.eval()
+        self.bundle = record
+        self._workers = worker_count(threads)
+        self._encoder: SentenceEncoder | None = None
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "auto", threads: int = 0) -> Judge:
+        """Load a bundle folder; `device` is auto, cpu or cuda. `threads` 0: all cores that this process may use.
+
+        The backbone's weights are in the bundle, so nothing is fetched. Raises BundleError.
+        """
+        folder = Path(folder)
+        record = read_record(folder)
+        network = PackshotNet(record.architecture)
+        try:
+            network.load_state_dict(load_file(folder / WEIGHTS))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise BundleError(f"{folder / WEIGHTS} does not hold this network's weights: {error}") from error
+        network.requires_grad_(False)
+        return cls(network.to(choose_device(device)), record, threads)
+
+    def judge(self, images: Sequence[Image], texts: Sequence[str | None] | None = None) -> list[Judgement]:
+        """Judge RGB images (uint8, H x W x 3, any size), with what the shop says of each where it says anything.
+
+        Raises NotAnImageArray.
+        """
+        if not images:
+            return []
+        for image in images:
+            check_image(image)
+        features = self._features(images)
+        text, mask = self._text(texts, len(images))
+        with torch.inference_mode():
+            z = self.network.trunk(features.stats)
+            seen = self.network.perceive(features, text, mask)
+            half = self.bundle.calibration.interval_scale * self.network.expected_error(z)
+            confidence = torch.softmax(seen.logits / self.bundle.calibration.temperature, dim=1)
+            columns = {
+                "quality": seen.quality,
+                "low": (seen.quality - half).clamp_min(0),
+                "high": (seen.quality + half).clamp_max(1),
+                "attributes": seen.attributes,
+                "confidence": confidence,
+                "style": seen.style,
+                "embedding": self.network.embed(features.stats),
+            }
+        arrays = {name: value.float().cpu().numpy() for name, value in columns.items()}
+        return [self._judgement(arrays, place) for place in range(len(images))]
+
+    def enhance(self, image: Image) -> Image:
+        """The image enhanced at its own size, uint8 H x W x 3 RGB; memory is bounded by one tile. NotAnImageArray."""
+        check_image(image)
+        features = self._features([image])
+        with torch.inference_mode():
+            codes = self.network.enhancer_codes(features.stats)
+        pixels = torch.from_numpy(np.array(image, copy=True))
+        return np.asarray(enhance_tiled(self.network.enhancer, pixels, codes).numpy(), dtype=np.uint8)
+
+    def _features(self, images: Sequence[Image]) -> Features:
+        if self.network.device.type == "cpu":
+            found = list(each_on_one_core(self._one, images, min(self._workers, len(images))))
+        else:
+            found = [self._one(image) for image in images]
+        return Features(torch.cat([each.stats for each in found]), torch.cat([each.gram for each in found]))
+
+    def _one(self, image: Image) -> Features:
+        with torch.inference_mode():
+            return self.network.features(image)
+
+    def _text(self, texts: Sequence[str | None] | None, count: int) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        if texts is None or not self.bundle.text_seen or not any(texts):
+            return None, None
+        if len(texts) != count:
+            raise NotAnImageArray(f"{count} images came with {len(texts)} texts; give one text, or None, for each")
+        if self._encoder is None:
+            self._encoder = build_text_encoder(self.bundle.architecture.text_encoder)
+        mask = torch.tensor([[1.0 if text else 0.0] for text in texts])
+        vectors = self._encoder([text or "" for text in texts]) * mask
+        return vectors.to(self.network.device), mask.to(self.network.device)
+
+    def _judgement(self, arrays: dict[str, npt.NDArray[np.float32]], place: int) -> Judgement:
+        styles = self.bundle.architecture.styles
+        best = int(arrays["confidence"][place].argmax())
+        attributes = arrays["attributes"][place]
+        known = self.bundle.calibration.interval_rows > 0
+        return Judgement(
+            quality=float(arrays["quality"][place]),
+            quality_low=float(arrays["low"][place]) if known else 0.0,
+            quality_high=float(arrays["high"][place]) if known else 1.0,
+            sharpness=float(attributes[0]),
+            colour_balance=float(attributes[1]),
+            detail=float(attributes[2]),
+            style=styles[best] if styles else None,
+            style_confidence=float(arrays["confidence"][place, best]) if styles else 0.0,
+            style_vector=arrays["style"][place].copy(),
+            embedding=arrays["embedding"][place].copy(),
+        )
+
+
+def check_image(image: Any) -> None:
+    """Raise NotAnImageArray unless `image` is uint8, H x W x 3, with at least one pixel."""
+    found = (getattr(image, "dtype", type(image).__name__), getattr(image, "shape", ()))
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise NotAnImageArray(f"expected an RGB image, uint8 H x W x 3, found {found[0]} {found[1]}")
+    if image.size == 0:
+        raise NotAnImageArray(f"expected an image with pixels, found shape {image.shape}")
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto`: CUDA where there is one. Raises BundleError where cuda is asked for and missing."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise BundleError("training.device is cuda, but torch finds no CUDA device; set it to auto or cpu")
+    return torch.device(name)

@@ -1,0 +1,116 @@
+"""Where training starts: principal components, kernel ridge and ridge classification, all in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+Matrix = npt.NDArray[np.float64]
+GAMMAS = (0.15, 0.3, 0.6, 1.2)
+RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+CLASS_RIDGES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
+TUNING_ROWS = 1200
+"""Width and ridge of the kernel are chosen on at most this many rows: the cost is cubic."""
+
+
+def principal_components(values: torch.Tensor, count: int, seed: int) -> torch.Tensor:
+    """The first `count` principal axes of centred `values` (N x S), as count x S with orthonormal rows.
+
+    Fewer rows than `count` give zero rows for the rest. Randomised SVD (Halko et al., 2011), seeded; signs are
+    fixed so that the largest entry of each axis is positive.
+    """
+    rank = min(count, *values.shape)
+    axes = values.new_zeros(count, values.shape[1])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        _, _, right = torch.svd_lowrank(values, q=min(rank + 8, *values.shape), niter=3)
+    kept = right[:, :rank].T
+    top = kept.gather(1, kept.abs().argmax(dim=1, keepdim=True))
+    axes[:rank] = kept * top.sign()
+    return axes
+
+
+def squared_distances(first: Matrix, second: Matrix) -> Matrix:
+    """N x D and M x D to N x M."""
+    squared: Matrix = (first**2).sum(1)[:, None] + (second**2).sum(1)[None] - 2 * first @ second.T
+    return np.maximum(squared, 0)
+
+
+@dataclass(frozen=True)
+class KernelRidge:
+    """A fitted kernel machine: f(z) = bias + sum_j weights_j exp(-gamma ||z - landmark_j||^2)."""
+
+    landmarks: Matrix
+    weights: Matrix
+    gamma: float
+    bias: float
+
+
+def kernel_ridge(z: Matrix, y: Matrix, most_landmarks: int, seed: int) -> KernelRidge:
+    """Kernel ridge regression of y (N) on z (N x D); width and ridge by leave-one-out error in closed form.
+
+    With more than `most_landmarks` rows a seeded subset serves as landmarks (Nystroem, Williams and Seeger, 2001).
+    """
+    generator = np.random.default_rng(seed)
+    some = np.sort(generator.permutation(len(y))[:TUNING_ROWS])
+    gamma, ridge = _best_kernel(z[some], y[some])
+    bias = float(y.mean())
+    if len(y) <= most_landmarks:
+        kernel = np.exp(-gamma * squared_distances(z, z))
+        exact = np.linalg.solve(kernel + ridge * np.eye(len(y)), y - bias)
+        return KernelRidge(z, np.asarray(exact, dtype=np.float64), gamma, bias)
+    landmarks = z[np.sort(generator.permutation(len(y))[:most_landmarks])]
+    across = np.exp(-gamma * squared_distances(z, landmarks))
+    within = np.exp(-gamma * squared_distances(landmarks, landmarks))
+    jitter = 1e-8 * np.eye(most_landmarks)
+    weights = np.linalg.solve(across.T @ across + ridge * within + jitter, across.T @ (y - bias))
+    return KernelRidge(landmarks, np.asarray(weights, dtype=np.float64), gamma, bias)
+
+
+def _best_kernel(z: Matrix, y: Matrix) -> tuple[float, float]:
+    distances = squared_distances(z, z)
+    target = (y - y.mean())[:, None]
+    best = (np.inf, GAMMAS[0], RIDGES[-1])
+    for gamma in GAMMAS:
+        values, vectors = np.linalg.eigh(np.exp(-gamma * distances))
+        for ridge in RIDGES:
+            error = float(np.mean(_left_out_errors(values, vectors, target, ridge) ** 2))
+            best = min(best, (error, gamma, ridge))
+    return best[1], best[2]
+
+
+def _left_out_errors(values: Matrix, vectors: Matrix, target: Matrix, ridge: float) -> Matrix:
+    """Leave-one-out residuals of kernel ridge from one eigendecomposition: a_i / [(K + ridge I)^-1]_ii."""
+    inverse = 1 / (np.maximum(values, 0) + ridge)
+    dual = vectors @ (inverse[:, None] * (vectors.T @ target))
+    diagonal = (vectors**2) @ inverse
+    return dual / diagonal[:, None]
+
+
+def ridge_classifier(x: Matrix, labels: Sequence[int], classes: int) -> tuple[Matrix, Matrix]:
+    """One-against-rest ridge regression on standardised x (N x D): weights classes x D and biases.
+
+    The ridge is chosen by leave-one-out error. Targets are 1 and 0, so that scores are near probabilities.
+    """
+    targets = np.eye(classes)[np.asarray(labels)]
+    mean = targets.mean(axis=0)
+    values, vectors = np.linalg.eigh(x @ x.T)
+    errors = {
+        ridge: float(np.mean(_left_out_errors(values, vectors, targets - mean, ridge) ** 2)) for ridge in CLASS_RIDGES
+    }
+    ridge = min(errors, key=lambda each: errors[each])
+    dual = vectors @ ((vectors.T @ (targets - mean)) / (np.maximum(values, 0) + ridge)[:, None])
+    return (x.T @ dual).T, mean
+
+
+def ridge_regression(x: Matrix, y: Matrix, ridge: float) -> Matrix:
+    """Weights (D + 1, the last is the bias) of ridge regression of y (N) on x (N x D)."""
+    mean = y.mean()
+    centre = x.mean(axis=0)
+    centred = x - centre
+    weights = np.linalg.solve(centred.T @ centred + ridge * np.eye(x.shape[1]), centred.T @ (y - mean))
+    return np.concatenate([weights, [mean - centre @ weights]])

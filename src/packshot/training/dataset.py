@@ -1,0 +1,125 @@
+"""The cached features as tensors, with the labels that each row has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from safetensors.torch import load_file
+
+from packshot.config import Profile
+from packshot.errors import PackshotError
+from packshot.training import layout
+
+Rows = npt.NDArray[np.int64]
+
+
+class FeaturesMissing(PackshotError):
+    """The features stage has not run, or its files do not belong together."""
+
+
+class NoLabels(PackshotError):
+    """The training split lacks what a model needs."""
+
+    exit_code = 65
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """All rows of the workspace. `quality` N (NaN: unknown), `style` N (-1: unknown), `source` N codes."""
+
+    index: pd.DataFrame
+    stats: torch.Tensor
+    gram: torch.Tensor
+    text: torch.Tensor
+    has_text: torch.Tensor
+    quality: torch.Tensor
+    style: torch.Tensor
+    source: torch.Tensor
+    styles: tuple[str, ...]
+
+    def of_splits(self, *splits: str) -> Rows:
+        """Row numbers of these splits."""
+        return np.flatnonzero(self.index["split"].isin(splits).to_numpy())
+
+    def with_quality(self, rows: Rows) -> Rows:
+        """Those of `rows` that have a score."""
+        chosen: Rows = rows[self.quality.isfinite().numpy()[rows]]
+        return chosen
+
+    def with_style(self, rows: Rows) -> Rows:
+        """Those of `rows` that have a style."""
+        chosen: Rows = rows[(self.style >= 0).numpy()[rows]]
+        return chosen
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Degraded copies; copy 0 of each image is clean. `clean` is the row of that copy, for every row."""
+
+    index: pd.DataFrame
+    stats: torch.Tensor
+    attributes: torch.Tensor
+    severity: torch.Tensor
+    patches: torch.Tensor
+    clean: torch.Tensor
+
+    def of_split(self, split: str, without: Sequence[str] = ()) -> Rows:
+        """Row numbers of a split, leaving out groups named in `without`."""
+        keep = (self.index["split"] == split) & ~self.index["group"].isin(set(without))
+        return np.flatnonzero(keep.to_numpy())
+
+
+def load_dataset(workspace: Path, profile: Profile) -> Dataset:
+    """Read `data/features/`. Labels count only in the sets that the profile says carry them. Raises FeaturesMissing."""
+    index, arrays = _read(workspace, layout.INDEX, layout.VALUES)
+    rated = index["source"].isin(profile.quality).to_numpy()
+    styled = index["source"].isin(profile.style) & index["style"].notna()
+    styles = tuple(sorted(index.loc[styled, "style"].astype(str).unique()))
+    codes = {name: place for place, name in enumerate(styles)}
+    style = [codes[str(name)] if known else -1 for name, known in zip(index["style"], styled, strict=True)]
+    return Dataset(
+        index=index,
+        stats=arrays["stats"].float(),
+        gram=arrays["gram"],
+        text=arrays["text"],
+        has_text=arrays["has_text"],
+        quality=torch.tensor(np.where(rated, index["quality_mos"].astype(float), np.nan), dtype=torch.float32),
+        style=torch.tensor(style, dtype=torch.int64),
+        source=torch.tensor(pd.factorize(index["source"])[0].astype(np.int64)),
+        styles=styles,
+    )
+
+
+def load_pairs(workspace: Path) -> Pairs:
+    """Read the degraded pairs. Raises FeaturesMissing."""
+    index, arrays = _read(workspace, layout.PAIR_INDEX, layout.PAIR_VALUES)
+    place = np.arange(len(index))
+    clean = place - index["copy"].to_numpy(dtype=np.int64)
+    return Pairs(
+        index=index,
+        stats=arrays["stats"].float(),
+        attributes=arrays["attributes"],
+        severity=arrays["severity"],
+        patches=arrays["patches"],
+        clean=torch.from_numpy(clean.astype(np.int64)),
+    )
+
+
+def _read(workspace: Path, index_path: Path, values_path: Path) -> tuple[pd.DataFrame, dict[str, torch.Tensor]]:
+    for path in (index_path, values_path):
+        if not (workspace / path).exists():
+            raise FeaturesMissing(f"{workspace / path} does not exist; run `packshot features` first")
+    index = pd.read_parquet(workspace / index_path)
+    arrays: dict[str, torch.Tensor] = load_file(workspace / values_path)
+    if len(index) != len(arrays["stats"]):
+        raise FeaturesMissing(
+            f"{index_path} has {len(index)} rows, {values_path} has {len(arrays['stats'])}; "
+            "run `packshot features` again"
+        )
+    return index, arrays

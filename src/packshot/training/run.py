@@ -1,0 +1,195 @@
+"""The train stage: start, fit, calibrate, write the bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from packshot import __version__
+from packshot.bundle import (
+    FORMAT_VERSION,
+    RECORD,
+    REFERENCE,
+    BundleRecord,
+    Calibration,
+    choose_device,
+    save_bundle,
+)
+from packshot.catalog.collect import read_source
+from packshot.catalog.image import ImageLimits, decode, resolve_inside
+from packshot.config import Profile, Settings
+from packshot.files import write_parquet
+from packshot.home import Home
+from packshot.model import preprocess
+from packshot.model.network import PackshotNet
+from packshot.model.parallel import keep_freed_memory, worker_count
+from packshot.model.preprocess import Image
+from packshot.model.quality import ATTRIBUTES
+from packshot.progress import say
+from packshot.revision import run_key
+from packshot.training import layout
+from packshot.training.build import architecture_of
+from packshot.training.calibration import calibration
+from packshot.training.crossval import out_of_fold
+from packshot.training.dataset import Dataset, NoLabels, Pairs, load_dataset, load_pairs
+from packshot.training.features import MEASURED
+from packshot.training.fit import Progress, Task, fit
+from packshot.training.pretrained import pretrained_backbone
+from packshot.training.recorder import Recorder
+from packshot.training.sources import FeatureSource, KeptFeatures, LiveFeatures
+from packshot.training.warm_start import warm_start
+
+REFERENCE_BATCH = 64
+REFERENCE_COLUMNS = ("image_id", "source", "category", "sender", "group", "style", "width", "height", *MEASURED)
+
+
+def train(settings: Settings, workspace: Path, recorder: Recorder) -> Path:
+    """Train all tasks together on `data/features/` and write `models/packshot/`; returns that folder.
+
+    A run that was killed goes on from its last checkpoint, kept under the run key. On CUDA the upper stages of the
+    backbone learn too, from the images. Raises NoLabels where neither a score, nor a style, nor a pair is there
+    to learn from.
+    """
+    key = run_key(settings, workspace)
+    profile_name = read_source(workspace).profile
+    profile = settings.profiles[profile_name]  # type: ignore[index]
+    torch.set_num_threads(worker_count(settings.training.threads))
+    keep_freed_memory()
+    data, pairs = load_dataset(workspace, profile), load_pairs(workspace)
+    task = _task(data, pairs)
+    recorder.params(_told(settings, profile_name, key.tags()))
+    device = choose_device(settings.training.device)
+    network = _started(settings, task).to(device)
+    source = _source(network, task, settings, workspace)
+    folder = Home.from_environment().checkpoints / key.short
+    progress = fit(network, task, source, settings.training, checkpoints=folder, recorder=recorder)
+    say(f"train: kept the state of epoch {progress.best_epoch + 1} of {progress.epoch}")
+    network.requires_grad_(False).eval()
+    found = _calibrated(network, task, source, settings)
+    record = BundleRecord(
+        format_version=FORMAT_VERSION,
+        preprocessing_version=preprocess.VERSION,
+        packshot_version=__version__,
+        torch_version=str(torch.__version__),
+        architecture=network.architecture,
+        calibration=found,
+        text_seen=bool(data.has_text[data.with_style(task.train)].any()),
+        profile=profile_name,
+        run_key={"data_rev": key.data_rev, "code_rev": key.code_rev, "params_hash": key.params_hash},
+        recipe=settings.training.recipe,
+        epochs=progress.epoch,
+        best_epoch=progress.best_epoch,
+        metrics=_figures_kept(progress),
+    )
+    bundle = workspace / layout.BUNDLE
+    yardstick = reference(network, data, source, profile)
+    save_bundle(bundle, network.cpu(), record)
+    write_parquet(bundle / REFERENCE, yardstick)
+    recorder.artifact(bundle / RECORD, "bundle")
+    return bundle
+
+
+def _task(data: Dataset, pairs: Pairs) -> Task:
+    learn, stop = data.of_splits("train"), data.of_splits("validation")
+    if not len(learn) or not (len(data.with_quality(learn)) or len(data.with_style(learn)) or len(pairs.index)):
+        raise NoLabels(
+            f"{layout.INDEX} has {len(learn)} training rows, none with a score or a style, and there is no pristine "
+            "image to degrade; nothing can be learned. Label some rows, or name pristine sets in the profile."
+        )
+    return Task(data, pairs, learn, stop, pairs.of_split("train"), pairs.of_split("validation"), len(pairs.index) > 0)
+
+
+def _told(settings: Settings, profile: str, tags: Mapping[str, str]) -> dict[str, object]:
+    return {
+        "profile": profile,
+        "recipe": settings.training.recipe,
+        "seed": settings.training.seed,
+        **{f"model.{name}": value for name, value in settings.model.model_dump(mode="json").items()},
+        **{f"recipe.{name}": value for name, value in settings.training.chosen.model_dump(mode="json").items()},
+        **{f"loss.{name}": value for name, value in settings.training.loss.model_dump(mode="json").items()},
+        **tags,
+    }
+
+
+def _started(settings: Settings, task: Task) -> PackshotNet:
+    torch.manual_seed(settings.training.seed)
+    rated = len(task.data.with_quality(task.train)) or len(task.train_pairs)
+    network = PackshotNet(architecture_of(settings, task.data.styles, max(rated, 1)))
+    network.backbone = pretrained_backbone(settings.model.backbone, settings.model.weights)
+    network.backbone.requires_grad_(False)
+    say(f"train: closed-form start on {len(task.train)} rows")
+    warm_start(network, task.data, task.train, task.pairs, task.train_pairs, settings.training.seed)
+    return network
+
+
+def _source(network: PackshotNet, task: Task, settings: Settings, workspace: Path) -> FeatureSource:
+    live = network.device.type == "cuda" and settings.model.frozen_stages < len(network.backbone.channels)
+    if not live:
+        return KeptFeatures(network, task.data, task.pairs)
+    network.backbone.freeze(settings.model.frozen_stages)
+    limits = ImageLimits.from_settings(settings.validation)
+
+    def opener(path: str) -> Image:
+        return decode(resolve_inside(workspace / layout.IMAGES, path), limits)
+
+    return LiveFeatures(network, task.data, task.pairs, opener, settings.training.chosen, settings.training.seed)
+
+
+@torch.no_grad()
+def _calibrated(network: PackshotNet, task: Task, source: FeatureSource, settings: Settings) -> Calibration:
+    """From out-of-fold predictions of train and validation; with a trained backbone, from validation alone, since
+    its features have seen the training rows."""
+    data = task.data
+    coverage = settings.evaluation.interval_coverage
+    if isinstance(source, LiveFeatures):
+        rows = task.validation
+        seen = network.perceive(source.rows(rows)) if len(rows) else None
+        quality = seen.quality.cpu() if seen else torch.zeros(0)
+        logits = seen.logits.cpu() if seen else torch.zeros(0, 1)
+    else:
+        known = np.concatenate([task.train, task.validation])
+        labelled = np.union1d(data.with_quality(known), data.with_style(known))
+        with torch.enable_grad():
+            found = out_of_fold(settings, data, task.pairs, labelled, "calibration")
+        rows, quality, logits = found.rows, found.quality, found.logits
+    rated = (data.quality[rows].isfinite() & quality.isfinite()).numpy()
+    styled = (data.style[rows] >= 0).numpy()
+    stats = source.rows(rows[rated]).stats if rated.any() else data.stats[:0].to(network.device)
+    scaled = network.trunk.scaled(network.trunk(stats)).double().cpu().numpy()
+    residuals = (data.quality[rows[rated]] - quality[rated]).double().numpy()
+    return calibration(network, scaled, residuals, logits[styled], data.style[rows[styled]], coverage)
+
+
+def _figures_kept(progress: Progress) -> dict[str, float]:
+    kept = next(entry for entry in progress.history if int(entry["epoch"]) == progress.best_epoch)
+    return {name: value for name, value in sorted(kept.items()) if name != "epoch"}
+
+
+@torch.no_grad()
+def reference(network: PackshotNet, data: Dataset, source: FeatureSource, profile: Profile) -> pd.DataFrame:
+    """What the model says of its own training pictures of the catalogue sets: the yardstick of the drift check."""
+    index = data.index
+    rows = np.flatnonzero((index["source"].isin(profile.catalogue) & (index["split"] == "train")).to_numpy())
+    frame = index.iloc[rows][list(REFERENCE_COLUMNS)].reset_index(drop=True)
+    records = []
+    for start in range(0, len(rows), REFERENCE_BATCH):
+        features = source.rows(rows[start : start + REFERENCE_BATCH])
+        seen = network.perceive(features)
+        values = {
+            "quality": seen.quality,
+            **{name: seen.attributes[:, place] for place, name in enumerate(ATTRIBUTES)},
+            "style": seen.logits.argmax(dim=1),
+            "embedding": network.embed(features.stats),
+            "style_vector": seen.style,
+        }
+        records.append(pd.DataFrame({name: value.cpu().tolist() for name, value in values.items()}))
+    names = np.array(data.styles or (None,), dtype=object)
+    columns = ["quality", *ATTRIBUTES, "style", "embedding", "style_vector"]
+    found = pd.concat(records, ignore_index=True) if records else pd.DataFrame(columns=columns)
+    for name in columns:
+        frame[name] = names[found[name].to_numpy(dtype=np.int64)] if name == "style" else found[name].to_numpy()
+    return frame

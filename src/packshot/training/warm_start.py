@@ -1,0 +1,108 @@
+"""The closed-form start of a network: standardisation, PCA trunk, kernel ridge, style space, ridge classifier."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from packshot.model.network import PackshotNet
+from packshot.training.closed_form import kernel_ridge, principal_components, ridge_classifier
+from packshot.training.dataset import Dataset, Pairs, Rows
+
+FEWEST_RATED = 24
+"""With fewer human scores than this the full-reference scores of the pairs teach the overall score."""
+FLOOR = 1e-4
+BLOCK_NORM = 10.0
+"""Typical length of each block of the classifier's input, so that neither block outweighs the other."""
+STYLE_ROWS = 1500
+
+
+@torch.no_grad()
+def warm_start(
+    network: PackshotNet, data: Dataset, rows: Rows, pairs: Pairs | None, pair_rows: Rows, seed: int
+) -> None:
+    """Fit everything that has a closed form on `rows` (training rows only), in place; deterministic."""
+    rated = data.with_quality(rows)
+    targets = quality_targets(data, rated, pairs, pair_rows)
+    _start_trunk(network, data.stats[rows], targets[0] if len(targets[0]) else data.stats[rows], seed)
+    _start_quality(network, *targets, seed)
+    _start_style_space(network, data, rows, seed)
+    _start_classifier(network, data, data.with_style(rows))
+
+
+def quality_targets(
+    data: Dataset, rated: Rows, pairs: Pairs | None, pair_rows: Rows
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Statistics and scores that teach the overall head: people's where there are enough, else full-reference ones."""
+    if len(rated) >= FEWEST_RATED or pairs is None or not len(pair_rows):
+        return data.stats[rated], data.quality[rated]
+    return pairs.stats[pair_rows], 1 - pairs.severity[pair_rows]
+
+
+def _start_trunk(network: PackshotNet, stats: torch.Tensor, typical: torch.Tensor, seed: int) -> None:
+    trunk = network.trunk
+    trunk.mean.copy_(stats.mean(dim=0))
+    deviation = stats.std(dim=0, unbiased=False)
+    trunk.scale.copy_(torch.where(deviation > FLOOR, 1 / (deviation + FLOOR), 0.0))
+    standard = trunk.standardise(stats)
+    axes = principal_components(standard - standard.mean(dim=0), trunk.linear.out_features, seed)
+    z = trunk.standardise(typical) @ axes.T
+    # the mean squared distance of two rows is twice the total variance
+    unit = (2 * z.var(dim=0, unbiased=False).sum()).clamp_min(FLOOR).sqrt()
+    trunk.linear.weight.copy_(axes / unit)
+    deviation = (standard @ (axes / unit).T).std(dim=0, unbiased=False)
+    trunk.spread.copy_(torch.where(deviation > FLOOR, 1 / deviation.clamp_min(FLOOR), 0.0))
+    network.embedding.copy_((axes / unit)[: network.embedding.shape[1]].T)
+
+
+def _start_quality(network: PackshotNet, stats: torch.Tensor, scores: torch.Tensor, seed: int) -> None:
+    if not len(scores):
+        return
+    head = network.quality
+    z = network.trunk(stats).double().numpy()
+    fitted = kernel_ridge(z, scores.double().numpy(), len(head.weights), seed)
+    count = len(fitted.weights)
+    head.landmarks.zero_()
+    head.weights.zero_()
+    head.landmarks[:count] = torch.from_numpy(fitted.landmarks).float()
+    head.weights[:count] = torch.from_numpy(fitted.weights).float()
+    head.log_gamma.fill_(float(np.log(fitted.gamma)))
+    head.bias.fill_(fitted.bias)
+
+
+def _start_style_space(network: PackshotNet, data: Dataset, rows: Rows, seed: int) -> None:
+    styled = data.with_style(rows)
+    others = np.random.default_rng(seed).permutation(np.setdiff1d(rows, styled))
+    some = np.sort(np.concatenate([styled, others])[: max(STYLE_ROWS, len(styled))])
+    gram = data.gram[some].float()
+    space = network.style_space
+    space.centre.copy_(gram.mean(dim=0))
+    deviation = gram.std(dim=0, unbiased=False)
+    space.scale.copy_(torch.where(deviation > FLOOR, 1 / (deviation + FLOOR), 0.0))
+    standard = space.standardise(gram)
+    axes = principal_components(standard - standard.mean(dim=0), space.reduction.out_features, seed)
+    space.reduction.weight.copy_(axes / standard.shape[1] ** 0.5)
+
+
+def _start_classifier(network: PackshotNet, data: Dataset, styled: Rows) -> None:
+    labels = data.style[styled]
+    classifier = network.classifier
+    if len(set(labels.tolist())) < 2:
+        return
+    vector = network.style_space(data.gram[styled].float())
+    z = network.trunk(data.stats[styled])
+    content = torch.cat([vector, z], dim=1)
+    classifier.shift.copy_(content.mean(dim=0))
+    centred = content - classifier.shift
+    split = vector.shape[1]
+    for block in (slice(0, split), slice(split, None)):
+        length = centred[:, block].norm(dim=1).square().mean().sqrt().clamp_min(FLOOR)
+        classifier.scale[block] = BLOCK_NORM / length
+    scaled = (centred * classifier.scale).double().numpy()
+    weights, bias = ridge_classifier(scaled, labels.tolist(), classifier.linear.out_features)
+    # ridge scores are near probabilities; as logits they must spread further
+    classifier.linear.weight.copy_(torch.from_numpy(weights * LOGIT_SCALE).float())
+    classifier.linear.bias.copy_(torch.from_numpy(bias * LOGIT_SCALE).float())
+
+
+LOGIT_SCALE = 5.0
