@@ -34,6 +34,10 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+DEFAULT_MIRROR = "../shared/data"
+"""Used where it exists; any other value was named by somebody, and is an error where it is missing."""
+
+
 class SourceSettings(Section):
     """Where images come from."""
 
@@ -42,6 +46,8 @@ class SourceSettings(Section):
     """Folder of the local mirror, relative to the project. Missing is an error only where it was named."""
     network_timeout_s: Annotated[float, Field(gt=0)]
     """How long `auto` waits for the public repositories before it turns to package registries."""
+    seed: int
+    """Draws what is sampled from a larger collection and what is held back."""
 
 
 class HeldBack(Section):
@@ -49,7 +55,9 @@ class HeldBack(Section):
 
     set: str
     count: Positive
-    """About how many images; whole groups are taken."""
+    """About how many images; whole groups (a sender, else a SKU) are taken."""
+    largest_group: Positive
+    """Groups with more images than this stay in training, so that several groups are held back."""
 
 
 class Profile(Section):
@@ -117,12 +125,13 @@ class ModelSettings(Section):
     weights: str | None
     """A local safetensors file for the backbone, else the default of its source."""
     frozen_stages: Annotated[int, Field(ge=0)]
-    """How many stages from the input are frozen; at least the number of stages freezes all."""
+    """How many stages from the input are frozen; at least the number of stages freezes all. On a CPU all are frozen
+    whatever this says, so that what they compute can be kept: training them there would take days."""
     long_sides: tuple[Positive, ...]
     """The views an image is judged at: the image itself where it is smaller, else shrunk to this longest side."""
     trunk_dim: Positive
     kernel_features: Positive
-    """Landmarks of the kernel feature map under the quality heads."""
+    """Most landmarks of the kernel machine under the overall score; with fewer training rows each row is one."""
     style_dim: Positive
     style_classifier: Literal["linear", "svm", "mlp"]
     text_encoder: Literal["minilm", "none"]
@@ -155,10 +164,18 @@ class Recipe(Section):
     enhance_batch_size: Positive
     learning_rate: Annotated[float, Field(gt=0)]
     backbone_lr_factor: Annotated[float, Field(gt=0)]
+    """Learning rate of unfrozen backbone stages, as a share of `learning_rate`."""
+    warm_lr_factor: Annotated[float, Field(gt=0)]
+    """Likewise for what starts at a closed-form solution: trunk, kernel machine, style space, classifier."""
     weight_decay: Annotated[float, Field(ge=0)]
     pairs: Positive
     """Pristine images that are degraded on purpose."""
     degradations_per_image: Positive
+    """Half of them single degradations, for the attributes; half mixes, for the enhancer."""
+    crop: Positive
+    """Longest side, in pixels, of the part of a pristine image that is degraded."""
+    patches: Positive
+    """Training patches of the enhancer taken from each crop."""
     patch: Positive
     """Side of the training patches of the enhancer, in pixels."""
     enhance_steps: Positive
@@ -197,6 +214,10 @@ class EvaluationSettings(Section):
     confidence: Annotated[float, Field(gt=0, lt=1)]
     pairs: Positive
     """Held-out images that are degraded for the enhancement figures."""
+    crop: Annotated[int, Field(ge=64)]
+    """Longest side, in pixels, of the crops that are degraded."""
+    singles: Positive
+    """Held-out crops for each degradation and level of the attribute figures."""
     interval_coverage: Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -256,6 +277,11 @@ class DriftSettings(Section):
     needed: Positive
     """Alarm when this many of the last `windows`, and the latest, are beyond `alpha`."""
     min_images: Positive
+    max_images: Positive
+    """More images than this, on either side, are sampled down to it."""
+    max_unknown_senders: Unit
+    """Up to this share of images without a sender, each counts as a sender of its own; above it, the batch
+    has to be further from the reference than every single sender of the reference is."""
     cooldown_hours: Annotated[float, Field(ge=0)]
 
 
