@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from packshot.config import Settings
 from packshot.errors import PackshotError
@@ -17,6 +17,9 @@ from packshot.home import Home
 from packshot.progress import say
 from packshot.revision import RunKey, code_rev, data_rev, run_key
 from packshot.workspace import Workspace, catalog_workspace, training_workspace, workspace_of_data
+
+if TYPE_CHECKING:
+    from packshot.registry.models import ModelRef
 
 NOTHING_TO_DO = 99
 Step = Literal["collect", "validate", "split"]
@@ -26,6 +29,10 @@ class BatchUnknown(PackshotError):
     """The inbox holds no batch of that name."""
 
     exit_code = 2
+
+
+class LineageUnknown(PackshotError):
+    """A model carries no lineage."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +121,17 @@ def workspace_of_version(settings: Settings, version: int) -> Path:
     from packshot.registry.models import bundle_path
 
     _, reference = bundle_path(settings, str(version))
-    return workspace_of_data(reference.data_rev).root
+    return workspace_of_data(key_of(reference).data_rev).root
+
+
+def key_of(model: ModelRef) -> RunKey:
+    """The run key of a registered model. Raises LineageUnknown for one that does not say what it was made from."""
+    if model.data_rev is None or model.code_rev is None or model.params_hash is None:
+        raise LineageUnknown(
+            f"{model.name} version {model.version} does not say what data, code and parameters it was made from; "
+            "register it with `packshot register`"
+        )
+    return RunKey(model.data_rev, model.code_rev, model.params_hash)
 
 
 def champion_version(settings: Settings) -> int:

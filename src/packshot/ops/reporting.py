@@ -11,9 +11,8 @@ from typing import Any
 from packshot.config import Settings
 from packshot.files import write_json
 from packshot.home import Home, project_root
-from packshot.ops.pipeline import inbox_batches, verdict_folder
+from packshot.ops.pipeline import inbox_batches, key_of, verdict_folder
 from packshot.progress import say
-from packshot.revision import RunKey
 
 
 def write_report(
@@ -32,8 +31,7 @@ def write_report(
     home = Home.from_environment()
     target = out if out is not None else project_root() / "reports" / "latest"
     bundle, model = bundle_path(settings, "champion")
-    key = RunKey(model.data_rev, model.code_rev, model.params_hash)
-    workspace = home.workspaces / f"train-{key.short}"
+    workspace = home.workspaces / f"train-{key_of(model).short}"
     evaluation = workspace / "reports" / "evaluation"
     batches, images = _batches(home, model.version, folders)
     history = Ledger.from_environment().history(settings.registry.model_name)
@@ -82,16 +80,16 @@ def _metrics(file: Path, promotion: Mapping[str, Any]) -> dict[str, float]:
     """Held-out figures of the evaluation, and those that only the gates measure (speed, memory)."""
     figures: dict[str, float] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     for gate in promotion.get("gates", []):
-        value = gate.get("value")
+        value = gate.get("challenger")
         if isinstance(value, int | float):
             figures.setdefault(str(gate["metric"]), float(value))
     return figures
 
 
-def _links(run_id: str) -> dict[str, str]:
+def _links(run_id: str | None) -> dict[str, str]:
     """Pages that `make up` opens; only where their addresses are known."""
     links: dict[str, str] = {}
-    if os.environ.get("PACKSHOT_MLFLOW_URL"):
+    if run_id and os.environ.get("PACKSHOT_MLFLOW_URL"):
         links["MLflow run"] = f"{os.environ['PACKSHOT_MLFLOW_URL'].rstrip('/')}/#/runs/{run_id}"
     if os.environ.get("PACKSHOT_AIRFLOW_URL"):
         links["Airflow"] = os.environ["PACKSHOT_AIRFLOW_URL"]
