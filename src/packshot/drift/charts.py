@@ -14,7 +14,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-WIDTH, HEIGHT = 460, 200
+WIDTH, HEIGHT = 320, 160
 LEFT, RIGHT, TOP, BOTTOM = 14, 14, 12, 28
 
 
@@ -61,7 +61,7 @@ def _baseline(edges: NDArray[np.float64]) -> str:
     floor = HEIGHT - BOTTOM
     line = f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{floor}" y2="{floor}"/>'
     ticks = []
-    for share, anchor in ((0.0, "start"), (0.25, "middle"), (0.5, "middle"), (0.75, "middle"), (1.0, "end")):
+    for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
         x = LEFT + share * (WIDTH - LEFT - RIGHT)
         value = edges[0] + share * (edges[-1] - edges[0])
         ticks.append(f'<text class="tick" x="{x:.1f}" y="{floor + 17}" text-anchor="{anchor}">{value:.3g}</text>')
@@ -137,7 +137,7 @@ def interval(title: str, span: Span, width: int = 180, height: int = 26) -> Mark
 
 def effect_bars(title: str, rows: Sequence[tuple[str, float, bool]]) -> Markup:
     """Standardised differences as bars to both sides of zero; True marks what is significant."""
-    line, label_width, width = 24, 140, 560
+    line, label_width, width = 24, 150, 450
     height = line * max(len(rows), 1) + 30
     reach = max([abs(value) for _, value, _ in rows] + [0.5])
     centre = label_width + (width - label_width) / 2
@@ -151,7 +151,7 @@ def effect_bars(title: str, rows: Sequence[tuple[str, float, bool]]) -> Markup:
         end = centre + length + 5 if value >= 0 else centre - length - 5
         anchor = "start" if value >= 0 else "end"
         parts.append(
-            f'<text class="tick" x="{label_width - 6}" y="{y + 13}" text-anchor="end">{escape(name)}</text>'
+            f'<text class="tick" x="{label_width - 6}" y="{y + 13}" text-anchor="end">{escape(_short(name))}</text>'
             f'<rect class="{css}" x="{start:.1f}" y="{y}" width="{length:.1f}" height="{line - 8}" rx="2"/>'
             f'<text class="tick" x="{end:.1f}" y="{y + 13}" text-anchor="{anchor}">{value:+.2f}</text>'
         )
@@ -160,12 +160,16 @@ def effect_bars(title: str, rows: Sequence[tuple[str, float, bool]]) -> Markup:
     return _svg(title, "".join(parts), width, height)
 
 
+def _short(name: str, most: int = 22) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
 def p_history(
     title: str, values: Sequence[tuple[str, float | None, bool]], levels: Sequence[tuple[str, float]]
 ) -> Markup:
     """p of successive windows on a logarithmic axis (1 at the top), alarms marked, levels as lines."""
-    width, height = WIDTH, 180
-    floor, ceiling = 4.0, 0.0
+    width, height = 460, 180
+    floor, ceiling = 3.4, 0.0
 
     def y(p: float) -> float:
         depth = min(max(-math.log10(max(p, 1e-9)), ceiling), floor) / floor

@@ -42,10 +42,10 @@ class BatchFile:
     """`sku`, `title`, `description`, `tags`, `sender`, `category` where a catalogue gives them."""
 
     def text(self) -> str | None:
-        """What the shop says of the image in words: title, description and tags, or None."""
-        words = [self.facts.get(name) for name in ("title", "description", "tags")]
-        joined = ". ".join(word for word in words if word)
-        return joined or None
+        """What the shop says of the image in words, put together as for training; None where it says nothing."""
+        from packshot.training.features import row_text
+
+        return row_text({name: self.facts.get(name) for name in ("title", "description", "tags")})
 
 
 def list_batch(directory: Path, out: Path, catalog: Path | None, columns: CatalogSettings) -> list[BatchFile]:

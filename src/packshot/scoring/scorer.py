@@ -67,4 +67,5 @@ def open_scorer(settings: Settings, model: str) -> Scorer:
         code_rev=reference.code_rev,
         params_hash=reference.params_hash,
     )
-    return Scorer(Judge.load(folder), lineage, bundle_digest(folder))
+    judge = Judge.load(folder, settings.training.device, settings.training.threads)
+    return Scorer(judge, lineage, bundle_digest(folder))

@@ -1,0 +1,237 @@
+"""One scored batch as the report shows it: counts, distributions, pictures, reasons, drift."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from packshot.drift.charts import Series, effect_bars, histogram
+from packshot.scoring.decisions import reason_code
+from packshot.scoring.verdicts import LINEAGE_SCHEMA, SCORES, read_verdicts
+from packshot.serving.thumbnails import Thumbnails
+
+DECISIONS = ("accept", "enhance", "review", "reject")
+SHOWN = 6
+LISTED = 12
+MAP_POINTS = 600
+_COLUMNS = (
+    *("path", "sku", "title", "category", "style", "style_confidence", "decision", "reasons", "enhanced_path"),
+    *("quality_after", "error", "scored_at"),
+    *SCORES,
+    *LINEAGE_SCHEMA.names,
+)
+REASONS = {
+    "low_quality": "Overall quality too low",
+    "low_sharpness": "Not sharp enough",
+    "low_colour_balance": "Colours out of balance",
+    "low_detail": "Too little detail",
+    "uncertain": "The judge is unsure",
+    "no_gain": "Enhancing does not help",
+    "changed_too_much": "Enhancing changes too much",
+    "still_poor": "Poor even when enhanced",
+    "not_enhanced": "Could not be enhanced",
+    "not_judged": "Could not be judged",
+    "truncated": "File cut off or damaged",
+    "not_an_image": "Not an image",
+    "empty_file": "Empty file",
+    "unsupported_format": "Format not supported",
+    "too_many_pixels": "Too many pixels",
+    "too_large_file": "File too large",
+    "too_small": "Picture too small",
+    "missing_file": "File cannot be read",
+    "outside_root": "Leads out of the folder",
+    "unreadable": "File cannot be decoded",
+}
+
+
+@dataclass(frozen=True)
+class Card:
+    """One picture with what was said of it."""
+
+    path: str
+    title: str | None
+    image: str | None
+    after: str | None
+    quality: float
+    low: float
+    high: float
+    quality_after: float | None
+    style: str | None
+    decision: str
+    reasons: list[str]
+
+
+@dataclass(frozen=True)
+class ReasonShare:
+    """How many images of a batch have a reason."""
+
+    label: str
+    count: int
+    share: float
+
+
+@dataclass(frozen=True)
+class BatchView:
+    """Everything the template shows of a batch. `drift` is the content of its drift.json, if there is one."""
+
+    batch_id: str
+    lineage: Mapping[str, Any]
+    scored_at: str
+    rows: int
+    decisions: list[tuple[str, int, float]]
+    mean_quality: float | None
+    mean_gain: float | None
+    histograms: list[tuple[str, Markup]]
+    best: list[Card]
+    worst: list[Card]
+    pairs: list[Card]
+    reasons: list[ReasonShare]
+    styles: list[tuple[str, int, float]]
+    errors: list[tuple[str, str]]
+    error_count: int
+    drift: Mapping[str, Any] | None
+    drift_bars: Markup | None
+    drift_examples: list[tuple[str, str | None]]
+    style_points: NDArray[np.float64]
+    style_texts: list[str]
+
+
+def view_batch(folder: Path, images: Path | None, thumbnails: Thumbnails) -> BatchView:
+    """Read `folder` (verdicts.parquet, drift.json, enhanced/) and the pictures below `images`, where given."""
+    frame: pd.DataFrame = read_verdicts(folder / "verdicts.parquet", _COLUMNS).to_pandas()
+    judged = frame[frame["error"].isna()].sort_values(["quality", "path"], kind="stable")
+    enhanced = judged[judged["decision"] == "enhance"]
+    gains = enhanced["quality_after"] - enhanced["quality"]
+    most_gained = enhanced.loc[gains.sort_values(ascending=False, kind="stable").index]
+    failed = frame[frame["error"].notna()]
+    drift = _read_json(folder / "drift.json")
+    first = frame.iloc[0] if len(frame) else pd.Series({name: None for name in frame.columns})
+
+    def cards(rows: pd.DataFrame, after: bool = False) -> list[Card]:
+        return [_card(row, folder, images, thumbnails, after) for row in rows.to_dict("records")]
+
+    count = min(SHOWN, len(judged) // 2) if len(judged) > 1 else len(judged)
+    points, texts = _style_points(folder / "verdicts.parquet")
+    return BatchView(
+        batch_id=str(first["batch_id"]),
+        lineage={name: _plain(first[name]) for name in LINEAGE_SCHEMA.names},
+        scored_at=_time(frame["scored_at"].max()),
+        rows=len(frame),
+        decisions=[
+            (name, n, n / max(len(frame), 1)) for name in DECISIONS if (n := int((frame.decision == name).sum()))
+        ],
+        mean_quality=_mean(judged["quality"]),
+        mean_gain=_mean(gains),
+        histograms=_histograms(judged, enhanced),
+        pairs=cards(most_gained.head(SHOWN), after=True),
+        best=cards(judged.tail(count).iloc[::-1]),
+        worst=cards(judged.head(count)),
+        reasons=_reasons(frame),
+        styles=_shares(judged["style"]),
+        errors=[(str(row["path"]), str(row["error"])) for row in failed.head(LISTED).to_dict("records")],
+        error_count=len(failed),
+        drift=drift,
+        drift_bars=_drift_bars(drift),
+        drift_examples=[(path, thumbnails.of(images, path)) for path in (drift or {}).get("examples", [])],
+        style_points=points,
+        style_texts=texts,
+    )
+
+
+def _card(row: dict[Any, Any], folder: Path, images: Path | None, thumbnails: Thumbnails, after: bool) -> Card:
+    return Card(
+        path=str(row["path"]),
+        title=_plain(row["title"]) or _plain(row["sku"]),
+        image=thumbnails.of(images, str(row["path"])),
+        after=thumbnails.of(folder, _plain(row["enhanced_path"])) if after else None,
+        quality=float(row["quality"]),
+        low=float(np.clip(row["quality_low"], 0.0, 1.0)),
+        high=float(np.clip(row["quality_high"], 0.0, 1.0)),
+        quality_after=_plain(row["quality_after"]),
+        style=_plain(row["style"]),
+        decision=str(row["decision"]),
+        reasons=[str(reason) for reason in row["reasons"]],
+    )
+
+
+def _histograms(judged: pd.DataFrame, enhanced: pd.DataFrame) -> list[tuple[str, Markup]]:
+    if judged.empty:
+        return []
+    charts = []
+    for name in ("quality", "sharpness", "colour_balance", "detail"):
+        series = [Series("as it came", "batch", judged[name].tolist())]
+        if name == "quality" and len(enhanced):
+            after = judged["quality_after"].where(judged["decision"] == "enhance", judged["quality"])
+            series.append(Series("after enhancing", "after", after.tolist()))
+        label = name.replace("_", " ")
+        charts.append((label, histogram(f"Distribution of {label} over {len(judged)} images", series, 0.0, 1.0)))
+    return charts
+
+
+def _reasons(frame: pd.DataFrame) -> list[ReasonShare]:
+    undecided = frame[frame["decision"] != "accept"]["reasons"]
+    counts = Counter(code for reasons in undecided for code in {reason_code(str(reason)) for reason in reasons})
+    total = max(len(frame), 1)
+    return [
+        ReasonShare(REASONS.get(code, code.replace("_", " ")), count, count / total)
+        for code, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    ]
+
+
+def _shares(column: pd.Series) -> list[tuple[str, int, float]]:
+    counts = column.dropna().value_counts()
+    total = max(int(counts.sum()), 1)
+    return [(str(name), int(count), int(count) / total) for name, count in counts.items()]
+
+
+def _drift_bars(drift: Mapping[str, Any] | None) -> Markup | None:
+    if not drift or not drift.get("statistics"):
+        return None
+    marked = {row["name"] for row in drift.get("drifted", [])}
+    rows = sorted(drift["statistics"], key=lambda row: -abs(row["effect"]))[:12]
+    bars = [(row["name"].replace("_", " "), float(row["effect"]), row["name"] in marked) for row in rows]
+    return effect_bars("How the batch differs from the reference", bars)
+
+
+def _style_points(path: Path) -> tuple[NDArray[np.float64], list[str]]:
+    table = read_verdicts(path, ["path", "style", "style_vector"]).to_pandas()
+    table = table[table["style_vector"].notna()]
+    if len(table) > MAP_POINTS:
+        table = table.sample(MAP_POINTS, random_state=0).sort_index()
+    if table.empty:
+        return np.empty((0, 0)), []
+    texts = [
+        f"{path} ({style})" if style else str(path) for path, style in zip(table["path"], table["style"], strict=True)
+    ]
+    return np.vstack(table["style_vector"].to_list()).astype(float), texts
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _plain(value: Any) -> Any:
+    if value is None or value is pd.NaT or value != value:
+        return None
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _mean(values: pd.Series) -> float | None:
+    return float(values.mean()) if values.notna().any() else None
+
+
+def _time(value: Any) -> str:
+    return "" if value is None or value is pd.NaT else pd.Timestamp(value).strftime("%Y-%m-%d %H:%M UTC")
