@@ -19,7 +19,7 @@ from packshot.evaluation import heldout
 from packshot.evaluation.classic import tune
 from packshot.evaluation.heldout import HeldOut, HeldOutError, labelled_rows, score_heldout, score_heldout_once
 from packshot.evaluation.metrics import psnr
-from packshot.evaluation.pairs import CAMERA_ORDER, MIX_LEVELS, draw_mix, mixed_pairs, pristine_rows
+from packshot.evaluation.pairs import mixed_pairs, pristine_rows
 from packshot.evaluation.run import draw, fold_figures
 from packshot.files import write_json
 
@@ -185,17 +185,6 @@ def test_no_labelled_row_is_an_error(settings: Settings, workspace: Path) -> Non
     bare = settings.profiles["own"].model_copy(update={"quality": (), "style": ()})
     with pytest.raises(HeldOutError, match="no row of split 'test'"):
         labelled_rows(bare, workspace, "test")
-
-
-def test_mixes_are_of_distinct_families_in_camera_order() -> None:
-    from packshot.degrade import DEGRADATIONS
-
-    for seed in range(200):
-        steps = draw_mix(np.random.default_rng(seed))
-        families = [DEGRADATIONS[name].family for name, _ in steps]
-        assert 1 <= len(steps) <= 3 and len(set(families)) == len(families)
-        assert families == sorted(families, key=CAMERA_ORDER.index)
-        assert all(level in MIX_LEVELS for _, level in steps)
 
 
 def test_added_data_does_not_reshuffle_the_pairs(settings: Settings, workspace: Path) -> None:

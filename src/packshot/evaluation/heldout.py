@@ -6,8 +6,9 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,16 +22,18 @@ from packshot.catalog.image import ImageLimits, decode, resolve_inside
 from packshot.catalog.manifest import read_manifest
 from packshot.config import Profile, Settings
 from packshot.degrade import DEGRADATIONS
-from packshot.degrade.full_reference import score as full_reference_score
+from packshot.degrade.full_reference import scores as full_reference_scores
 from packshot.errors import PackshotError
 from packshot.evaluation import metrics as m
 from packshot.evaluation.classic import ClassicChain, tune
 from packshot.evaluation.digest import bundle_digest
+from packshot.evaluation.layout import METRICS
 from packshot.evaluation.pairs import IMAGES, Pair, mixed_pairs, pristine_rows, single_pairs
 from packshot.files import OutputNotWritable, write_json, write_parquet
 from packshot.home import Home
 from packshot.progress import say, track
 from packshot.revision import SPLIT_MANIFEST, code_rev, data_rev
+from packshot.training.features import row_text
 
 Item = TypeVar("Item")
 BATCH = 16
@@ -84,7 +87,7 @@ def score_heldout_once(bundle: Path, settings: Settings, workspace: Path, split:
     """`score_heldout`, kept under PACKSHOT_HOME for the same bundle, data, code and settings."""
     identity = (bundle_digest(bundle), data_rev(workspace), code_rev(), settings.params_hash(), split)
     kept = Home.from_environment().root / "heldout" / hashlib.sha256("\n".join(identity).encode()).hexdigest()[:16]
-    if (kept / "metrics.json").is_file():
+    if (kept / METRICS).is_file():
         say(f"held-out scores of this bundle on this data are kept in {kept.name}")
         return _read(kept)
     scored = score_heldout(bundle, settings, workspace, split)
@@ -127,13 +130,6 @@ def labelled_rows(profile: Profile, workspace: Path, split: str) -> pd.DataFrame
     return rows.reset_index(drop=True)
 
 
-def text_of(row: Any) -> str | None:
-    """What the shop says about a picture: title, description and tags; None where it says nothing."""
-    parts = [row[name] for name in ("title", "description", "tags")]
-    said = [part.replace("|", ", ") for part in parts if isinstance(part, str) and part]
-    return ". ".join(said) or None
-
-
 def figures(
     per_image: pd.DataFrame, per_pair: pd.DataFrame, per_single: pd.DataFrame, train: pd.DataFrame, profile: Profile
 ) -> dict[str, float]:
@@ -150,7 +146,7 @@ def figures(
     found |= enhance_figures(per_pair)
     for attribute in ATTRIBUTES:
         part = per_single[per_single["attribute"] == attribute]
-        found |= _defined({f"attributes/srcc/{attribute}": lambda part=part: m.srcc(part["judged"], part["reference"])})
+        found |= _defined({f"attributes/srcc/{attribute}": partial(m.srcc, part["judged"], part["reference"])})
     return found
 
 
@@ -172,9 +168,9 @@ def quality_figures(name: str, rows: pd.DataFrame, train: pd.DataFrame) -> Figur
         )
     parts = {str(subset): part for subset, part in rows.groupby("subset") if len(part) >= SMALLEST_SLICE}
     for subset, part in parts.items():
-        found[f"quality/srcc/{name}/{subset}"] = lambda part=part: m.srcc(part["quality"], part["quality_mos"])
-        found[f"quality/coverage/{name}/{subset}"] = lambda part=part: m.coverage(
-            part["quality_low"], part["quality_high"], part["quality_mos"]
+        found[f"quality/srcc/{name}/{subset}"] = partial(m.srcc, part["quality"], part["quality_mos"])
+        found[f"quality/coverage/{name}/{subset}"] = partial(
+            m.coverage, part["quality_low"], part["quality_high"], part["quality_mos"]
         )
     if parts:
         found[f"quality/srcc_within/{name}"] = lambda: float(
@@ -238,7 +234,7 @@ def _judged(judge: Judge, rows: pd.DataFrame, settings: Settings, workspace: Pat
     records = track(rows.to_dict("records"), "judging held-out pictures")
     for batch in _batches(records):
         images = [decode(resolve_inside(workspace / IMAGES, str(row["path"])), limits) for row in batch]
-        answers.extend(judge.judge(images, [text_of(row) for row in batch]))
+        answers.extend(judge.judge(images, [row_text(row) for row in batch]))
     frame = rows[["image_id", "source", "path", "subset", "category", "group", "quality_mos", "style"]].copy()
     for name in ("quality", "quality_low", "quality_high", "style_confidence"):
         frame[name] = np.array([getattr(answer, name) for answer in answers], dtype=np.float64)
@@ -298,20 +294,32 @@ def _singles(
     records = []
     pairs = track(single_pairs(rows, settings, workspace), "judging single degradations", total=total)
     for batch in _batches(pairs):
-        for pair, judged in zip(batch, judge.judge([pair.degraded for pair in batch]), strict=True):
-            name, level = pair.steps[0]
-            attribute = DEGRADATIONS[name].attribute
+        judgements = judge.judge([pair.degraded for pair in batch])
+        for pair, judged, near in zip(batch, judgements, _nearness(batch), strict=True):
+            (step,) = pair.steps
+            attribute = DEGRADATIONS[step.name].attribute
             records.append(
                 {
                     "image_id": pair.image_id,
-                    "degradation": name,
-                    "level": level,
+                    "degradation": step.name,
+                    "level": step.level,
                     "attribute": attribute,
                     "judged": float(getattr(judged, attribute)),
-                    "reference": full_reference_score(pair.clean, pair.degraded),
+                    "reference": near,
                 }
             )
     return pd.DataFrame(records, columns=["image_id", "degradation", "level", "attribute", "judged", "reference"])
+
+
+def _nearness(pairs: Sequence[Pair]) -> list[float]:
+    """Full-reference score of each pair, 0..1, computed together where the crops have one shape."""
+    near = [0.0] * len(pairs)
+    for shape in {pair.clean.shape for pair in pairs}:
+        places = [i for i, pair in enumerate(pairs) if pair.clean.shape == shape]
+        found = full_reference_scores([pairs[i].clean for i in places], [pairs[i].degraded for i in places])
+        for i, value in zip(places, found, strict=True):
+            near[i] = float(value)
+    return near
 
 
 def _batches(items: Iterator[Item]) -> Iterator[list[Item]]:
@@ -328,9 +336,11 @@ def _mean(values: pd.Series) -> float:
 def _write(scored: HeldOut, folder: Path) -> None:
     for name in ("per_image", "per_pair", "per_single"):
         write_parquet(folder / f"{name}.parquet", getattr(scored, name))
-    write_json(folder / "metrics.json", scored.metrics)
+    write_json(folder / METRICS, scored.metrics)
 
 
 def _read(folder: Path) -> HeldOut:
-    frames = [pd.read_parquet(folder / f"{name}.parquet") for name in ("per_image", "per_pair", "per_single")]
-    return HeldOut(*frames, metrics=json.loads((folder / "metrics.json").read_text(encoding="utf-8")))
+    per_image, per_pair, per_single = (
+        pd.read_parquet(folder / f"{name}.parquet") for name in ("per_image", "per_pair", "per_single")
+    )
+    return HeldOut(per_image, per_pair, per_single, json.loads((folder / METRICS).read_text(encoding="utf-8")))

@@ -13,15 +13,10 @@ from numpy.typing import NDArray
 
 from packshot.catalog.image import ImageLimits, decode, resolve_inside
 from packshot.config import Profile, Settings
-from packshot.degrade import DEGRADATIONS, LEVELS, apply
+from packshot.degrade import DEGRADATIONS, LEVELS, Step, apply_mix, draw_mix
 
 Image = NDArray[np.uint8]
 IMAGES = Path("data/raw/images")
-CAMERA_ORDER = ("blur", "exposure", "colour", "detail", "noise", "compression")
-"""Families of a mix, applied in the order in which a camera and a web shop would. Geometry is left out: PSNR against
-pixels that moved says nothing about the picture."""
-MIX_LEVELS = (1, 2, 3, 4)
-MOST_IN_A_MIX = 3
 
 
 @dataclass(frozen=True)
@@ -32,17 +27,17 @@ class Pair:
     group: str
     clean: Image
     degraded: Image
-    steps: tuple[tuple[str, int], ...]
+    steps: tuple[Step, ...]
 
     @property
     def degradations(self) -> str:
         """`name:level` of each step, in order, joined by +."""
-        return "+".join(f"{name}:{level}" for name, level in self.steps)
+        return "+".join(map(str, self.steps))
 
     @property
     def family(self) -> str:
         """The families of the steps, in order, joined by +."""
-        return "+".join(DEGRADATIONS[name].family for name, _ in self.steps)
+        return "+".join(step.family for step in self.steps)
 
 
 def pristine_rows(manifest: pd.DataFrame, profile: Profile, split: str, count: int, seed: int) -> pd.DataFrame:
@@ -58,27 +53,18 @@ def pristine_rows(manifest: pd.DataFrame, profile: Profile, split: str, count: i
 
 
 def mixed_pairs(rows: pd.DataFrame, settings: Settings, workspace: Path) -> Iterator[Pair]:
-    """One pair a row: a random crop under one to three degradations of different families, seeded by the row."""
+    """One pair a row: a random crop under a mix as `packshot.degrade.draw_mix` draws it, seeded by the row."""
     for row, image, random in _crops(rows, settings, workspace):
-        steps = draw_mix(random)
-        yield _pair(row, image, steps, random)
+        yield _pair(row, image, draw_mix(int(random.integers(0, 2**31))), random)
 
 
 def single_pairs(rows: pd.DataFrame, settings: Settings, workspace: Path) -> Iterator[Pair]:
     """Every degradation at levels 1, 3 and 5 on `evaluation.singles` crops each, rows taken in turn."""
-    wanted = [(name, level) for name in sorted(DEGRADATIONS) for level in LEVELS[::2]] * settings.evaluation.singles
+    wanted = [Step(name, level) for name in sorted(DEGRADATIONS) for level in LEVELS[::2]] * settings.evaluation.singles
     turns = np.arange(len(wanted)) % max(len(rows), 1)
     for place, (row, image, random) in enumerate(_crops(rows, settings, workspace)):
         for i in np.flatnonzero(turns == place):
             yield _pair(row, image, (wanted[i],), random)
-
-
-def draw_mix(random: np.random.Generator) -> tuple[tuple[str, int], ...]:
-    """One to three (name, level), of different families, in camera order."""
-    count = int(random.integers(1, MOST_IN_A_MIX + 1))
-    families = sorted(random.choice(CAMERA_ORDER, size=count, replace=False), key=CAMERA_ORDER.index)
-    names = {family: sorted(n for n, d in DEGRADATIONS.items() if d.family == family) for family in families}
-    return tuple((str(random.choice(names[family])), int(random.choice(MIX_LEVELS))) for family in families)
 
 
 def _crops(
@@ -94,10 +80,8 @@ def _crops(
         yield row, np.ascontiguousarray(image[top : top + side, left : left + side]), random
 
 
-def _pair(row: pd.Series, clean: Image, steps: tuple[tuple[str, int], ...], random: np.random.Generator) -> Pair:
-    degraded = clean
-    for name, level in steps:
-        degraded = apply(degraded, name, level, int(random.integers(0, 2**31)))
+def _pair(row: pd.Series, clean: Image, steps: tuple[Step, ...], random: np.random.Generator) -> Pair:
+    degraded = apply_mix(clean, steps, int(random.integers(0, 2**31)))
     return Pair(str(row["image_id"]), str(row["group"]), clean, degraded, steps)
 
 

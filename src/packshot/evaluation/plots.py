@@ -54,7 +54,16 @@ def quality_scatter(rows: pd.DataFrame, title: str, path: Path) -> None:
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--")
     for colour, (subset, part) in zip(_colours(), rows.groupby("subset", dropna=False), strict=False):
         label = f"{subset} (n = {len(part)})" if isinstance(subset, str) else f"n = {len(part)}"
-        axes.scatter(part["quality_mos"], part["quality"], s=14, alpha=0.65, color=colour, linewidths=0, label=label)
+        axes.scatter(
+            part["quality_mos"],
+            part["quality"],
+            s=14,
+            alpha=0.65,
+            color=colour,
+            linewidths=0,
+            label=label,
+            clip_on=False,
+        )
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="human score", ylabel="predicted quality", title=title, aspect="equal")
     axes.legend(frameon=False, fontsize=8, loc="upper left")
     save(fig, path)
@@ -66,21 +75,26 @@ def srcc_bars(
     """A bar for each slice, the baseline's beside it; a whisker is a standard deviation over folds."""
     names = list(model)
     fig, axes = figure(max(5.2, 1.2 * len(names) + 1.6), 4.2)
-    places = np.arange(len(names))
-    axes.bar(places - 0.2, [model[n] for n in names], 0.38, color=PALETTE[0], label="model")
-    axes.bar(places + 0.2, [baseline.get(n, 0.0) for n in names], 0.38, color=MUTED, label="knows only the subset")
-    for place, name in zip(places, names, strict=True):
-        if name in whiskers:
-            axes.errorbar(place - 0.2, model[name], yerr=whiskers[name], color=INK, capsize=4, linewidth=1.2)
-        top = model[name] + whiskers.get(name, 0.0)
-        axes.text(place - 0.2, top + 0.015, f"{model[name]:.2f}", ha="center", fontsize=9, color=INK)
-        if name in baseline:
-            axes.text(place + 0.2, baseline[name] + 0.015, f"{baseline[name]:.2f}", ha="center", fontsize=9, color=INK)
-    axes.set_xticks(places, names)
-    axes.set(ylim=(min(0.0, *model.values()), 1.0), ylabel="SRCC", title=title)
+    for place, name in enumerate(names):
+        beside = name in baseline
+        _bar(axes, place - 0.2 * beside, model[name], PALETTE[0], whiskers.get(name))
+        if beside:
+            _bar(axes, place + 0.2, baseline[name], MUTED, None)
+    axes.plot([], [], "s", color=PALETTE[0], label="model")
+    if baseline:
+        axes.plot([], [], "s", color=MUTED, label="knows only the subset")
+    axes.set_xticks(range(len(names)), names)
+    axes.set(ylim=(min(0.0, *model.values()), 1.05), ylabel="SRCC", title=title)
     axes.grid(axis="x", visible=False)
     axes.legend(frameon=False, fontsize=8, loc="upper right", ncols=2)
     save(fig, path)
+
+
+def _bar(axes: Axes, place: float, value: float, colour: str, whisker: float | None) -> None:
+    axes.bar(place, value, 0.38, color=colour)
+    if whisker is not None:
+        axes.errorbar(place, value, yerr=whisker, color=INK, capsize=4, linewidth=1.2)
+    axes.text(place, max(value, 0) + (whisker or 0.0) + 0.015, f"{value:.2f}", ha="center", fontsize=9, color=INK)
 
 
 def confusion(actual: Sequence[str], predicted: Sequence[str], title: str, path: Path) -> None:
@@ -150,9 +164,9 @@ def coverage_bars(share: Mapping[str, float], count: Mapping[str, int], target: 
         axes.text(place, share[name] + 0.012, f"{share[name]:.0%}", ha="center", fontsize=9, color=INK)
     axes.axhline(target, color=BAD, linewidth=1.2, linestyle="--", label=f"promised: {target:.0%}")
     axes.set_xticks(range(len(names)), [f"{n}\nn = {count[n]}" for n in names])
-    axes.set(ylim=(0, 1.12), ylabel="human scores inside the interval", title=title)
+    axes.set(ylim=(0, 1.2), yticks=np.arange(0, 1.01, 0.2), ylabel="human scores inside the interval", title=title)
     axes.grid(axis="x", visible=False)
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    axes.legend(frameon=False, fontsize=8, loc="upper right")
     save(fig, path)
 
 

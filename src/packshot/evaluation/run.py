@@ -138,7 +138,7 @@ def _draw_style(name: str, rows: pd.DataFrame, found: dict[str, float], folder: 
     title = f"{name}: style, n = {len(rows)}, accuracy {right:.1%}"
     plots.confusion(list(rows["style"]), list(rows["style_pred"]), title, folder / f"style_{name}.png")
     if f"style/ece/{name}" in found:
-        correct = (rows["style_pred"] == rows["style"]).to_numpy(dtype=float)
+        correct = (rows["style_pred"] == rows["style"]).to_numpy().astype(np.float64)
         confidence = rows["style_confidence"].to_numpy(dtype=float)
         title = f"{name}: is the style confidence earned?\nn = {len(rows)}, ECE {found[f'style/ece/{name}']:.3f}"
         plots.reliability(confidence, correct, title, folder / f"reliability_{name}.png")

@@ -10,7 +10,7 @@ from packshot.errors import PackshotError
 from packshot.files import write_bytes
 
 WEIGHTS = "weights.safetensors"
-HEADS = re.compile(r"quality|style|head|trunk")
+HEADS = re.compile(r"(quality|style_space|classifier)\.")
 STRENGTH = 3.0
 """Standard deviation of the noise, in standard deviations of the weights of each tensor."""
 
@@ -30,16 +30,16 @@ def damaged_copy(bundle: Path, out: Path, seed: int) -> Path:
 
     shutil.copytree(bundle, out)
     weights = load_file(out / WEIGHTS)
-    chosen = sorted(name for name, tensor in weights.items() if HEADS.search(name) and tensor.is_floating_point())
+    chosen = sorted(name for name, tensor in weights.items() if HEADS.match(name) and tensor.is_floating_point())
     if not chosen:
-        raise NothingToDamage(
-            f"{bundle / WEIGHTS} has no weights of a quality or style head: {sorted(weights)[:8]} ..."
-        )
+        raise NothingToDamage(f"{bundle / WEIGHTS} has no weight of a quality or style head: {sorted(weights)[:8]} ...")
     generator = torch.Generator().manual_seed(seed)
     for name in chosen:
         tensor = weights[name]
         scale = float(tensor.float().std()) if tensor.numel() > 1 else float(tensor.abs().max())
         noise = torch.randn(tensor.shape, generator=generator) * STRENGTH * scale
-        weights[name] = (tensor.float() + noise).to(tensor.dtype)
+        damaged = tensor.float() + noise
+        # A scale or a deviation stays one: the copy has to answer, only wrongly.
+        weights[name] = (damaged.abs() if bool((tensor >= 0).all()) else damaged).to(tensor.dtype)
     write_bytes(out / WEIGHTS, save(weights))
     return out
