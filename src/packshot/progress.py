@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -18,7 +18,7 @@ def say(message: str) -> None:
 
 def track(items: Iterable[Item], what: str, total: int | None = None, unit: str = "images") -> Iterator[Item]:
     """Yield `items` while showing count, share, rate and time left on standard error."""
-    known = total if total is not None else (len(items) if hasattr(items, "__len__") else None)
+    known = total if total is not None else (len(items) if isinstance(items, Sized) else None)
     if sys.stderr.isatty():
         yield from _bar(items, what, known, unit)
     else:
