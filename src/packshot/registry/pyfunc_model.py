@@ -37,15 +37,15 @@ class PackshotModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         rows: list[dict[str, Any]] = []
         for start in range(0, len(images), BATCH):
             rows.extend(self._batch(images[start : start + BATCH], texts[start : start + BATCH]))
-        return pd.DataFrame(rows, columns=list(OUTPUTS), index=model_input.index)
+        # As objects first: pandas would turn the null of a text column into NaN.
+        answer = pd.DataFrame(rows, columns=list(OUTPUTS), index=model_input.index, dtype=object)
+        return answer.astype(dict.fromkeys((*SCORES, "style_confidence"), "float64"))
 
     def _batch(self, images: Sequence[Any], texts: Sequence[Any]) -> list[dict[str, Any]]:
         decoded = [self._decode(image) for image in images]
-        good = [i for i, image in enumerate(decoded) if not isinstance(image, str)]
-        judged = self._judge.judge(
-            [decoded[i] for i in good], [texts[i] if isinstance(texts[i], str) and texts[i] else None for i in good]
-        )
-        verdicts = dict(zip(good, judged, strict=True))
+        good = {i: image for i, image in enumerate(decoded) if not isinstance(image, str)}
+        said = [texts[i] if isinstance(texts[i], str) and texts[i] else None for i in good]
+        verdicts = dict(zip(good, self._judge.judge(list(good.values()), said), strict=True))
         return [_row(verdicts.get(i), image if isinstance(image, str) else None) for i, image in enumerate(decoded)]
 
     def _decode(self, content: Any) -> Pixels | str:
