@@ -7,9 +7,9 @@ A catalogue whose senders are known (`labels`: a CSV with a file and a sender co
 bundle, a second collection is scored as the foreign one. Then, for every window, the senders are split anew:
 some whole senders form the batch (about 120 images), the others the reference, so neither knows the other.
 Printed: the share of windows that one window's level would call drift, the share that alarms by itself
-(strict level), and the share that alarms by the rule over successive windows; for windows without drift, for
-windows half foreign, and for wholly foreign ones; with senders known and with senders withheld. Beside it, what a test that takes pictures
-of one sender for independent would say of the same windows.
+(strict level), and the share that alarms by the rule over successive windows; for windows without drift,
+half foreign, and wholly foreign; with senders known and with senders withheld. Beside it, what a test that
+takes pictures of one sender for independent would say of the same windows.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def split(pool: Pool, images: int, rng: np.random.Generator) -> tuple[Sample, Sa
         needed = int(np.searchsorted(np.cumsum(sizes), images)) + 1
         chosen = order[:needed]
         rows = pool.rows_of(chosen)
-        if 2 <= needed and len(rows) <= 3 * images:
+        if needed >= 2 and len(rows) <= 3 * images:
             return pool.sample.take(rows), pool.sample.take(pool.rows_of(order[needed:]))
 
 
@@ -205,9 +205,8 @@ def main() -> None:
     alien = features(judge, others, settings, given.cache / "foreign.parquet", "foreign")
     pool = Pool(to_sample(own, labels.loc[own["path"]].reset_index(drop=True)))
     foreign = to_sample(alien, pd.Series(range(len(alien))))
-    print(
-        f"{len(own)} images of {pool.sample.n_groups} senders, {len(alien)} foreign; {platform.processor() or platform.machine()}"
-    )
+    machine = platform.processor() or platform.machine()
+    print(f"{len(own)} images of {pool.sample.n_groups} senders, {len(alien)} foreign; {machine}")
     rows = [
         measure(name, make, naive, settings.drift, given.windows)
         for name, make, naive in track(scenarios(pool, foreign), "scenarios", unit="scenarios")

@@ -54,7 +54,8 @@ class BrightnessJudge:
 
 def scorer(judge: BrightnessJudge | None = None, version: int | None = 3, digest: str = "d" * 64) -> Scorer:
     lineage = Lineage("packshot", version, "run1", "data1", "code1", "params1")
-    return Scorer(judge or BrightnessJudge(), lineage, digest)
+    chosen = judge or BrightnessJudge()
+    return Scorer(lambda: chosen, lineage, digest)
 
 
 def picture(level: int, seed: int = 0, size: tuple[int, int] = (48, 64)) -> np.ndarray:

@@ -97,9 +97,9 @@ def score(
         if found:
             say(f"{found} of {len(shards)} shards are finished already; going on")
         if not read_manifest(out):
-            write_manifest(out, scorer)
+            write_manifest(out, scorer, images=str(directory.resolve()))
         _score_shards(_Work(settings, directory.resolve(), out, scorer, frozenset(f.path for f in files)), shards)
-        _merge(out, scorer, shards, batch_id)
+        _merge(directory, out, scorer, shards, batch_id)
     return _report(out, scorer, shards, found)
 
 
@@ -131,6 +131,7 @@ def _score_shards(work: _Work, shards: Sequence[Shard]) -> None:
     waiting = [shard for shard in shards if not shard.finished]
     if not waiting:
         return
+    _ = work.scorer.judge  # a model that does not load ends the run, not each image
     files = [file for shard in waiting for file in shard.files]
     opened = iter(track(read_ahead(files, work.root, work.limits), "scoring", total=len(files)))
     for shard in waiting:
@@ -272,11 +273,12 @@ def _keep(work: _Work, item: Opened, image: NDArray[np.uint8]) -> str | None:
     return f"enhanced/{name}"
 
 
-def _merge(out: Path, scorer: Scorer, shards: Sequence[Shard], batch_id: str | None) -> None:
+def _merge(directory: Path, out: Path, scorer: Scorer, shards: Sequence[Shard], batch_id: str | None) -> None:
     targets = [shard.target for shard in shards]
     batch = batch_id if batch_id is not None else listing_id(targets)
     rows = merge_shards(out / "verdicts.parquet", targets, asdict(scorer.lineage) | {"batch_id": batch})
-    write_manifest(out, scorer, batch_id=batch, rows=rows, shards=[target.stem for target in targets])
+    names = [target.stem for target in targets]
+    write_manifest(out, scorer, images=str(directory.resolve()), batch_id=batch, rows=rows, shards=names)
     _drop_left_overs(out, {target.name for target in targets})
 
 

@@ -71,6 +71,8 @@ def enhance_folder(
         waiting = [file for file in files if not journal.has(file)]
         if not waiting:
             say(f"{out} is finished: {len(files)} images; nothing to do")
+        else:
+            _ = scorer.judge  # a model that does not load ends the run, not each image
         work = _Enhancing(settings, directory.resolve(), out, scorer, frozenset(file.path for file in files))
         opened = read_ahead(waiting, work.root, work.limits)
         outcomes = [work.run(item, journal) for item in track(opened, "enhancing", total=len(waiting))]

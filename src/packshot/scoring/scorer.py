@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -45,15 +46,21 @@ class Lineage:
 
 @dataclass(frozen=True)
 class Scorer:
-    """A loaded model with its lineage. `digest` is the sha256 of its files: two bundles of equal bytes are one."""
+    """A model with its lineage. `load` opens it, once, when `judge` is first asked for; `digest` is the sha256 of its
+    files, so that two bundles of equal bytes are one."""
 
-    judge: JudgeLike
+    load: Callable[[], JudgeLike]
     lineage: Lineage
     digest: str
 
+    @cached_property
+    def judge(self) -> JudgeLike:
+        """The loaded model. Raises what `load` raises, BundleError for a damaged bundle."""
+        return self.load()
+
 
 def open_scorer(settings: Settings, model: str) -> Scorer:
-    """Load the model named by an alias, a version number or the path of a bundle."""
+    """The model named by an alias, a version number or the path of a bundle; it is loaded when first used."""
     from packshot.bundle import Judge
     from packshot.evaluation.digest import bundle_digest
     from packshot.registry.models import bundle_path
@@ -67,5 +74,8 @@ def open_scorer(settings: Settings, model: str) -> Scorer:
         code_rev=reference.code_rev,
         params_hash=reference.params_hash,
     )
-    judge = Judge.load(folder, settings.training.device, settings.training.threads)
-    return Scorer(judge, lineage, bundle_digest(folder))
+
+    def load() -> JudgeLike:
+        return Judge.load(folder, settings.training.device, settings.training.threads)
+
+    return Scorer(load, lineage, bundle_digest(folder))

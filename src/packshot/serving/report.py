@@ -25,6 +25,7 @@ from packshot.errors import PackshotError
 from packshot.files import write_text
 from packshot.home import Home
 from packshot.progress import say
+from packshot.scoring.shards import read_manifest
 from packshot.serving.batches import MAP_POINTS, BatchView, view_batch
 from packshot.serving.figures import figure_rows, gate_rows
 from packshot.serving.thumbnails import Thumbnails
@@ -65,10 +66,11 @@ def render(
     """Write the report to `out` (an .html file, or a folder for index.html) and return its path.
 
     `batches`: folders with verdicts.parquet and, where checked, drift.json; `images`: such a folder to the folder of
-    its input images (without it no pictures are shown); `gates`: the record of a promotion; `metrics`: held-out figures
-    by name; `history`: entries of the ledger; `plots`: a folder of PNGs; `reference`: the champion's reference.parquet,
-    for the style map; `source`: the source.json of the data; `links`: text to http(s) address. What is absent is left
-    out. Raises NothingToReport without batches, VerdictsUnreadable, OutputNotWritable.
+    its input images (by default where it was scored from; where that is gone no pictures are shown); `gates`: the
+    record of a promotion; `metrics`: held-out figures by name; `history`: entries of the ledger; `plots`: a folder of
+    PNGs; `reference`: the champion's reference.parquet, for the style map; `source`: the source.json of the data;
+    `links`: text to http(s) address. What is absent is left out.
+    Raises NothingToReport without batches, VerdictsUnreadable, OutputNotWritable.
     """
     if not batches:
         raise NothingToReport("there is no scored batch; run `packshot score DIR --out OUT`, then name OUT here")
@@ -77,7 +79,7 @@ def render(
         say(f"the report shows the last {len(shown)} of {len(batches)} batches")
     thumbnails = Thumbnails(ImageLimits.from_settings(settings.validation), THUMBNAIL_BYTES)
     folders = {folder.resolve(): root for folder, root in (images or {}).items()}
-    views = [view_batch(folder, folders.get(folder.resolve()), thumbnails) for folder in shown]
+    views = [view_batch(folder, folders.get(folder.resolve(), _images_of(folder)), thumbnails) for folder in shown]
     promotion = _mapping(gates)
     page = (
         _environment()
@@ -104,6 +106,11 @@ def render(
     target = out if out.suffix == ".html" else out / "index.html"
     write_text(target, page)
     return target
+
+
+def _images_of(batch: Path) -> Path | None:
+    named = read_manifest(batch).get("images")
+    return Path(named) if isinstance(named, str) and Path(named).is_dir() else None
 
 
 def _environment() -> Environment:
