@@ -200,8 +200,9 @@ def test_a_label_file_without_a_declared_column_is_named(workspace: Path, tmp_pa
 
 
 def test_the_record_names_profile_sets_and_styles(workspace: Path, tmp_path: Path) -> None:
-    collect(settings_for(make_mirror(tmp_path / "mirror")), workspace)
+    report = collect(settings_for(make_mirror(tmp_path / "mirror")), workspace)
     record = read_source(workspace)
+    assert json.loads(json.dumps(report.as_record()))["profile"] == record.profile
     assert record.profile == "mirror" and set(record.sets) == {"biq2021", "furniture", "clothing", "grocery"}
     assert record.sets["furniture"].styles[0] == "arts_and_crafts" and record.sets["grocery"].rows == 4
     with pytest.raises(SourceError, match="packshot collect"):

@@ -90,6 +90,7 @@ class CollectReport:
     def as_record(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {
+            "profile": self.record.profile,
             "source": self.record.chosen,
             "why": self.record.why,
             "changed": self.changed,
@@ -148,7 +149,7 @@ def read_source(workspace: Path) -> SourceRecord:
         }
         return SourceRecord(**raw, sets=sets)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise SourceError(f"{path} is damaged ({error}); run `packshot collect --force`") from error
+        raise SourceError(f"{path} is damaged ({error}); run `packshot collect` again") from error
 
 
 def _read(settings: Settings, workspace: Path, catalog: Path | None) -> tuple[Choice, SourceTable]:
