@@ -157,11 +157,12 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
         ([0.009, 0.5, 0.5, 0.5], 0.009, True),
         ([0.009, 0.5, 0.5, 0.5, 0.5], 0.009, False),
         ([0.009, 0.009], 0.5, False),
+        ([0.009, None, None, None, None], 0.009, True),
         ([], 0.002, True),
         ([0.001], None, False),
     ],
 )
-def test_alarm_rule(before: list[float], p: float | None, alarm: bool) -> None:
+def test_alarm_rule(before: list[float | None], p: float | None, alarm: bool) -> None:
     windows = [Window(str(i), value, False, NOW.isoformat()) for i, value in enumerate(before)]
     assert judge_windows(p, windows, RULES, NOW).alarm is alarm
 

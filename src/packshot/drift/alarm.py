@@ -40,11 +40,12 @@ class Alarm:
 def judge_windows(p_value: float | None, before: Sequence[Window], rules: DriftSettings, now: datetime) -> Alarm:
     """Alarm when this window is beyond `strict_alpha`, or beyond `alpha` as `needed` of the last `windows` are.
 
-    `before` are the earlier windows, oldest first. Within `cooldown_hours` of an earlier alarm the alarm stands,
-    and `in_cooldown` tells whoever would retrain that it was answered already.
+    `before` are the earlier windows, oldest first; those too small to test do not count. Within `cooldown_hours`
+    of an earlier alarm the alarm stands, and `in_cooldown` tells whoever would retrain that it was answered already.
     """
     until = _cooldown(before, rules, now)
-    recent = [window.p_value for window in before][-(rules.windows - 1) :] if rules.windows > 1 else []
+    tested = [window.p_value for window in before if window.p_value is not None]
+    recent = tested[-(rules.windows - 1) :] if rules.windows > 1 else []
     values = [*recent, p_value]
     beyond = sum(1 for value in values if value is not None and value <= rules.alpha)
     common = {"beyond": beyond, "looked_at": len(values), "cooldown_until": until.isoformat() if until else None}
