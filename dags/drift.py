@@ -3,7 +3,7 @@
 from airflow.sdk import DAG, AssetOrTimeSchedule, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from packshot_tasks import DEFAULTS, DRIFT_ALARM, VERDICTS, PackshotCommand, cron
+from packshot_tasks import DEFAULTS, DRIFT_ALARM, NO_CHAMPION, VERDICTS, PackshotCommand, cron
 
 DOC = """
 ### drift: are these still the images the model knows?
@@ -28,7 +28,9 @@ with DAG(
     tags=["packshot", "monitoring"],
     doc_md=DOC,
 ):
-    plan = PackshotCommand(task_id="plan", arguments=["inbox", "plan", "--drift"], returns="batches")
+    plan = PackshotCommand(
+        task_id="plan", arguments=["inbox", "plan", "--drift"], returns="batches", also_skip=(NO_CHAMPION,)
+    )
     check = PackshotCommand.partial(task_id="check", max_active_tis_per_dag=1).expand(
         arguments=plan.output.map(lambda batch: ["inbox", "drift", batch])
     )

@@ -22,6 +22,7 @@ DRIFT_ALARM = Asset(name="drift_alarm", uri="packshot://drift/alarm", group="pac
 
 GPU_POOL = "gpu"
 GPU_QUEUE = "gpu"
+NO_CHAMPION = 66
 OWNER = "catalogue"
 DEFAULTS: dict[str, Any] = {
     "owner": OWNER,
@@ -59,6 +60,8 @@ class PackshotCommand(BaseOperator):
     message of a failure holds the last lines that the command said. Empty arguments are left out, so a template may
     render a flag or nothing.
 
+    :param also_ok: exit codes that are decisions, not failures.
+    :param also_skip: exit codes by which a command says that it cannot have anything to do yet.
     :param arguments: subcommand, arguments and flags; templated.
     :param returns: hand on only this key of the result.
     :param event: what the event of the outlet carries: its key to the key of the result.
@@ -74,6 +77,7 @@ class PackshotCommand(BaseOperator):
         arguments: list[str],
         returns: str | None = None,
         also_ok: Sequence[int] = (),
+        also_skip: Sequence[int] = (),
         event: Mapping[str, str] | None = None,
         event_also: Mapping[str, Any] | None = None,
         **kwargs: Any,
@@ -82,6 +86,7 @@ class PackshotCommand(BaseOperator):
         self.arguments = arguments
         self.returns = returns
         self.also_ok = tuple(also_ok)
+        self.also_skip = tuple(also_skip)
         self.event = dict(event or {})
         self.event_also = dict(event_also or {})
         self._command: Command | None = None
@@ -90,7 +95,7 @@ class PackshotCommand(BaseOperator):
         """Run the command; see the class."""
         self._command = Command([str(argument) for argument in self.arguments if argument not in ("", None)])
         finished = self._command.run(self.log.info)
-        if finished.nothing_to_do:
+        if finished.nothing_to_do or finished.exit_code in self.also_skip:
             raise AirflowSkipException(f"`{finished.command}` found nothing to do")
         if finished.exit_code != 0 and finished.exit_code not in self.also_ok:
             failure = AirflowException if finished.worth_retrying else AirflowFailException

@@ -4,7 +4,17 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, AssetOrTimeSchedule, Param
 
-from packshot_tasks import CATALOG_READY, CHALLENGER, DEFAULTS, DRIFT_ALARM, GPU_POOL, GPU_QUEUE, MACROS, PackshotCommand, cron
+from packshot_tasks import (
+    CATALOG_READY,
+    CHALLENGER,
+    DEFAULTS,
+    DRIFT_ALARM,
+    GPU_POOL,
+    GPU_QUEUE,
+    MACROS,
+    PackshotCommand,
+    cron,
+)
 
 DOC = """
 ### retrain: train a challenger

@@ -2,7 +2,7 @@
 
 from airflow.sdk import DAG, AssetOrTimeSchedule, Param, task
 
-from packshot_tasks import CHAMPION, DEFAULTS, MACROS, VERDICTS, PackshotCommand, cron
+from packshot_tasks import CHAMPION, DEFAULTS, MACROS, NO_CHAMPION, VERDICTS, PackshotCommand, cron
 
 DOC = """
 ### score: judge new images
@@ -15,8 +15,8 @@ the verdicts with their full lineage, repairs what can be repaired, and renders 
 **Parameters.** `batch`: only this batch. `rescore`: also batches that an earlier champion has judged.
 
 **How to read it.** One mapped task a batch. A bad image is a row with its error, never a failed batch. No batch
-waiting: `plan` is skipped. One failed batch does not hold up the others: they are announced and reported, and
-`every_batch_scored` makes the run red.
+waiting, or no champion yet: `plan` is skipped. One failed batch does not hold up the others: they are announced and
+reported, and `every_batch_scored` makes the run red.
 
 **What follows.** The event `verdicts` starts `drift`.
 """
@@ -55,6 +55,7 @@ with DAG(
             "{{ '--rescore' if params.rescore or event_value(triggering_asset_events, 'rescore') else '' }}",
         ],
         returns="batches",
+        also_skip=(NO_CHAMPION,),
     )
     score = PackshotCommand.partial(task_id="score", max_active_tis_per_dag=1).expand(
         arguments=plan.output.map(lambda batch: ["inbox", "score", batch])

@@ -118,6 +118,13 @@ def test_score_has_nothing_to_do_with_an_empty_inbox(run, packshot):
     assert state == "success" and set(tasks.values()) == {"skipped"} and events == {}
 
 
+@pytest.mark.parametrize("dag_id", ["score", "drift"])
+def test_before_the_first_champion_the_schedule_has_nothing_to_do(run, packshot, dag_id):
+    packshot(inbox__plan={"exit": 66, "says": ["packshot: NoSuchModel: model 'packshot' has no champion yet"]})
+    state, tasks, _ = run(dag_id)
+    assert state == "success" and set(tasks.values()) == {"skipped"}
+
+
 def test_only_the_batch_that_drifted_raises_the_alarm(run, packshot):
     packshot(
         inbox__plan=PLANNED,

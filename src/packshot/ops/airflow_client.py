@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +14,8 @@ import httpx
 from packshot.errors import PackshotError
 
 TIMEOUT_S = 60.0
+TRIES = 4
+"""Attempts at a call that Airflow answers with a server error: a busy database refuses before it writes."""
 FINISHED = ("success", "failed")
 
 
@@ -144,10 +147,13 @@ class AirflowClient:
         return [str(line["event"] if isinstance(line, dict) else line) for line in answer.get("content", [])]
 
     def _call(self, method: str, path: str, accept: tuple[int, ...] = (200, 201), **arguments: Any) -> dict[str, Any]:
-        answer = self._request(method, path, **arguments)
-        if answer.status_code == 401:
-            self._token = None
+        for attempt in range(TRIES):
             answer = self._request(method, path, **arguments)
+            if answer.status_code == 401:
+                self._token = None
+            elif answer.status_code < 500:
+                break
+            time.sleep(attempt)
         if answer.status_code not in accept:
             raise AirflowRefused(f"Airflow answered {answer.status_code} to {method} {path}: {answer.text[:500]}")
         body: dict[str, Any] = answer.json()

@@ -43,7 +43,11 @@ class Follower:
         self._last_line = time.monotonic()
 
     def until(self, met: Callable[[], bool], what: str, within_s: float) -> None:
-        """Follow all runs until `met()`. Raises RunFailed when any run fails, NothingHappened after `within_s`."""
+        """Follow all runs until `met()`.
+
+        Raises RunFailed when one fails that was started by hand or by an event (those on a schedule are not what
+        anyone waits for), NothingHappened after `within_s`.
+        """
         begun = time.monotonic()
         try:
             while True:
@@ -95,7 +99,7 @@ class Follower:
                 if task.state == "running":
                     active.append(self._line(run, task))
             self._shown[(run.dag_id, run.run_id, "")] = run.state
-            if run.state == "failed":
+            if run.state == "failed" and run.run_type != "scheduled":
                 raise RunFailed(self._why(run))
         self._show_active(active)
 

@@ -12,11 +12,12 @@ import os
 import secrets
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -43,6 +44,8 @@ AIRFLOW_COMPONENTS = {
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
 DAGS = ("intake", "retrain", "promote", "score", "drift", "rollback")
+DATABASE_WAITS_S = 60
+"""How long a writer waits for another one: SQLite has one writer at a time."""
 HEALTHY_WITHIN_S = 180.0
 MLFLOW_WITHIN_S = 90.0
 SIGNALS = ((signal.SIGINT, 15.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
@@ -177,7 +180,7 @@ def airflow_environment(home: Home, port: int) -> dict[str, str]:
         "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
         "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home.airflow / "passwords.json"),
         "CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "5",
-        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home.airflow}/airflow.db",
+        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home.airflow}/airflow.db?timeout={DATABASE_WAITS_S}",
         "API__HOST": HOST,
         "API__PORT": str(port),
         "API__BASE_URL": url,
@@ -312,7 +315,10 @@ def _prepare_database(home: Home, environment: Mapping[str, str]) -> None:
     process = _spawn("migrate", [*_airflow(), "db", "migrate"], environment, home)
     if process.wait() != 0:
         raise ServiceFailed("airflow db migrate", f"ended with exit code {process.returncode}", log)
-    (home.airflow / "airflow.db").chmod(0o600)
+    database = home.airflow / "airflow.db"
+    database.chmod(0o600)
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")  # readers and the writer do not wait for one another
     stamp.write_text(current)
 
 
