@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 
@@ -12,7 +13,7 @@ from catalogue_on_disk import Catalogue, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from packshot.catalog.grouping import LEAKS_INTO_HELD_OUT, WOULD_JOIN_SPLITS, group_rows, ties_of
+from packshot.catalog.grouping import LEAKS_INTO_HELD_OUT, WOULD_JOIN_SPLITS, group_rows, ties_of, torn_ties
 from packshot.catalog.manifest import COLUMNS, ManifestError, read_manifest
 from packshot.catalog.split import ASSIGNMENT, LEFT_OUT, MANIFEST, SUMMARY, SplitLeak, check_no_leak, split
 from packshot.catalog.stratify import SplitImpossible, share_out, strata
@@ -35,15 +36,11 @@ def deal(frame: pd.DataFrame, near: list[list[int]], before: Assignment) -> tupl
     """One round of grouping and sharing out, as `split` does it: what is assigned now, left out, and remembered."""
     ties = ties_of(frame, [np.array(rows) for rows in near])
     grouping = group_rows(ties, frame["image_id"].tolist(), before)
-    rows = strata(frame)
     groups: dict[str, list] = {}
-    given_splits = {}
-    for row, group in enumerate(grouping.group):
+    for group, row in zip(grouping.group, strata(frame), strict=True):
         if group is not None:
-            groups.setdefault(group, []).append(rows[row])
-            image_id = frame["image_id"][row]
-            if image_id in before:
-                given_splits[group] = before[image_id][1]
+            groups.setdefault(group, []).append(row)
+    given_splits = {group: part for group, part in before.values() if group in groups}
     try:
         chosen = share_out(groups, given_splits, SHARES, 7)
     except SplitImpossible:
@@ -51,24 +48,25 @@ def deal(frame: pd.DataFrame, near: list[list[int]], before: Assignment) -> tupl
     now = {
         frame["image_id"][row]: (group, chosen[group]) for row, group in enumerate(grouping.group) if group is not None
     }
-    assert ties.torn([chosen[group] if group else None for group in grouping.group]) == 0
+    splits = [chosen[group] if group else None for group in grouping.group]
+    assert torn_ties(ties, frame["image_id"].tolist(), splits) == 0
     assert len(frame) == sum(group is not None for group in grouping.group) + len(grouping.left_out)
     return now, grouping.left_out, {**before, **now}
 
 
-images = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12), st.integers(0, 30)), min_size=3, max_size=40)
+images = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 60), st.integers(0, 60)), min_size=12, max_size=30)
 
 
-@given(images, st.integers(0, 40), st.lists(st.tuples(st.integers(0, 39), st.integers(0, 39)), max_size=15))
+@given(images, st.integers(4, 20), st.lists(st.tuples(st.integers(0, 39), st.integers(0, 39)), max_size=15))
 @settings(max_examples=80, deadline=None)
 def test_adding_data_never_moves_an_image_and_never_parts_a_tie(attributes, first, links):
     """Senders, SKUs, bytes and near-duplicates at random; a first batch, then all, then all again."""
     rows = [
         {
-            "image_id": f"{name:064x}",
+            "image_id": hashlib.sha256(bytes([name])).hexdigest(),
             "path": str(number),
-            "sender": f"s{sender}" if sender < 8 else None,
-            "sku": f"k{sku}" if sku < 4 else None,
+            "sender": f"s{sender}" if sender < 25 else None,
+            "sku": f"k{sku}" if sku < 15 else None,
         }
         for number, (sender, sku, name) in enumerate(attributes)
     ]
@@ -80,9 +78,10 @@ def test_adding_data_never_moves_an_image_and_never_parts_a_tie(attributes, firs
     for image_id, (_, part) in before.items():
         assert remembered[image_id][1] == part
         assert image_id not in after or after[image_id][1] == part
-    new_ids = {row["image_id"] for row in rows[first:]} - set(before)
-    assert all(one.reason == WOULD_JOIN_SPLITS and len(one.splits) > 1 for one in left_out)
-    assert {rows[one.row]["image_id"] for one in left_out} <= new_ids, "images assigned before stay"
+    for one in left_out:
+        image_id = rows[one.row]["image_id"]
+        assert one.reason == (LEAKS_INTO_HELD_OUT if image_id in before else WOULD_JOIN_SPLITS) and len(one.splits) > 1
+        assert image_id not in before or before[image_id][1] != "test"
     again, left_out_again, _ = deal(table(rows), near, remembered)
     assert again == after and [one.row for one in left_out_again] == [one.row for one in left_out]
 
@@ -126,6 +125,22 @@ def test_old_images_found_to_belong_together_leave_the_held_out_one_in():
     assert now == {"b": ("g-b", "test")} and remembered["a"] == ("g-a", "train")
 
 
+def test_a_new_image_follows_the_split_of_an_old_one_that_had_to_leave():
+    before = {"a": ("g-a", "validation"), "b": ("g-b", "test")}
+    now, left_out, _ = deal(table(ids("a", "b", "x")), [[0, 1], [0, 2]], before)
+    assert [one.row for one in left_out] == [0] and now["x"] == ("g-a", "validation")
+
+
+def test_all_rows_of_an_image_stay_or_go_together():
+    rows = [
+        *ids("a", "b"),
+        {"image_id": "x", "path": "x1", "source": "one", "sku": "k"},
+        {"image_id": "x", "path": "x2", "source": "two"},
+    ]
+    now, left_out, _ = deal(table(rows), [[0, 2], [1, 2]], {"a": ("g-a", "train"), "b": ("g-b", "test")})
+    assert [one.row for one in left_out] == [2, 3] and "x" not in now
+
+
 def test_shares_hold_in_every_stratum_and_the_giant_group_goes_to_train():
     rows = [{"image_id": f"{n:04}", "path": str(n), "style": f"style{n % 4}"} for n in range(400)]
     rows += [{"image_id": f"c{n:04}", "path": f"c{n}", "source": "clothes", "sender": "big"} for n in range(60)]
@@ -145,6 +160,9 @@ def test_shares_hold_in_every_stratum_and_the_giant_group_goes_to_train():
 def test_three_groups_are_enough_for_three_splits(count, seed):
     chosen = share_out({f"g{n}": [(f"stratum{n}",)] for n in range(count)}, {}, SHARES, seed)
     assert set(chosen.values()) == set(SHARES)
+    grown = {f"g{n}": [("stratum",)] * 3 for n in range(2 * count)}
+    again = share_out(grown, chosen, SHARES, seed)
+    assert {name: again[name] for name in chosen} == chosen
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -39,6 +39,11 @@ class Ties:
         for row, tie in zip(self.row.tolist(), self.tie.tolist(), strict=True):
             members[tie].append(row)
         return members
+
+    def between_images(self, image: Rows, count: int) -> Ties:
+        """The same ties with images for rows: `image` numbers the image of each row, of `count` images."""
+        pairs = np.unique(np.stack([image[self.row], self.tie], axis=1), axis=0)
+        return Ties(pairs[:, 0], pairs[:, 1], count, self.count)
 
     def torn(self, label: Sequence[str | None]) -> int:
         """How many ties have members with different labels; rows labelled None do not count."""
@@ -102,6 +107,8 @@ def ties_of(frame: pd.DataFrame, near_duplicates: Sequence[NDArray[np.int64]]) -
 def group_rows(ties: Ties, image_ids: list[str], before: Mapping[str, tuple[str, str]]) -> Grouping:
     """Give every row its group; `before` maps image_id to the (group, split) it already has.
 
+    Rows of the same bytes are one image: what ties one of them ties all, and they stay or are left out together.
+
     - A tie among images that already have different splits (metadata or settings changed since): the held-out images
       stay, the others are left out; nobody changes split.
     - A new image directly tied to images of different splits is left out; so are new images that only together
@@ -109,14 +116,26 @@ def group_rows(ties: Ties, image_ids: list[str], before: Mapping[str, tuple[str,
     - Groups of one split that became connected take the smallest of their names.
     - A new group is named after the smallest image_id in it.
     """
-    old_group = [before[one][0] if one in before else None for one in image_ids]
-    old_split = [before[one][1] if one in before else None for one in image_ids]
-    search = _Conflicts(ties, old_group, old_split)
-    left_out = search.among_old() + search.direct() + search.by_chains()
-    component = ties.among(search.kept).components()
-    names = _names(component, search.kept, old_group, image_ids)
-    group = [names[part] if keep else None for part, keep in zip(component.tolist(), search.kept, strict=True)]
-    return Grouping(group, sorted(left_out, key=lambda one: one.row))
+    codes, images = pd.factorize(np.asarray(image_ids, dtype=object))
+    between = ties.between_images(codes, len(images))
+    old_group = [before[one][0] if one in before else None for one in images]
+    old_split = [before[one][1] if one in before else None for one in images]
+    search = _Conflicts(between, old_group, old_split)
+    out = {one.row: one for one in search.among_old() + search.direct() + search.by_chains()}
+    component = between.among(search.kept).components()
+    names = _names(component, search.kept, search.names_to_carry(), list(images))
+    group = [names[int(component[code])] if search.kept[code] else None for code in codes]
+    left_out = [replace(out[int(code)], row=row) for row, code in enumerate(codes) if int(code) in out]
+    return Grouping(group, left_out)
+
+
+def torn_ties(ties: Ties, image_ids: list[str], split: Sequence[str | None]) -> int:
+    """How many ties reach over two splits; `split` is that of each row, None for a row left out."""
+    codes, images = pd.factorize(np.asarray(image_ids, dtype=object))
+    of_image: list[str | None] = [None] * len(images)
+    for code, part in zip(codes.tolist(), split, strict=True):
+        of_image[code] = part
+    return ties.torn(split) + ties.between_images(codes, len(images)).torn(of_image)
 
 
 class _Conflicts:
@@ -146,7 +165,7 @@ class _Conflicts:
     def direct(self) -> list[LeftOut]:
         tied_to: dict[int, list[int]] = defaultdict(list)
         for rows in self._members.values():
-            old = [row for row in rows if self._split[row] and self.kept[row]]
+            old = [row for row in rows if self._split[row]]
             one_of_each = list({self._group[row]: row for row in old}.values())
             for row in rows:
                 if not self._split[row]:
@@ -162,7 +181,7 @@ class _Conflicts:
         chain = self._ties.among(new).components()
         touched: dict[int, set[int]] = defaultdict(set)
         for rows in self._members.values():
-            old = [row for row in rows if self._split[row] and self.kept[row]]
+            old = [row for row in rows if self._split[row]]
             for part in {int(chain[row]) for row in rows if new[row]}:
                 touched[part].update(old)
         torn = {part: sorted(old) for part, old in touched.items() if len(self._splits(old)) > 1}
@@ -174,6 +193,19 @@ class _Conflicts:
         self.kept[[one.row for one in left_out]] = False
         return left_out
 
+    def names_to_carry(self) -> list[str | None]:
+        """For each image the group it brings: its own, or that of an old image it is tied to which had to stay out.
+
+        A new image follows the split of a left-out old one, or the next run would find the two in different splits.
+        """
+        carried = list(self._group)
+        for rows in self._members.values():
+            away = [group for row in rows if not self.kept[row] and (group := self._group[row]) is not None]
+            for row in rows:
+                if away and self._split[row] is None:
+                    carried[row] = min([*away, carried[row] or away[0]])
+        return carried
+
     def _splits(self, rows: Iterable[int]) -> set[str]:
         return {split for split in (self._split[row] for row in rows) if split is not None}
 
@@ -184,14 +216,14 @@ class _Conflicts:
 
 
 def _names(
-    component: NDArray[np.int64], kept: NDArray[np.bool_], old_group: list[str | None], image_ids: list[str]
+    component: NDArray[np.int64], kept: NDArray[np.bool_], carried: list[str | None], image_ids: list[str]
 ) -> dict[int, str]:
     old: dict[int, str] = {}
     smallest: dict[int, str] = {}
     for row in np.flatnonzero(kept).tolist():
         part = int(component[row])
         smallest[part] = min(smallest.get(part, image_ids[row]), image_ids[row])
-        name = old_group[row]
+        name = carried[row]
         if name is not None:
             old[part] = min(old.get(part, name), name)
     return {part: old.get(part, f"g-{image_id[:16]}") for part, image_id in smallest.items()}

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from packshot.catalog.collect import read_source
 from packshot.catalog.expectations import ROW, Rule, data_docs
-from packshot.catalog.grouping import Grouping, group_rows, ties_of
+from packshot.catalog.grouping import Grouping, group_rows, ties_of, torn_ties
 from packshot.catalog.manifest import COLUMNS, SPLITS, ManifestError, read_manifest, write_manifest
 from packshot.catalog.near_duplicates import near_duplicate_sets, unpack
 from packshot.catalog.stratify import share_out, strata
@@ -88,7 +88,7 @@ def split(settings: Settings, workspace: Path) -> SplitReport:
     if not all(outcome.passed for outcome in held):
         raise SplitLeak(f"{len(held[0].broken)} group(s) lie in two splits; see {DOCS / 'index.html'} and report this")
     check_no_leak(used)
-    torn = ties.torn(used["split"].reindex(valid.index).where(pd.notna, None).tolist())
+    torn = torn_ties(ties, image_ids, used["split"].reindex(valid.index).where(pd.notna, None).tolist())
     if torn:
         raise SplitLeak(
             f"{torn} tie(s) between images (sender, SKU, bytes, near-duplicates) reach over splits; report this"
@@ -159,11 +159,7 @@ def _assigned(
     """The rows that are not left out, with `group` and `split`, by their row number in `valid`."""
     frame = valid.assign(group=pd.Series(grouping.group, index=valid.index, dtype=object))
     frame = frame[frame["group"].notna()].copy()
-    given = {
-        str(group): before[image_id][1]
-        for image_id, group in zip(frame["image_id"], frame["group"], strict=True)
-        if image_id in before
-    }
+    given = dict(before.values())
     groups: dict[str, list[tuple[str, ...]]] = defaultdict(list)
     for group, row in zip(frame["group"], strata(frame), strict=True):
         groups[group].append(row)
