@@ -30,6 +30,7 @@ from packshot.ops.services import DAGS, Running, services
 EVENT_WITHIN_S = 120.0
 RUN_WITHIN_S = 1800.0
 TRAINING_WITHIN_S = 4 * 3600.0
+LOG_WIDTH = 150
 REFUSED = 3
 REFUSALS = ("refused", "not_enough_evidence")
 
@@ -84,7 +85,9 @@ class Demo:
 
 def run(settings: Settings) -> int:
     """Do what is missing of the main job; return the exit code: 0, or 3 where the gates refused the first model."""
-    console = Console(soft_wrap=True)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=LOG_WIDTH)
     home = Home.from_environment()
     begun = time.monotonic()
     state = load_state(home)

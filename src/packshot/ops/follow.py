@@ -108,8 +108,8 @@ class Follower:
         if task.state not in MARKS or self._shown.get(key) == task.state:
             return
         self._shown[key] = task.state
-        if task.state == "skipped" and task.started is None:
-            return
+        if task.state == "skipped" and _seconds(task.started, task.ended) < 0.5:
+            return  # skipped with what came before it
         took = f"  {_seconds(task.started, task.ended):.0f} s" if task.started and task.ended else ""
         self._console.print(f"  {_clock()}  {run.dag_id}.{task.label}  {MARKS[task.state]}{took}", highlight=False)
 
