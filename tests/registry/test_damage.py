@@ -30,7 +30,8 @@ def test_damage_hits_the_heads_only_and_is_repeatable(bundle: Path, tmp_path: Pa
     after = load_file(damaged_copy(bundle, tmp_path / "one", seed=3) / "weights.safetensors")
     assert torch.equal(before["enhancer.lut"], after["enhancer.lut"])
     assert torch.equal(before["style_space.steps"], after["style_space.steps"])
-    assert (before["quality.weight"] - after["quality.weight"]).abs().mean() > 1
+    pair = torch.stack([before["quality.weight"].flatten(), after["quality.weight"].flatten()])
+    assert torch.corrcoef(pair)[0, 1].abs() < 0.6
     damaged_copy(bundle, tmp_path / "two", seed=3)
     damaged_copy(bundle, tmp_path / "three", seed=4)
     digests = [bundle_digest(tmp_path / name) for name in ("one", "two", "three")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -48,7 +47,7 @@ def evaluate(settings: Settings, workspace: Path) -> dict[str, float]:
     draw(scored, found, profile, settings, reports / "plots")
     write_json(reports / METRICS, found)
     write_json(reports / EVALUATED, {"bundle_sha256": bundle_digest(bundle), "data_rev": data_rev(workspace)})
-    say(json.dumps({name: round(value, 4) for name, value in sorted(found.items())}, indent=1))
+    say(f"{len(found)} figures and {len(list((reports / 'plots').glob('*.png')))} plots in {reports}")
     return found
 
 

@@ -6,13 +6,16 @@ import re
 import shutil
 from pathlib import Path
 
+import torch
+from safetensors.torch import load_file, save
+
 from packshot.errors import PackshotError
 from packshot.files import write_bytes
 
 WEIGHTS = "weights.safetensors"
 HEADS = re.compile(r"(quality|style_space|classifier)\.")
-STRENGTH = 3.0
-"""Standard deviation of the noise, in standard deviations of the weights of each tensor."""
+DAMAGE = 0.97
+"""Share of noise in a damaged tensor; mean and deviation stay, so that scores are wrong and not merely saturated."""
 
 
 class NothingToDamage(PackshotError):
@@ -25,21 +28,21 @@ def damaged_copy(bundle: Path, out: Path, seed: int) -> Path:
     It loads and serves like any other bundle, only its figures fall. Same seed, same bytes. Raises NothingToDamage
     where no weights have the name of a head, FileExistsError where `out` exists.
     """
-    import torch
-    from safetensors.torch import load_file, save
-
     shutil.copytree(bundle, out)
     weights = load_file(out / WEIGHTS)
-    chosen = sorted(name for name, tensor in weights.items() if HEADS.match(name) and tensor.is_floating_point())
+    chosen = sorted(name for name, tensor in weights.items() if HEADS.match(name) and _is_learned(tensor))
     if not chosen:
         raise NothingToDamage(f"{bundle / WEIGHTS} has no weight of a quality or style head: {sorted(weights)[:8]} ...")
     generator = torch.Generator().manual_seed(seed)
     for name in chosen:
-        tensor = weights[name]
-        scale = float(tensor.float().std()) if tensor.numel() > 1 else float(tensor.abs().max())
-        noise = torch.randn(tensor.shape, generator=generator) * STRENGTH * scale
-        damaged = tensor.float() + noise
-        # A scale or a deviation stays one: the copy has to answer, only wrongly.
-        weights[name] = (damaged.abs() if bool((tensor >= 0).all()) else damaged).to(tensor.dtype)
+        tensor = weights[name].double()
+        noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float64) * tensor.std() + tensor.mean()
+        mixed = (1 - DAMAGE**2) ** 0.5 * (tensor - tensor.mean()) + DAMAGE * (noise - tensor.mean()) + tensor.mean()
+        weights[name] = mixed.to(weights[name].dtype).contiguous()
     write_bytes(out / WEIGHTS, save(weights))
     return out
+
+
+def _is_learned(tensor: torch.Tensor) -> bool:
+    """Not a counter, not a lone number, and not a scale or deviation, which has to stay positive."""
+    return tensor.is_floating_point() and tensor.numel() > 1 and bool((tensor < 0).any())

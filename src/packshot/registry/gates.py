@@ -201,7 +201,8 @@ def _non_inferiority(
         values = (ours.value, theirs.value)
         interval = _compare(gate.metric, ours, theirs, settings)
     except MetricError as error:
-        return GateResult(gate.metric, gate.kind, "fail", str(error), threshold=threshold)
+        said = str(error) if str(error).startswith(gate.metric) else f"{gate.metric}: {error}"
+        return GateResult(gate.metric, gate.kind, "fail", said, threshold=threshold)
     verdict, message = _weigh(gate, interval, settings.confidence)
     return GateResult(
         gate.metric,
