@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Matrix = NDArray[np.float64]
+WHOLE = 10
+"""Images from which on the mean over a group says what a batch by that sender alone would look like."""
 
 
 @dataclass(frozen=True)
@@ -110,15 +112,15 @@ def novelty_test(
     """Is a batch of unknown senders further from the reference than the reference's own senders are from each other?
 
     `of_batch` and `of_reference` are `novelty` values, the latter with each image's own group left out. p is
-    the larger of two: among windows of whole groups, and the share of single groups (of three images or more)
-    that are at least as novel; for a batch may be the work of one sender with a floor of his own.
+    the larger of two: among windows of whole groups, and the share of single groups (of WHOLE images or more,
+    else the largest) that are at least as novel; for a batch may be the work of one sender with a floor of his own.
     """
     windows = sides.batch[1:, len(of_batch) :] @ of_reference
     observed = float(of_batch.mean())
     among_windows = (1 + int((windows >= observed).sum())) / (1 + len(windows))
     sizes = np.bincount(groups)
-    alone = (np.bincount(groups, weights=of_reference) / sizes)[sizes >= 3]
-    among_groups = float((alone >= observed).mean()) if len(alone) else 0.0
+    alone = (np.bincount(groups, weights=of_reference) / sizes)[sizes >= min(WHOLE, int(sizes.max()))]
+    among_groups = float((alone >= observed).mean())
     spread = float(windows.std())
     z = (observed - float(windows.mean())) / spread if spread > 0 else 0.0
     return ViewTest(observed, z, max(among_windows, among_groups))
