@@ -25,6 +25,7 @@ from packshot.ops.airflow_client import DagRun
 from packshot.ops.command import Command, Finished
 from packshot.ops.demo_state import DemoState, figures, load_state, save_state, stamp
 from packshot.ops.follow import Follower, NothingHappened
+from packshot.ops.footprint import Footprint, watched
 from packshot.ops.services import DAGS, Running, services
 
 EVENT_WITHIN_S = 120.0
@@ -103,12 +104,13 @@ def run(settings: Settings) -> int:
         console.print(f"Airflow is at {running.airflow_url}   user {running.user}, password {running.password}")
         demo = Demo(settings, console, running, Follower(running.client(), home.airflow, console))
         demo.steps.append(Step("start Airflow", time.monotonic() - begun, running.airflow_url))
-        code = _main_job(demo, home, begun)
+        with watched() as footprint:
+            code = _main_job(demo, home, begun, footprint)
         console.print("\nstopping Airflow ...")
     return code
 
 
-def _main_job(demo: Demo, home: Home, begun: float) -> int:
+def _main_job(demo: Demo, home: Home, begun: float, footprint: Footprint) -> int:
     for dag_id in DAGS:
         demo.client.unpause(dag_id)
     intake = _take_in(demo)
@@ -122,7 +124,7 @@ def _main_job(demo: Demo, home: Home, begun: float) -> int:
     _score_and_check(demo, home, champion, "same", batches["same"], alarm_expected=False)
     _score_and_check(demo, home, champion, "foreign", batches["foreign"], alarm_expected=True)
     _report(demo)
-    summary = _summary(demo, home, champion, time.monotonic() - begun)
+    summary = _summary(demo, home, champion, time.monotonic() - begun, footprint.peak_mb)
     save_state(home, DemoState(stamp(demo.settings), champion, drill, tuple(batches.values()), summary))
     _print_summary(demo.console, summary)
     return 0
@@ -264,12 +266,7 @@ def _retrained_by_alarm(demo: Demo, since: datetime) -> str:
 
 def _report(demo: Demo) -> None:
     with demo.step("report") as step:
-        path = project_root() / "reports" / "latest" / "index.html"
-        if not path.exists():
-            demo.packshot("report", "--latest")
-        if not path.exists():
-            raise DemoFailed(f"{path} was not written")
-        step.outcome = str(path)
+        step.outcome = str(demo.packshot("report").result["report"])
 
 
 # --- what the steps ask -------------------------------------------------------------------------------
@@ -324,7 +321,7 @@ def _drift_verdict(folder: Path) -> tuple[bool, float]:
 # --- the summary --------------------------------------------------------------------------------------
 
 
-def _summary(demo: Demo, home: Home, champion: int, seconds: float) -> dict[str, Any]:
+def _summary(demo: Demo, home: Home, champion: int, seconds: float, peak_mb: float) -> dict[str, Any]:
     from packshot.catalog.collect import read_source
 
     source = read_source(home.workspaces / "catalog")
@@ -334,6 +331,7 @@ def _summary(demo: Demo, home: Home, champion: int, seconds: float) -> dict[str,
         "champion": champion,
         "steps": [[step.name, round(step.seconds, 1), step.outcome] for step in demo.steps],
         "seconds": round(seconds, 1),
+        "peak_memory_mb": round(peak_mb),
         "figures": figures(demo.settings.profiles[source.profile], reports / "metrics.json"),  # type: ignore[index]
         "paths": {
             "report": str(reports / "index.html"),
@@ -365,7 +363,12 @@ def _print_summary(console: Console, summary: dict[str, Any]) -> None:
     steps.columns[1].justify = "right"
     for name, seconds, outcome in summary["steps"]:
         steps.add_row(name, f"{seconds:.0f}", outcome)
-    steps.add_row("all", f"{summary['seconds']:.0f}", f"champion: version {summary['champion']}", style="bold")
+    steps.add_row(
+        "all",
+        f"{summary['seconds']:.0f}",
+        f"champion: version {summary['champion']}, peak memory {summary['peak_memory_mb'] / 1000:.1f} GB",
+        style="bold",
+    )
     console.print(steps)
     table = Table("held-out figure", "value", "floor", title="key figures")
     for name, value, floor in summary["figures"]:
