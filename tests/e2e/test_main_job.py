@@ -20,7 +20,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 MIRROR = Path(os.environ.get("PACKSHOT_MIRROR") or ROOT / "../shared/data").resolve()
 SAMPLE = {
-    "biq2021": (200, "subset"),
+    "biq2021": (220, "subset"),
     "furniture": (75, "style"),
     "clothing": (170, "category"),
     "grocery": (30, "category"),
@@ -38,7 +38,7 @@ SMALL = {
 }
 MIRROR_PROFILE = {
     "PACKSHOT__PROFILES__MIRROR__HELD_BACK__SAME__COUNT": "40",
-    "PACKSHOT__PROFILES__MIRROR__HELD_BACK__FOREIGN__COUNT": "40",
+    "PACKSHOT__PROFILES__MIRROR__HELD_BACK__FOREIGN__COUNT": "60",
     "PACKSHOT__PROFILES__MIRROR__FLOORS": json.dumps(
         {
             "quality/srcc/biq2021": -1.0,
