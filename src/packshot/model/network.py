@@ -68,12 +68,15 @@ class Trunk(nn.Module):
     mean: torch.Tensor
     scale: torch.Tensor
     spread: torch.Tensor
+    unit: torch.Tensor
 
     def __init__(self, stats: int, trunk_dim: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(stats))
         self.register_buffer("scale", torch.ones(stats))
         self.register_buffer("spread", torch.ones(trunk_dim))
+        # apart from the weights, so that a learning step is small against them
+        self.register_buffer("unit", torch.ones(()))
         self.linear = nn.Linear(stats, trunk_dim, bias=False)
 
     def standardise(self, stats: torch.Tensor) -> torch.Tensor:
@@ -82,7 +85,7 @@ class Trunk(nn.Module):
 
     def forward(self, stats: torch.Tensor) -> torch.Tensor:
         """N x S to N x trunk_dim, in units in which a typical pair of images is at distance 1."""
-        z: torch.Tensor = self.linear(self.standardise(stats))
+        z: torch.Tensor = self.linear(self.standardise(stats)) / self.unit
         return z
 
     def scaled(self, z: torch.Tensor) -> torch.Tensor:

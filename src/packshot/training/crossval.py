@@ -14,6 +14,7 @@ import torch
 from packshot.catalog.collect import read_source
 from packshot.config import Settings
 from packshot.model.network import PackshotNet
+from packshot.model.parallel import one_core
 from packshot.progress import say
 from packshot.training.build import architecture_of
 from packshot.training.dataset import Dataset, Pairs, Rows, load_dataset, load_pairs
@@ -72,7 +73,8 @@ def out_of_fold(settings: Settings, data: Dataset, pairs: Pairs | None, rows: Ro
         held = fold == each
         if not held.any() or held.all():
             continue
-        network = _fitted_without(settings, data, pairs, rows[~held], rows[held])
+        with one_core():
+            network = _fitted_without(settings, data, pairs, rows[~held], rows[held])
         with torch.inference_mode():
             seen = network.perceive(KeptFeatures(network, data, pairs).rows(rows[held]), *_text(data, rows[held]))
         quality[torch.from_numpy(held)] = seen.quality

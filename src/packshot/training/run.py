@@ -26,7 +26,7 @@ from packshot.files import write_parquet
 from packshot.home import Home
 from packshot.model import preprocess
 from packshot.model.network import PackshotNet
-from packshot.model.parallel import keep_freed_memory, worker_count
+from packshot.model.parallel import keep_freed_memory, one_core, worker_count
 from packshot.model.preprocess import Image
 from packshot.model.quality import ATTRIBUTES
 from packshot.progress import say
@@ -122,7 +122,8 @@ def _started(settings: Settings, task: Task) -> PackshotNet:
     network.backbone = pretrained_backbone(settings.model.backbone, settings.model.weights)
     network.backbone.requires_grad_(False)
     say(f"train: closed-form start on {len(task.train)} rows")
-    warm_start(network, task.data, task.train, task.pairs, task.train_pairs, settings.training.seed)
+    with one_core():
+        warm_start(network, task.data, task.train, task.pairs, task.train_pairs, settings.training.seed)
     return network
 
 

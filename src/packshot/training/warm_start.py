@@ -49,7 +49,8 @@ def _start_trunk(network: PackshotNet, stats: torch.Tensor, typical: torch.Tenso
     z = trunk.standardise(typical) @ axes.T
     # the mean squared distance of two rows is twice the total variance
     unit = (2 * z.var(dim=0, unbiased=False).sum()).clamp_min(FLOOR).sqrt()
-    trunk.linear.weight.copy_(axes / unit)
+    trunk.linear.weight.copy_(axes)
+    trunk.unit.copy_(unit)
     deviation = (standard @ (axes / unit).T).std(dim=0, unbiased=False)
     trunk.spread.copy_(torch.where(deviation > FLOOR, 1 / deviation.clamp_min(FLOOR), 0.0))
     network.embedding.copy_((axes / unit)[: network.embedding.shape[1]].T)
@@ -81,7 +82,7 @@ def _start_style_space(network: PackshotNet, data: Dataset, rows: Rows, seed: in
     space.scale.copy_(torch.where(deviation > FLOOR, 1 / (deviation + FLOOR), 0.0))
     standard = space.standardise(gram)
     axes = principal_components(standard - standard.mean(dim=0), space.reduction.out_features, seed)
-    space.reduction.weight.copy_(axes / standard.shape[1] ** 0.5)
+    space.reduction.weight.copy_(axes)
 
 
 def _start_classifier(network: PackshotNet, data: Dataset, styled: Rows) -> None:
