@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
@@ -13,6 +14,10 @@ from packshot.model.network import Features, PackshotNet
 from packshot.model.preprocess import Image, to_tensor, views
 from packshot.training.dataset import Dataset, Pairs, Rows
 from packshot.training.pairs import crop_of, spoiled, steps_of
+
+READERS = 8
+CHUNK = 32
+"""Images that go through the backbone together: bounds the memory of a validation."""
 
 
 class FeatureSource(Protocol):
@@ -60,11 +65,14 @@ class LiveFeatures:
 
     def rows(self, rows: Rows) -> Features:
         """Features of catalogue rows, with gradients into the stages that are not frozen."""
-        return self._features([self.opener(str(self.data.index["path"].iloc[row])) for row in rows])
+        paths = [str(self.data.index["path"].iloc[row]) for row in rows]
+        with ThreadPoolExecutor(READERS) as readers:
+            return self._features(list(readers.map(self.opener, paths)))
 
     def pairs(self, rows: Rows) -> torch.Tensor:
         """Statistics of degraded copies, N x S, with gradients likewise."""
-        return self._features([self._copy(int(row)) for row in rows]).stats
+        with ThreadPoolExecutor(READERS) as readers:
+            return self._features(list(readers.map(self._copy, rows.tolist()))).stats
 
     def _copy(self, row: int) -> Image:
         if self.copies is None:
@@ -81,8 +89,10 @@ class LiveFeatures:
         order: list[int] = []
         found: list[Features] = []
         for places in by_size.values():
-            order += places
-            found.append(self._same_size([images[place] for place in places]))
+            for start in range(0, len(places), CHUNK):
+                some = places[start : start + CHUNK]
+                order += some
+                found.append(self._same_size([images[place] for place in some]))
         back = torch.tensor(order, device=self.network.device).argsort()
         stats = torch.cat([part.stats for part in found])[back]
         return Features(stats, torch.cat([part.gram for part in found])[back])
