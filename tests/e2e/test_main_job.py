@@ -169,7 +169,10 @@ class TestMainJob:
         for path in found:
             verdicts = pd.read_parquet(path)
             inbox = ran.home / "inbox" / path.parts[-3]
-            assert len(verdicts) == sum(1 for file in inbox.rglob("*") if file.is_file())
+            images = {file.relative_to(inbox).as_posix() for file in inbox.rglob("*") if file.is_file()} - {
+                "catalog.csv"
+            }
+            assert set(verdicts["path"]) == images and len(verdicts) == len(images)
             assert set(verdicts["model_version"].dropna().astype(int)) == {1}
             assert verdicts["data_rev"].notna().all() and verdicts["run_id"].notna().all()
 

@@ -374,6 +374,6 @@ def _print_summary(console: Console, summary: dict[str, Any]) -> None:
     for name, value, floor in summary["figures"]:
         table.add_row(name, f"{value:.3f}", "" if floor is None else f"{floor:.3f}")
     console.print(table)
-    console.print(f"source     {summary['source']}", highlight=False)
+    console.print(f"source          {summary['source']}", highlight=False)
     for name, path in summary["paths"].items():
-        console.print(f"{name:<10} {path}", highlight=False)
+        console.print(f"{name:<15} {path}", highlight=False)
