@@ -51,6 +51,7 @@ def test_a_better_challenger_wins_and_a_worse_one_loses(settings: Settings) -> N
         assert result.verdict == "fail"
         assert result.challenger is not None and result.champion is not None and result.challenger < result.champion
         assert result.high is not None and result.high < -gate.margin
+        assert result.threshold == -gate.margin
 
 
 def test_an_equal_challenger_is_let_through(settings: Settings) -> None:
