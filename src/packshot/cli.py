@@ -340,13 +340,19 @@ def inbox_put(
 @inbox.command("plan")
 def inbox_plan(
     for_drift: Annotated[bool, typer.Option("--drift", help="Scored batches that were not checked for drift.")] = False,
+    rescore: Annotated[bool, typer.Option("--rescore", help="Also batches that an earlier champion scored.")] = False,
+    batch: Annotated[str | None, typer.Option(help="Only this batch.")] = None,
     as_json: Annotated[bool, typer.Option("--json", hidden=True)] = False,
 ) -> None:
     """List the batches that wait for the champion; 99 where none waits."""
     from packshot.ops import pipeline
 
     del as_json
-    outcome = (pipeline.inbox_drift_plan if for_drift else pipeline.inbox_plan)(load_settings())
+    settings = load_settings()
+    if for_drift:
+        outcome = pipeline.inbox_drift_plan(settings)
+    else:
+        outcome = pipeline.inbox_plan(settings, rescore=rescore, batch=batch)
     finish(outcome.record, outcome.done)
 
 

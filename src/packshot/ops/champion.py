@@ -7,15 +7,18 @@ from packshot.ops.pipeline import data_step, publish_data, retrain
 from packshot.progress import say
 from packshot.workspace import workspace_of_data
 
+RECIPE = "champion"
 REFUSED, NOT_ENOUGH_EVIDENCE = 3, 4
 
 
 def run(settings: Settings) -> int:
-    """Collect, validate, split, train the recipe in force, register, promote; return the exit code of `promote`."""
+    """Collect, validate, split, train the recipe `champion`, register, promote; return the exit code of `promote`."""
     from packshot.registry.promote import promote
     from packshot.registry.register import register
 
-    say(f"recipe {settings.training.recipe!r}")
+    full = settings.training.model_copy(update={"recipe": RECIPE})
+    settings = settings.model_copy(update={"training": full})
+    say(f"recipe {RECIPE!r}: {settings.training.chosen}")
     data_step(settings, "collect")
     data_step(settings, "validate")
     data_step(settings, "split")

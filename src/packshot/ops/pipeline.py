@@ -157,11 +157,32 @@ def inbox_batches() -> list[str]:
     return sorted(p.name for p in inbox.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
-def inbox_plan(settings: Settings) -> Outcome:
-    """Batches the champion has not scored yet."""
+def inbox_plan(settings: Settings, *, rescore: bool = False, batch: str | None = None) -> Outcome:
+    """Batches that no version has scored yet; with `rescore`, all that the champion has not scored.
+
+    `batch` narrows it to one, which must exist (BatchUnknown).
+    """
     version = champion_version(settings)
-    waiting = [b for b in inbox_batches() if not (verdict_folder(b, version) / "verdicts.parquet").exists()]
+    names = inbox_batches()
+    if batch is not None:
+        names = [_known(batch)]
+    waiting = [name for name in names if not _is_scored(name, version if rescore or batch else None)]
     return Outcome({"batches": waiting, "model_version": version}, done=bool(waiting))
+
+
+def _known(batch: str) -> str:
+    batches = inbox_batches()
+    if batch not in batches:
+        inbox = Home.from_environment().inbox
+        raise BatchUnknown(f"no batch {batch!r} in {inbox}; there are: {', '.join(batches) or 'none'}")
+    return batch
+
+
+def _is_scored(batch: str, version: int | None) -> bool:
+    """By this version, or with None by any."""
+    if version is not None:
+        return (verdict_folder(batch, version) / "verdicts.parquet").exists()
+    return any((Home.from_environment().verdicts / batch).glob("v*/verdicts.parquet"))
 
 
 def inbox_drift_plan(settings: Settings) -> Outcome:
@@ -197,9 +218,7 @@ def inbox_score(settings: Settings, batch: str) -> Outcome:
     """Score one batch of the inbox with the champion, by version number."""
     from packshot.scoring.batch import score
 
-    folder = Home.from_environment().inbox / batch
-    if not folder.is_dir():
-        raise BatchUnknown(f"no batch {batch!r} in {folder.parent}; there are: {', '.join(inbox_batches()) or 'none'}")
+    folder = Home.from_environment().inbox / _known(batch)
     version = champion_version(settings)
     out = verdict_folder(batch, version)
     report = score(settings, folder, out, model=str(version), batch_id=batch)
