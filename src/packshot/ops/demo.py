@@ -230,7 +230,7 @@ def _score_and_check(demo: Demo, home: Home, champion: int, kind: str, batch: st
         since = datetime.now(UTC)
         demo.packshot("inbox", "put", str(_held_back(home) / kind), "--batch", batch)
         if not (folder / "verdicts.parquet").exists():
-            run = demo.follower.finished("score", demo.client.trigger("score"), RUN_WITHIN_S)
+            run = demo.follower.finished("score", demo.client.trigger("score", {"batch": batch}), RUN_WITHIN_S)
             if not (folder / "verdicts.parquet").exists():
                 raise DemoFailed(f"{run.run_id} of score ended without {folder / 'verdicts.parquet'}")
         fresh = not (folder / "drift.json").exists()
