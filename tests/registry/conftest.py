@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from skilled_models import evidence
+from skilled_models import Shop, evidence
 
 from packshot.catalog.manifest import COLUMNS, write_manifest
 from packshot.config import Gate, Profile, Settings, load_settings
-from packshot.evaluation.digest import bundle_digest
 from packshot.evaluation.heldout import HeldOut
 from packshot.evaluation.slices import slice_of
 from packshot.files import write_json
 from packshot.home import Home
 from packshot.registry.ledger import Ledger
-from packshot.registry.register import register
 
 
 @pytest.fixture(scope="session")
@@ -53,33 +50,6 @@ def home(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def ledger(home: Home) -> Ledger:
     return Ledger.from_environment()
-
-
-@dataclass(frozen=True)
-class Shop:
-    """A workspace with held-out rows, and bundles whose figures follow from one number: their skill, 0..1."""
-
-    settings: Settings
-    workspace: Path
-
-    def bundle(self, skill: float, name: str = "packshot") -> Path:
-        folder = self.workspace / "models" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "bundle.json").write_text(json.dumps({"skill": skill}))
-        return folder
-
-    def evaluate(self, figures: dict[str, float] | None = None) -> None:
-        """What the evaluation step leaves for the bundle that is there now."""
-        reports = self.workspace / "reports/evaluation"
-        write_json(reports / "metrics.json", figures or {"quality/srcc/shop": 0.8, "quality/srcc_folds/shop": 0.79})
-        digest = bundle_digest(self.workspace / "models/packshot")
-        write_json(reports / "evaluated.json", {"bundle_sha256": digest})
-        (reports / "plots").mkdir(exist_ok=True)
-        (reports / "plots" / "quality.csv").write_text("predicted,actual\n0.5,0.5\n")
-
-    def register(self, skill: float) -> int:
-        """A version from a bundle of that skill, as alias challenger."""
-        return register(self.settings, self.workspace, bundle=self.bundle(skill, f"b{skill}"), note="test").version
 
 
 @pytest.fixture

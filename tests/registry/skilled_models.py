@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
+from packshot.config import Settings
+from packshot.evaluation.digest import bundle_digest
+from packshot.files import write_json
 from packshot.registry.gates import Evidence
+from packshot.registry.register import register
 
 ROWS = 400
 
@@ -49,3 +57,30 @@ def evidence(version: int, skill: float, metrics: dict[str, float] | None = None
         }
     )
     return Evidence(version, metrics if metrics is not None else {"quality/srcc/shop": skill}, per_image, per_pair)
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A workspace with held-out rows, and bundles whose figures follow from one number: their skill, 0..1."""
+
+    settings: Settings
+    workspace: Path
+
+    def bundle(self, skill: float, name: str = "packshot") -> Path:
+        folder = self.workspace / "models" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "bundle.json").write_text(json.dumps({"skill": skill}))
+        return folder
+
+    def evaluate(self, figures: dict[str, float] | None = None) -> None:
+        """What the evaluation step leaves for the bundle that is there now."""
+        reports = self.workspace / "reports/evaluation"
+        write_json(reports / "metrics.json", figures or {"quality/srcc/shop": 0.8, "quality/srcc_folds/shop": 0.79})
+        digest = bundle_digest(self.workspace / "models/packshot")
+        write_json(reports / "evaluated.json", {"bundle_sha256": digest})
+        (reports / "plots").mkdir(exist_ok=True)
+        (reports / "plots" / "quality.csv").write_text("predicted,actual\n0.5,0.5\n")
+
+    def register(self, skill: float) -> int:
+        """A version from a bundle of that skill, as alias challenger."""
+        return register(self.settings, self.workspace, bundle=self.bundle(skill, f"b{skill}"), note="test").version

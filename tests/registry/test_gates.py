@@ -129,6 +129,13 @@ def test_other_labels_for_the_same_rows_are_caught(settings: Settings) -> None:
     assert said == "refused" and "same held-out rows" in results["non_inferiority:quality/srcc/shop"].message
 
 
+def test_other_groups_for_the_same_rows_are_caught(settings: Settings) -> None:
+    champion = evidence(1, 0.8)
+    champion.per_image["group"] = "one"
+    said, results = decide(settings, [SRCC, FLOOR], evidence(2, 0.95), champion)
+    assert said == "refused" and "same held-out rows" in results["non_inferiority:quality/srcc/shop"].message
+
+
 def test_too_little_evidence_does_not_promote(settings: Settings) -> None:
     many = SRCC.model_copy(update={"min_groups": 500})
     assert decide(settings, [many, FLOOR], evidence(2, 0.95), evidence(1, 0.9))[0] == "not_enough_evidence"

@@ -7,7 +7,7 @@ import sqlite3
 from typing import Any
 
 import pytest
-from conftest import Shop
+from skilled_models import Shop
 
 from packshot.home import Home
 from packshot.registry import alias as alias_module
@@ -16,7 +16,7 @@ from packshot.registry.gates import EvidenceMismatch, GateSettingsError
 from packshot.registry.history import print_history
 from packshot.registry.ledger import Ledger
 from packshot.registry.models import ArtefactsDamaged, NoSuchModel, alias_version, bundle_path
-from packshot.registry.promote import ChampionChanged, PromotionResult, WrongData, assess, promote
+from packshot.registry.promote import ChampionChanged, ChampionUnusable, PromotionResult, WrongData, assess, promote
 from packshot.registry.register import NotEvaluated, find_version, register
 from packshot.registry.rollback import NothingToRollBackTo, rollback
 from packshot.registry.tracking import client
@@ -240,6 +240,21 @@ def test_a_model_that_does_not_load_is_refused(shop: Shop, monkeypatch: pytest.M
     monkeypatch.setattr("packshot.registry.promote.measure", broken)
     result = go(shop)
     assert result.outcome == "refused" and "no module named packshot" in result.reason
+
+
+def test_a_champion_that_is_gone_is_named_with_the_ways_out(shop: Shop, home: Home) -> None:
+    shop.register(0.8)
+    go(shop)
+    shop.register(0.95)
+    (stored,) = [p for p in home.mlflow_artifacts.rglob("bundle.json") if "0.8" in p.read_text()]
+    stored.unlink()
+    for kept in (home.root / "models").glob("v1-*/bundle.json"):
+        kept.unlink()
+    with pytest.raises(ChampionUnusable, match="champion 1 cannot be scored"):
+        go(shop)
+    client(shop.settings).delete_registered_model_alias("packshot", "champion")
+    assert adopt(shop.settings) is None
+    assert go(shop).outcome == "promoted"
 
 
 def test_bad_gates_stop_before_anything_is_scored(shop: Shop, ledger: Ledger) -> None:

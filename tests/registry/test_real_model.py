@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import Shop
+from skilled_models import Shop
 
 from packshot.bundle import BundleRecord, Calibration, Judge, save_bundle
 from packshot.catalog.image import ImageLimits, decode

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from packshot.bundle import BundleError
 from packshot.catalog.collect import read_source
 from packshot.config import Profile, Settings
 from packshot.errors import PackshotError
@@ -18,7 +19,7 @@ from packshot.progress import say
 from packshot.registry.alias import CHALLENGER, champion, exclusive, heal, move
 from packshot.registry.gates import Evidence, GateResult, Outcome, check_settings, judge, outcome, table
 from packshot.registry.ledger import Ledger
-from packshot.registry.models import DIGEST_TAG, bundle_path, model_version, reference, resolve
+from packshot.registry.models import DIGEST_TAG, ArtefactsDamaged, bundle_path, model_version, reference, resolve
 from packshot.registry.rollback import rolled_back
 from packshot.registry.serving_check import ModelDoesNotServe, measure
 from packshot.registry.tracking import MlflowRecorder, client, tracking_uri
@@ -37,6 +38,12 @@ class ChampionChanged(PackshotError):
     """The version to compare with is not the champion any more."""
 
     exit_code = 75
+
+
+class ChampionUnusable(PackshotError):
+    """The champion cannot be scored, so nothing can be compared with it."""
+
+    exit_code = 65
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,8 @@ def promote(
     believes is champion; another one is an error, nothing is compared. `workspace` holds the challenger's data
     revision, whose test rows both versions are scored on.
     Raises WrongData, ChampionChanged, AliasMovedByHand, RegistryBusy, GateSettingsError, NoSuchModel,
-    ArtefactsDamaged, TrackingUnreachable; after any of them nothing has moved, and the same call can be made again.
+    ArtefactsDamaged, ChampionUnusable, TrackingUnreachable; after any of them nothing has moved, and the same call can
+    be made again.
     """
     ledger = Ledger.from_environment()
     with exclusive():
@@ -133,7 +141,7 @@ def _assess(settings: Settings, ledger: Ledger, number: int, believed: int | Non
     results: Sequence[GateResult] = judge(
         gates,
         _evidence(settings, number, workspace, serving),
-        _evidence(settings, now, workspace, {}) if now is not None else None,
+        _champions_evidence(settings, now, workspace) if now is not None else None,
         versions=(number, now),
         heldout=_expected(profile, workspace),
         settings=settings.evaluation,
@@ -171,6 +179,17 @@ def _evidence(settings: Settings, number: int, workspace: Path, serving: Mapping
     scored: HeldOut = score_heldout_once(folder, settings, workspace)
     metrics = {**_folds(settings, registered.run_id), **scored.metrics, **serving}
     return Evidence(number, metrics, scored.per_image, scored.per_pair)
+
+
+def _champions_evidence(settings: Settings, number: int, workspace: Path) -> Evidence:
+    try:
+        return _evidence(settings, number, workspace, {})
+    except (BundleError, ArtefactsDamaged) as error:
+        raise ChampionUnusable(
+            f"champion {number} cannot be scored, so the challenger cannot be compared with it: {error}\n"
+            "Return to an earlier champion with `packshot registry rollback`; or, to begin anew on floors alone, "
+            "delete the alias `champion` in MLflow, accept that with `packshot registry adopt`, and promote again"
+        ) from error
 
 
 def _serving(settings: Settings, number: int) -> tuple[dict[str, float], list[GateResult]]:
