@@ -22,7 +22,10 @@ STAGES = """
 stages:
   collect: {cmd: "mkdir -p data/raw && cp data/sources.yaml data/raw/a", deps: [data/sources.yaml], outs: [data/raw]}
   validate: {cmd: "mkdir -p data/valid && cp data/raw/a data/valid/a", deps: [data/raw], outs: [data/valid]}
-  split: {cmd: "mkdir -p data/splits && cp data/valid/a data/splits/manifest.parquet", deps: [data/valid], outs: [data/splits/manifest.parquet]}
+  split:
+    cmd: "mkdir -p data/splits && cp data/valid/a data/splits/manifest.parquet"
+    deps: [data/valid]
+    outs: [data/splits/manifest.parquet]
   fails: {cmd: "echo the disk said no && exit 7", deps: [data/raw]}
 """
 
