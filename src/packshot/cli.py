@@ -409,6 +409,8 @@ def drill_bad_challenger() -> None:
 
 def main() -> None:
     """Entry point: an error that a user can mend is one message, not a traceback."""
+    # threads that spin at a barrier cost a factor of 2 and more as soon as another process wants the core
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DVC_NO_ANALYTICS", "1")
