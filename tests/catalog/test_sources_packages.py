@@ -177,3 +177,18 @@ def test_half_transparent_edges_blend_with_the_white_page() -> None:
     assert square[10, 10].tolist() == [127, 127, 127]
     shrunk = stamps.on_white(np.full((200, 100, 4), 255, dtype=np.uint8), 20, 40)
     assert shrunk.shape == (40, 40, 3)
+
+
+def test_nothing_is_unpacked_outside_its_folder(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    photograph(tree / "usr/share/stamps/food/apple.png", 1)
+    (tree / "usr/share/stamps/food/pomme.png").symlink_to("apple.png")
+    (tree / "usr/share/stamps/food/secret.png").symlink_to("/etc/passwd")
+    (tree / "usr/share/stamps/food/up.png").symlink_to("../../../../../outside.png")
+    archive(tree, "links", tmp_path)
+    (deb,) = (tmp_path / "debs").glob("*.deb")
+    target = tmp_path / "unpacked"
+    packages.unpack(deb, target, lambda path: path.suffix == ".png")
+    food = target / "usr/share/stamps/food"
+    assert sorted(path.name for path in food.iterdir()) == ["apple.png", "pomme.png"]
+    assert (food / "pomme.png").read_bytes() == (food / "apple.png").read_bytes()

@@ -91,19 +91,37 @@ def unpack(archive: Path, folder: Path, wanted: Wanted) -> None:
     try:
         _run("dpkg-deb", "--fsys-tarfile", str(archive), folder=folder, package=archive.name, output=plain)
         with tarfile.open(plain) as contents:
-            members = [member for member in contents if wanted(PurePosixPath(member.name))]
-            contents.extractall(folder, members=members, filter=_safe)
+            for member in [each for each in contents if wanted(PurePosixPath(each.name))]:
+                _place(contents, member, folder.resolve())
     except tarfile.TarError as error:
         raise PackageUnavailable(f"{archive} is damaged ({error}); delete it and run the command again") from error
     finally:
         plain.unlink(missing_ok=True)
 
 
-def _safe(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
-    try:
-        return tarfile.data_filter(member, folder)
-    except tarfile.FilterError:
-        return None
+def _place(contents: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    """One file or link of an archive below `folder`; nothing where it would lie, or lead, outside.
+
+    Python before 3.11.4, which Debian 12 has, knows no extraction filters.
+    """
+    target = folder / member.name
+    if not _inside(target.parent, folder) or member.isdir():
+        return
+    target.unlink(missing_ok=True)
+    if member.issym():
+        if _inside(target.parent / member.linkname, folder):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(member.linkname)
+        return
+    source = contents.extractfile(member) if member.isfile() or member.islnk() else None
+    if source is not None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with source, open(target, "wb") as copy:
+            shutil.copyfileobj(source, copy)
+
+
+def _inside(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder)
 
 
 def _maker(name: str, declared: SetDeclaration) -> tuple[Make, dict[str, Wanted]]:
