@@ -82,6 +82,11 @@ class Workspace:
         """The commit checked out here."""
         return self.run("git", "rev-parse", "HEAD", quiet=True).strip()
 
+    def tag_in_catalog(self, name: str) -> None:
+        """Name the commit checked out here in the catalogue workspace, so that `dvc metrics diff` finds it there."""
+        catalog = Home.from_environment().workspaces / CATALOG
+        self.run("git", "push", "--quiet", "--force", str(catalog), f"HEAD:refs/tags/{name}", quiet=True)
+
     def push(self) -> None:
         """Send cached outputs to the DVC remote."""
         self.run(*dvc_command(), "push", "--quiet")

@@ -102,6 +102,7 @@ def retrain(settings: Settings, reason: str, *, force: bool = False) -> Outcome:
         workspace.repro("train", force=True)
     workspace.repro("features", "train", "evaluate")
     workspace.commit(f"model {key.short}")
+    workspace.tag_in_catalog(f"model-{key.short}")
     workspace.push()
     return Outcome(record | {"workspace": workspace.name, "trained": True})
 
