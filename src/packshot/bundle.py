@@ -26,7 +26,7 @@ from packshot.model.text import SentenceEncoder, build_text_encoder
 WEIGHTS = "weights.safetensors"
 RECORD = "bundle.json"
 REFERENCE = "reference.parquet"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 Image = npt.NDArray[np.uint8]
 
 

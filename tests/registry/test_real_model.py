@@ -15,7 +15,7 @@ import pytest
 import torch
 from skilled_models import Shop
 
-from packshot.bundle import BundleRecord, Calibration, Judge, save_bundle
+from packshot.bundle import FORMAT_VERSION, BundleRecord, Calibration, Judge, save_bundle
 from packshot.catalog.image import ImageLimits, decode
 from packshot.evaluation.digest import bundle_digest
 from packshot.model.network import Architecture, PackshotNet
@@ -30,6 +30,7 @@ ARCHITECTURE = Architecture(
     long_sides=(96,),
     trunk_dim=16,
     landmarks=24,
+    attribute_landmarks=24,
     style_dim=8,
     style_classifier="linear",
     styles=("modern", "rustic"),
@@ -62,7 +63,7 @@ def real_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for tensor in network.quality.state_dict().values():
             tensor.add_(torch.randn(tensor.shape) * 0.1)
     record = BundleRecord(
-        format_version=1,
+        format_version=FORMAT_VERSION,
         preprocessing_version=1,
         packshot_version="0",
         torch_version=torch.__version__,

@@ -98,6 +98,13 @@ def write_manifest(path: Path, frame: pd.DataFrame) -> None:
     write_parquet(path, ordered)
 
 
+def rows_of_sets(manifest: pd.DataFrame, sets: Iterable[str]) -> pd.Series:
+    """Which rows belong to one of `sets`, each the name of a set or `set/subset`; boolean, indexed like `manifest`."""
+    named = set(sets)
+    subset = manifest["source"].astype(str) + "/" + manifest["subset"].astype(str)
+    return manifest["source"].isin(named) | (subset.isin(named) & manifest["subset"].notna())
+
+
 def _as_kind(frame: pd.DataFrame, name: str, kind: str, where: str) -> pd.Series:
     if name not in frame.columns:
         return pd.Series([None] * len(frame), index=frame.index, dtype=object)

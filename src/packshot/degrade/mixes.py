@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from packshot.degrade.catalogue import DEGRADATIONS, Family, Image, apply
+from packshot.degrade.catalogue import DEGRADATIONS, LEVELS, Family, Image, apply
 
 ORDER: tuple[Family, ...] = ("blur", "exposure", "colour", "detail", "noise", "compression")
 """Lens, light, white balance, processing, sensor, encoder. Geometry is left out: pixels that moved do not come back."""
@@ -42,11 +42,18 @@ def draw_mix(seed: int) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def draw_single(seed: int) -> tuple[Step, ...]:
-    """One degradation of the whole catalogue at a random level 1..5."""
+def draw_singles(count: int, seed: int) -> list[tuple[Step, ...]]:
+    """`count` single degradations of the whole catalogue, two different levels of each, no degradation drawn again
+    before all were."""
     generator = np.random.default_rng(seed & 0xFFFFFFFF)
     names = sorted(DEGRADATIONS)
-    return (Step(names[int(generator.integers(len(names)))], int(generator.integers(1, 6))),)
+    order = [name for _ in range(count // len(names) + 1) for name in generator.permutation(names)]
+    drawn: list[tuple[Step, ...]] = []
+    for place in range(count):
+        if place % 2 == 0:
+            levels = generator.permutation(LEVELS)
+        drawn.append((Step(str(order[place // 2]), int(levels[place % 2])),))
+    return drawn
 
 
 def apply_mix(image: Image, steps: Sequence[Step], seed: int) -> Image:

@@ -28,7 +28,7 @@ from packshot.evaluation import metrics as m
 from packshot.evaluation.classic import ClassicChain, tune
 from packshot.evaluation.digest import bundle_digest
 from packshot.evaluation.layout import METRICS
-from packshot.evaluation.pairs import IMAGES, Pair, mixed_pairs, pristine_rows, single_pairs
+from packshot.evaluation.pairs import IMAGES, Pair, mixed_pairs, pristine_rows, single_count, single_pairs
 from packshot.files import OutputNotWritable, write_json, write_parquet
 from packshot.home import Home
 from packshot.progress import say, track
@@ -42,6 +42,8 @@ SMALLEST_SLICE = 20
 TUNING_PAIRS = 12
 SINGLE_CROPS = 24
 HARM_DB = 0.1
+SAME_ATTRIBUTE = 0.001
+"""A rise of an attribute by no more than this counts as none."""
 ATTRIBUTES = ("sharpness", "colour_balance", "detail")
 
 
@@ -57,8 +59,9 @@ class HeldOut:
 
     per_image: image_id, source, path, subset, category, group, quality_mos, quality, quality_low, quality_high, style,
     style_pred, style_confidence. per_pair: image_id, group, degradations, family, psnr_in, psnr_out, psnr_classic
-    (dB), ssim_in, ssim_out, ssim_classic. per_single: image_id, degradation, level, attribute, judged, reference
-    (full-reference score, 0..1). metrics: name to figure, never NaN; what is undefined is absent.
+    (dB), ssim_in, ssim_out, ssim_classic. per_single: image_id, degradation, level
+    (0: the clean crop), attribute (that suffers), judged (that attribute), reference (full-reference score, 0..1), and
+    all three attributes. metrics: name to figure, never NaN; what is undefined is absent.
     """
 
     per_image: pd.DataFrame
@@ -144,10 +147,7 @@ def figures(
         known = train[(train["source"] == name) & train["style"].notna()]
         found |= _defined(style_figures(name, rows, known))
     found |= enhance_figures(per_pair)
-    for attribute in ATTRIBUTES:
-        part = per_single[per_single["attribute"] == attribute]
-        found |= _defined({f"attributes/srcc/{attribute}": partial(m.srcc, part["judged"], part["reference"])})
-    return found
+    return found | _defined(attribute_figures(per_single))
 
 
 Figures = dict[str, Callable[[], float]]
@@ -188,6 +188,40 @@ def style_figures(name: str, rows: pd.DataFrame, train: pd.DataFrame) -> Figures
         f"style/accuracy_majority/{name}": lambda: m.majority_accuracy(list(train["style"]), actual),
         f"style/ece/{name}": lambda: m.ece(rows["style_confidence"], (rows["style_pred"] == rows["style"])),
     }
+
+
+def attribute_figures(per_single: pd.DataFrame) -> Figures:
+    """Figures of the attributes on ladders of single degradations, as calls that may raise MetricError.
+
+    For each attribute: rank correlation with the full-reference score; share of its own ladders on which it never
+    rises from one level to the next; and how far it falls below the clean crop on its own ladders, over how far it
+    moves on those of the other attribute that moves it most.
+    """
+    found: Figures = {}
+    for attribute in ATTRIBUTES:
+        part = per_single[per_single["attribute"] == attribute]
+        found[f"attributes/srcc/{attribute}"] = partial(m.srcc, part["judged"], part["reference"])
+        found[f"attributes/monotone/{attribute}"] = partial(_monotone_share, part)
+        found[f"attributes/own_to_other/{attribute}"] = partial(_own_to_other, per_single, attribute)
+    return found
+
+
+def _monotone_share(part: pd.DataFrame) -> float:
+    if part.empty:
+        raise m.MetricError("there are no ladders")
+    ladders = part.sort_values("level").groupby(["image_id", "degradation"])["judged"]
+    return float(ladders.apply(lambda judged: bool((np.diff(judged) <= SAME_ATTRIBUTE).all())).mean())
+
+
+def _own_to_other(per_single: pd.DataFrame, attribute: str) -> float:
+    clean = per_single[per_single["level"] == 0].drop_duplicates("image_id").set_index("image_id")[attribute]
+    fallen = clean.reindex(per_single["image_id"]).to_numpy() - per_single[attribute].to_numpy()
+    own = fallen[per_single["attribute"] == attribute]
+    others = [np.abs(fallen[per_single["attribute"] == name]) for name in ATTRIBUTES if name != attribute]
+    other = max((float(np.mean(each)) for each in others if len(each)), default=0.0)
+    if not len(own) or not other > 0:
+        raise m.MetricError("there are no ladders, or nothing moved")
+    return float(np.mean(own)) / other
 
 
 def enhance_figures(per_pair: pd.DataFrame) -> dict[str, float]:
@@ -290,25 +324,31 @@ def _singles(
     judge: Judge, manifest: pd.DataFrame, profile: Profile, settings: Settings, workspace: Path, split: str
 ) -> pd.DataFrame:
     rows = pristine_rows(manifest, profile, split, SINGLE_CROPS, settings.training.seed)
-    total = 3 * len(DEGRADATIONS) * settings.evaluation.singles if len(rows) else 0
     records = []
-    pairs = track(single_pairs(rows, settings, workspace), "judging single degradations", total=total)
+    pairs = track(
+        single_pairs(rows, settings, workspace),
+        "judging single degradations",
+        total=single_count(len(rows), settings),
+    )
     for batch in _batches(pairs):
         judgements = judge.judge([pair.degraded for pair in batch])
         for pair, judged, near in zip(batch, judgements, _nearness(batch), strict=True):
-            (step,) = pair.steps
-            attribute = DEGRADATIONS[step.name].attribute
+            step = pair.steps[0] if pair.steps else None
+            attribute = DEGRADATIONS[step.name].attribute if step else None
+            seen = {name: float(getattr(judged, name)) for name in ATTRIBUTES}
             records.append(
                 {
                     "image_id": pair.image_id,
-                    "degradation": step.name,
-                    "level": step.level,
+                    "degradation": step.name if step else None,
+                    "level": step.level if step else 0,
                     "attribute": attribute,
-                    "judged": float(getattr(judged, attribute)),
+                    "judged": seen[attribute] if attribute else np.nan,
                     "reference": near,
+                    **seen,
                 }
             )
-    return pd.DataFrame(records, columns=["image_id", "degradation", "level", "attribute", "judged", "reference"])
+    columns = ["image_id", "degradation", "level", "attribute", "judged", "reference", *ATTRIBUTES]
+    return pd.DataFrame(records, columns=columns)
 
 
 def _nearness(pairs: Sequence[Pair]) -> list[float]:

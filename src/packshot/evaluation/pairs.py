@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from packshot.catalog.image import ImageLimits, decode, resolve_inside
+from packshot.catalog.manifest import rows_of_sets
 from packshot.config import Profile, Settings
 from packshot.degrade import DEGRADATIONS, LEVELS, Step, apply_mix, draw_mix
 
@@ -45,7 +46,7 @@ def pristine_rows(manifest: pd.DataFrame, profile: Profile, split: str, count: i
 
     Which rows are taken depends on each row's own identity, so added data does not reshuffle them.
     """
-    rows = manifest[(manifest["split"] == split) & manifest["source"].isin(profile.pristine)]
+    rows = manifest[(manifest["split"] == split) & rows_of_sets(manifest, profile.pristine)]
     rows = rows.drop_duplicates("image_id")
     rows = rows.assign(draw=[_draw(image_id, seed) for image_id in rows["image_id"]]).sort_values("draw")
     turn = rows.groupby("source").cumcount()
@@ -59,12 +60,27 @@ def mixed_pairs(rows: pd.DataFrame, settings: Settings, workspace: Path) -> Iter
 
 
 def single_pairs(rows: pd.DataFrame, settings: Settings, workspace: Path) -> Iterator[Pair]:
-    """Every degradation at levels 1, 3 and 5 on `evaluation.singles` crops each, rows taken in turn."""
-    wanted = [Step(name, level) for name in sorted(DEGRADATIONS) for level in LEVELS[::2]] * settings.evaluation.singles
-    turns = np.arange(len(wanted)) % max(len(rows), 1)
+    """Ladders: every degradation at levels 1 to 5 of one crop, on `evaluation.singles` crops each, rows taken in turn.
+
+    Each crop comes first as it is, with no steps.
+    """
+    ladders = sorted(DEGRADATIONS) * settings.evaluation.singles
+    turns = np.arange(len(ladders)) % max(len(rows), 1)
     for place, (row, image, random) in enumerate(_crops(rows, settings, workspace)):
-        for i in np.flatnonzero(turns == place):
-            yield _pair(row, image, (wanted[i],), random)
+        mine = [ladders[i] for i in np.flatnonzero(turns == place)]
+        if mine:
+            yield _pair(row, image, (), random)
+        for name in mine:
+            seed = int(random.integers(0, 2**31))
+            for level in LEVELS:
+                step = Step(name, level)
+                yield Pair(str(row["image_id"]), str(row["group"]), image, apply_mix(image, (step,), seed), (step,))
+
+
+def single_count(rows: int, settings: Settings) -> int:
+    """How many pairs `single_pairs` gives for so many rows."""
+    ladders = len(DEGRADATIONS) * settings.evaluation.singles
+    return ladders * len(LEVELS) + min(rows, ladders) if rows else 0
 
 
 def _crops(

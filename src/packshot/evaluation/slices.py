@@ -38,7 +38,7 @@ _WRITTEN = tuple(
         r"enhance/(psnr_in|psnr_out|psnr_gain|psnr_gain_classic|psnr_gain_over_classic|share_harmed)",
         r"enhance/(ssim_gain|ssim_gain_classic)",
         r"enhance/psnr_gain/(?P<family>[^/]+)",
-        r"attributes/srcc/(?P<attribute>sharpness|colour_balance|detail)",
+        r"attributes/(srcc|monotone|own_to_other)/(?P<attribute>sharpness|colour_balance|detail)",
         r"serving/(latency_ms|peak_rss_mb)",
     )
 )

@@ -1,13 +1,14 @@
 """Convolutional backbones by name: several stages of feature maps behind one interface.
 
-`efficientnet_lite0` is built here with its batch norms folded into the convolutions (same function, more than
-twice the speed on a CPU) and without its 1280-channel head, which tells about objects more than about pictures;
-`timm:<name>` and `torchvision:<name>` come from those libraries. Nothing here reads weights: see
-`packshot.training.pretrained`.
+`efficientnet_lite0`, `_lite1` and `_lite2` are built here with their batch norms folded into the convolutions (same
+function, more than twice the speed on a CPU) and without the 1280-channel head, which tells about objects more than
+about pictures; `timm:<name>` and `torchvision:<name>` come from those libraries. `first+second` looks at the picture
+with both. Nothing here reads weights: see `packshot.training.pretrained`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -20,7 +21,7 @@ from packshot.errors import PackshotError
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 # EfficientNet-B0 (Tan and Le, 2019, table 1): kernel, stride, expansion, channels, repeats
-LITE0_STAGES = (
+B0_STAGES = (
     (3, 1, 1, 16, 1),
     (3, 2, 6, 24, 2),
     (5, 2, 6, 40, 2),
@@ -29,7 +30,11 @@ LITE0_STAGES = (
     (5, 2, 6, 192, 4),
     (3, 1, 6, 320, 1),
 )
-LITE0_STEM = 32
+LITE_STEM = 32
+LITE_SCALES = {"efficientnet_lite0": (1.0, 1.0), "efficientnet_lite1": (1.0, 1.1), "efficientnet_lite2": (1.1, 1.2)}
+"""Width and depth of the EfficientNet-Lite variants against B0; neither stem nor last stage is made deeper."""
+CHANNEL_STEP = 8
+TOGETHER = "+"
 
 
 class UnknownBackbone(PackshotError):
@@ -80,15 +85,18 @@ class Backbone(nn.Module):
 
 def build_backbone(name: str) -> Backbone:
     """The backbone called `name`, with random weights. Raises UnknownBackbone."""
-    if name == "efficientnet_lite0":
-        return _lite0()
+    if TOGETHER in name:
+        return JoinedBackbone([build_backbone(part) for part in name.split(TOGETHER)])
+    if name in LITE_SCALES:
+        return _lite(name)
     library, _, model = name.partition(":")
     if library == "timm" and model:
         return _timm(model)
     if library == "torchvision" and model:
         return _torchvision(model)
     raise UnknownBackbone(
-        f"unknown backbone {name!r}; expected efficientnet_lite0, timm:<name> or torchvision:<name> (model.backbone)"
+        f"unknown backbone {name!r}; expected one of {', '.join(LITE_SCALES)}, timm:<name> or torchvision:<name>, or "
+        "several of them joined by + (model.backbone)"
     )
 
 
@@ -128,11 +136,30 @@ class InvertedResidual(nn.Module):
         return cast(torch.Tensor, x + y if self.shortcut else y)
 
 
-def _lite0() -> Backbone:
+def lite_stages(name: str) -> list[tuple[int, int, int, int, int]]:
+    """Kernel, stride, expansion, channels and repeats of each stage of a Lite variant."""
+    width, depth = LITE_SCALES[name]
+    rows = []
+    for place, (kernel, stride, expansion, channels, repeats) in enumerate(B0_STAGES):
+        inner = 0 < place < len(B0_STAGES) - 1
+        deeper = math.ceil(repeats * depth) if inner else repeats
+        rows.append((kernel, stride, expansion, _scaled(channels, width), deeper))
+    return rows
+
+
+def _scaled(channels: int, width: float) -> int:
+    """The multiple of 8 next to `channels * width`, at most a tenth below it."""
+    wanted = channels * width
+    rounded = max(CHANNEL_STEP, int(wanted + CHANNEL_STEP / 2) // CHANNEL_STEP * CHANNEL_STEP)
+    return rounded + CHANNEL_STEP if rounded < 0.9 * wanted else rounded
+
+
+def _lite(name: str) -> Backbone:
     stages: list[nn.Module] = []
-    inputs = LITE0_STEM
-    for place, (kernel, stride, expansion, outputs, repeats) in enumerate(LITE0_STAGES):
-        blocks: list[nn.Module] = [FoldedConv(3, LITE0_STEM, 3, 2, 1, True)] if place == 0 else []
+    rows = lite_stages(name)
+    inputs = LITE_STEM
+    for place, (kernel, stride, expansion, outputs, repeats) in enumerate(rows):
+        blocks: list[nn.Module] = [FoldedConv(3, LITE_STEM, 3, 2, 1, True)] if place == 0 else []
         for again in range(repeats):
             blocks.append(
                 InvertedResidual(
@@ -141,8 +168,27 @@ def _lite0() -> Backbone:
             )
         inputs = outputs
         stages.append(nn.Sequential(*blocks))
-    channels = [row[3] for row in LITE0_STAGES]
-    return Backbone(stages, channels, (127 / 255,) * 3, (128 / 255,) * 3)
+    return Backbone(stages, [row[3] for row in rows], (127 / 255,) * 3, (128 / 255,) * 3)
+
+
+class JoinedBackbone(Backbone):
+    """Several backbones on the same picture: the maps of the first, then those of the next.
+
+    `freeze` counts stages in each of them.
+    """
+
+    def __init__(self, parts: Sequence[Backbone]) -> None:
+        super().__init__([], [count for part in parts for count in part.channels], (0.0,) * 3, (1.0,) * 3)
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, pixels: torch.Tensor) -> list[torch.Tensor]:
+        """Feature maps of all parts, one after the other."""
+        return [values for part in self.parts for values in part(pixels)]
+
+    def freeze(self, count: int) -> None:
+        """Stop gradients in the first `count` stages of each part, allow them in the others."""
+        for part in self.parts:
+            cast(Backbone, part).freeze(count)
 
 
 class _TimmStages(Backbone):

@@ -13,12 +13,14 @@ from torch import nn
 from packshot.model.backbone import Backbone, build_backbone
 from packshot.model.enhancer import Codes, Enhancer
 from packshot.model.preprocess import Image, to_tensor, views
-from packshot.model.quality import AttributeHead, KernelHead, soft_unit
+from packshot.model.quality import ATTRIBUTES, KernelHead, soft_unit
 from packshot.model.statistics import gram_size, gram_vector, stage_statistics
 from packshot.model.style import StyleClassifier, StyleSpace, TextBranch
 from packshot.model.text import TEXT_SIZES
 
 EMBEDDING_DIM = 64
+KINDS = 8
+"""Most kinds of image that the interval of the overall score tells apart."""
 CLIP = 5.0
 """Standardised statistics are clipped here, in deviations: one odd channel must not decide."""
 
@@ -32,6 +34,7 @@ class Architecture(BaseModel):
     long_sides: tuple[int, ...]
     trunk_dim: int
     landmarks: int
+    attribute_landmarks: int
     style_dim: int
     style_classifier: Literal["linear", "svm", "mlp"]
     styles: tuple[str, ...]
@@ -97,7 +100,8 @@ class PackshotNet(nn.Module):
     """Backbone + trunk + heads + enhancer. Random until fitted; the enhancer starts as the identity."""
 
     embedding: torch.Tensor
-    uncertainty: torch.Tensor
+    kind_of_image: torch.Tensor
+    kind_error: torch.Tensor
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -106,8 +110,8 @@ class PackshotNet(nn.Module):
         stats = 2 * sum(self.backbone.channels) * len(a.long_sides)
         gram = gram_size(self.backbone.channels)
         self.trunk = Trunk(stats, a.trunk_dim)
-        self.quality = KernelHead(a.trunk_dim, a.landmarks)
-        self.attributes = AttributeHead(a.trunk_dim)
+        self.quality = KernelHead(a.trunk_dim, a.landmarks, 1)
+        self.attributes = KernelHead(a.trunk_dim, a.attribute_landmarks, len(ATTRIBUTES))
         self.style_space = StyleSpace(gram, a.style_dim)
         self.text = TextBranch(TEXT_SIZES[a.text_encoder], a.text_dim)
         self.classifier = StyleClassifier(
@@ -117,7 +121,8 @@ class PackshotNet(nn.Module):
             a.trunk_dim, a.residual_width, a.residual_blocks, a.curve_points, a.lut_size, a.lut_count
         )
         self.register_buffer("embedding", torch.zeros(stats, min(EMBEDDING_DIM, a.trunk_dim)))
-        self.register_buffer("uncertainty", torch.zeros(a.trunk_dim + 1))
+        self.register_buffer("kind_of_image", torch.zeros(KINDS, a.trunk_dim + 1))
+        self.register_buffer("kind_error", torch.zeros(KINDS))
 
     @property
     def device(self) -> torch.device:
@@ -148,7 +153,11 @@ class PackshotNet(nn.Module):
 
     def overall(self, z: torch.Tensor) -> torch.Tensor:
         """Trunk vectors N x trunk_dim to overall quality, N, 0..1."""
-        return soft_unit(self.quality(z))
+        return soft_unit(self.quality(z)[:, 0])
+
+    def aspects(self, z: torch.Tensor) -> torch.Tensor:
+        """Trunk vectors N x trunk_dim to sharpness, colour balance and detail, N x 3, 0..1."""
+        return soft_unit(self.attributes(z))
 
     def style(
         self, z: torch.Tensor, gram: torch.Tensor, text: torch.Tensor | None = None, mask: torch.Tensor | None = None
@@ -168,7 +177,7 @@ class PackshotNet(nn.Module):
         """All heads but the enhancer."""
         z = self.trunk(features.stats)
         vector, logits = self.style(z, features.gram, text, mask)
-        return Perception(self.overall(z), self.attributes(self.trunk.scaled(z)), logits, vector)
+        return Perception(self.overall(z), self.aspects(z), logits, vector)
 
     def enhancer_codes(self, stats: torch.Tensor) -> Codes:
         """Coefficients of curves, tables and modulation for images with these statistics, N x S."""
@@ -179,6 +188,6 @@ class PackshotNet(nn.Module):
         return self.trunk.standardise(stats) @ self.embedding
 
     def expected_error(self, z: torch.Tensor) -> torch.Tensor:
-        """Relative size of the error of `overall` at each trunk vector; positive, N."""
-        log = self.trunk.scaled(z) @ self.uncertainty[:-1] + self.uncertainty[-1]
-        return torch.exp(log.clamp(-6, 0))
+        """Size of the error of `overall` to expect at each trunk vector: that of the kinds of image it may be of; N."""
+        kinds = torch.softmax(self.trunk.scaled(z) @ self.kind_of_image[:, :-1].T + self.kind_of_image[:, -1], dim=1)
+        return kinds @ self.kind_error

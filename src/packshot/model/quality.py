@@ -1,4 +1,4 @@
-"""Quality heads: a kernel machine for the overall score, a small network for the attributes."""
+"""Quality heads: kernel machines for the overall score and for the attributes."""
 
 from __future__ import annotations
 
@@ -20,34 +20,20 @@ def soft_unit(score: torch.Tensor) -> torch.Tensor:
 
 
 class KernelHead(nn.Module):
-    """f(z) = bias + sum_j a_j exp(-exp(log_gamma) ||z - landmark_j||^2), all of it trainable.
+    """f(z) = bias + sum_j a_j exp(-exp(log_gamma) ||z - landmark_j||^2), one a and bias an output, all trainable.
 
     With the training rows as landmarks and a = (K + lambda I)^-1 (y - bias) this is kernel ridge regression;
     from there gradients move landmarks, weights and width, and through z the trunk.
     """
 
-    def __init__(self, inputs: int, landmarks: int) -> None:
+    def __init__(self, inputs: int, landmarks: int, outputs: int) -> None:
         super().__init__()
         self.landmarks = nn.Parameter(torch.zeros(landmarks, inputs))
-        self.weights = nn.Parameter(torch.zeros(landmarks))
+        self.weights = nn.Parameter(torch.zeros(landmarks, outputs))
         self.log_gamma = nn.Parameter(torch.zeros(()))
-        self.bias = nn.Parameter(torch.full((), 0.5))
+        self.bias = nn.Parameter(torch.full((outputs,), 0.5))
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
-        """N x inputs to N scores, unbounded; see `soft_unit`."""
+        """N x inputs to N x outputs, unbounded; see `soft_unit`."""
         squared = (z**2).sum(1)[:, None] + (self.landmarks**2).sum(1)[None] - 2 * z @ self.landmarks.T
         return torch.exp(-self.log_gamma.exp() * squared.clamp_min(0)) @ self.weights + self.bias
-
-
-class AttributeHead(nn.Module):
-    """Sharpness, colour balance and detail, each 0..1."""
-
-    def __init__(self, inputs: int, hidden: int = 96) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(inputs, hidden), nn.GELU(), nn.Dropout(0.1), nn.Linear(hidden, len(ATTRIBUTES))
-        )
-
-    def forward(self, z: torch.Tensor) -> torch.Tensor:
-        """N x inputs (scaled trunk) to N x 3."""
-        return torch.sigmoid(self.layers(z))

@@ -42,7 +42,7 @@ def _made_from(settings: Settings, source: SourceRecord, key: RunKey) -> str:
     for name, record in source.sets.items():
         where = " at ".join(part for part in (record.address, (record.commit or "")[:12]) if part)
         lines.append(f"| {name} | {record.rows} | {record.licence or 'not stated'} | {where or 'local files'} |")
-    model = settings.model
+    model = settings.network
     lines += [
         "",
         f"Backbone `{model.backbone}`, recipe `{settings.training.recipe}`. "

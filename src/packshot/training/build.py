@@ -8,14 +8,17 @@ from packshot.config import Settings
 from packshot.model.network import Architecture
 
 
-def architecture_of(settings: Settings, styles: Sequence[str], landmarks: int | None = None) -> Architecture:
+def architecture_of(
+    settings: Settings, styles: Sequence[str], landmarks: int | None = None, attribute_landmarks: int | None = None
+) -> Architecture:
     """`model` of params.yaml with the known styles; `landmarks` where there are fewer rows than `kernel_features`."""
-    model = settings.model
+    model = settings.network
     return Architecture(
         backbone=model.backbone,
         long_sides=tuple(model.long_sides),
         trunk_dim=model.trunk_dim,
         landmarks=min(landmarks or model.kernel_features, model.kernel_features),
+        attribute_landmarks=min(attribute_landmarks or model.kernel_features, model.kernel_features),
         style_dim=model.style_dim,
         style_classifier=model.style_classifier,
         styles=tuple(styles),

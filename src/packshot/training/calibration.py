@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 import torch
+from sklearn.linear_model import LogisticRegression
 from torch.nn import functional as F  # noqa: N812
 
 from packshot.bundle import Calibration
-from packshot.model.network import PackshotNet
-from packshot.training.closed_form import Matrix, ridge_regression
+from packshot.model.network import KINDS, PackshotNet
+from packshot.training.closed_form import Matrix
 
-SPREAD_RIDGE = 300.0
-SMALLEST_ERROR = 0.005
 FEWEST_ROWS = 40
-FOLDS = 5
+SMALLEST_ERROR = 0.005
+GROUP_SLACK = 0.03
+"""A kind of image may be covered this much less often than all images together."""
+INVERSE_REGULARISATION = 0.01
+ROUNDS = 400
+GROWTH = 1.02
+NEVER = -1e4
 TEMPERATURES = torch.logspace(-1.3, 1.3, 105)
 
 
@@ -28,45 +38,108 @@ def temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
     return float(TEMPERATURES[int(losses.argmin())])
 
 
-def interval(network: PackshotNet, scaled: Matrix, residuals: Matrix, coverage: float) -> tuple[float, int]:
+@dataclass(frozen=True)
+class Residuals:
+    """Out-of-fold errors of the overall score, row by row.
+
+    `scaled` N x trunk_dim (scaled trunk vectors), `error` N (human minus predicted), `kind` N (which part of its set
+    an image is from; None where that is not known), `fold` N (the group fold it was predicted in).
+    """
+
+    scaled: Matrix
+    error: Matrix
+    kind: Sequence[str | None]
+    fold: npt.NDArray[np.int64]
+
+
+def interval(network: PackshotNet, found: Residuals, coverage: float) -> tuple[float, int]:
     """Fit the network's expected error in place; return the conformal scale and the rows behind it.
 
-    `scaled` (N x trunk_dim) are scaled trunk vectors, `residuals` (N) out-of-fold errors of the overall score. The
-    expected error is a ridge regression of log |residual|; the scale is the split-conformal quantile of
-    |residual| / expected error (Lei et al., 2018), with the expected error itself out of fold.
+    Errors differ by kind of image, and the kind is not known when an image is judged; so a logistic regression says
+    of which kinds it may be, and the expected error is the mean of theirs. The errors of the kinds are such that each
+    kind is covered nearly as often as all together, on kinds predicted out of fold; the scale is the split-conformal
+    quantile of |error| / expected error (Lei et al., 2018). Where no kinds are known, small, middling and large errors
+    stand for them.
     """
-    if len(residuals) < FEWEST_ROWS:
+    size = np.abs(found.error)
+    if len(size) < FEWEST_ROWS:
         return 0.0, 0
-    size = np.maximum(np.abs(residuals), SMALLEST_ERROR)
-    log_size = np.log(size)
-    fold = np.arange(len(size)) % FOLDS
-    expected = np.empty_like(size)
-    for each in range(FOLDS):
-        weights = ridge_regression(scaled[fold != each], log_size[fold != each], SPREAD_RIDGE)
-        expected[fold == each] = _expected(scaled[fold == each], weights)
-    weights = ridge_regression(scaled, log_size, SPREAD_RIDGE)
-    network.uncertainty.copy_(torch.from_numpy(weights).to(network.uncertainty))
-    ratios = np.abs(residuals) / expected
-    level = min(1.0, np.ceil((len(ratios) + 1) * coverage) / len(ratios))
-    return float(np.quantile(ratios, level, method="higher")), len(ratios)
+    kind, count = _kinds(found.kind, size)
+    shares = np.empty((len(size), count))
+    for each in np.unique(found.fold):
+        held = found.fold == each
+        shares[held] = _shares(found.scaled[held], *_kind_classifier(found.scaled[~held], kind[~held], count))
+    error = _kind_errors(shares, size, kind, coverage)
+    weights, bias = _kind_classifier(found.scaled, kind, count)
+    network.kind_of_image.zero_()
+    network.kind_of_image[:, -1] = NEVER
+    network.kind_of_image[:count] = torch.from_numpy(np.column_stack([weights, bias])).to(network.kind_of_image)
+    network.kind_error.zero_()
+    network.kind_error[:count] = torch.from_numpy(error).to(network.kind_error)
+    return _conformal(size / (shares @ error), coverage), len(size)
 
 
-def _expected(scaled: Matrix, weights: Matrix) -> Matrix:
-    logs: Matrix = np.clip(scaled @ weights[:-1] + weights[-1], -6, 0)
-    expected: Matrix = np.exp(logs)
-    return expected
+def _kinds(names: Sequence[str | None], size: Matrix) -> tuple[npt.NDArray[np.int64], int]:
+    """A code for each row; kinds too rare to measure share one."""
+    known = pd.Series(list(names), dtype=object).fillna("")
+    counts = known.value_counts()
+    frequent = sorted(counts[counts >= FEWEST_ROWS].index[: KINDS - 1].tolist())
+    if len(frequent) < 2:
+        return np.asarray(np.digitize(size, np.quantile(size, [1 / 3, 2 / 3])), dtype=np.int64), 3
+    codes = known.map({name: place for place, name in enumerate(frequent)})
+    rest = codes.isna().to_numpy()
+    return codes.fillna(len(frequent)).to_numpy(dtype=np.int64), len(frequent) + int(rest.any())
+
+
+def _kind_classifier(scaled: Matrix, kind: npt.NDArray[np.int64], count: int) -> tuple[Matrix, Matrix]:
+    """Weights count x D and biases count; a kind that does not occur is never predicted."""
+    present = np.unique(kind)
+    weights, bias = np.zeros((count, scaled.shape[1])), np.full(count, NEVER)
+    if len(present) == 1:
+        bias[present] = 0.0
+        return weights, bias
+    model = LogisticRegression(C=INVERSE_REGULARISATION, class_weight="balanced", max_iter=2000).fit(scaled, kind)
+    if len(present) == 2:
+        weights[present], bias[present] = [-model.coef_[0] / 2, model.coef_[0] / 2], [0.0, model.intercept_[0]]
+    else:
+        weights[present], bias[present] = model.coef_, model.intercept_
+    return weights, bias
+
+
+def _shares(scaled: Matrix, weights: Matrix, bias: Matrix) -> Matrix:
+    logits = scaled @ weights.T + bias
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(odds / odds.sum(axis=1, keepdims=True), dtype=np.float64)
+
+
+def _kind_errors(shares: Matrix, size: Matrix, kind: npt.NDArray[np.int64], coverage: float) -> Matrix:
+    """The error of each kind: its own quantile first, then more for the kinds that are covered too seldom."""
+    count = shares.shape[1]
+    error = np.array(
+        [np.quantile(size[kind == each], coverage) if (kind == each).any() else 0.0 for each in range(count)]
+    )
+    error = np.maximum(error, SMALLEST_ERROR)
+    tested = [each for each in range(count) if (kind == each).sum() >= FEWEST_ROWS]
+    for _ in range(ROUNDS):
+        error *= _conformal(size / (shares @ error), coverage)
+        inside = size <= shares @ error
+        short = [each for each in tested if inside[kind == each].mean() < coverage - GROUP_SLACK]
+        if not short:
+            break
+        error[short] *= GROWTH
+    return np.asarray(error, dtype=np.float64)
+
+
+def _conformal(ratios: Matrix, coverage: float) -> float:
+    level = min(1.0, float(np.ceil((len(ratios) + 1) * coverage)) / len(ratios))
+    return float(np.quantile(ratios, level, method="higher"))
 
 
 def calibration(
-    network: PackshotNet,
-    scaled: Matrix,
-    residuals: Matrix,
-    logits: torch.Tensor,
-    labels: torch.Tensor,
-    coverage: float,
+    network: PackshotNet, residuals: Residuals, logits: torch.Tensor, labels: torch.Tensor, coverage: float
 ) -> Calibration:
     """Both calibrations from out-of-fold predictions."""
-    scale, rows = interval(network, scaled, residuals, coverage)
+    scale, rows = interval(network, residuals, coverage)
     return Calibration(
         temperature=temperature(logits, labels), interval_scale=scale, interval_coverage=coverage, interval_rows=rows
     )

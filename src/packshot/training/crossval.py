@@ -20,7 +20,7 @@ from packshot.training.build import architecture_of
 from packshot.training.dataset import Dataset, Pairs, Rows, load_dataset, load_pairs
 from packshot.training.fit import Task, fit
 from packshot.training.sources import KeptFeatures
-from packshot.training.warm_start import warm_start
+from packshot.training.warm_start import refit_quality, warm_start
 
 INNER_SHARE = 8
 """One group in this many of a fold's training groups stops the training early."""
@@ -112,11 +112,12 @@ def _fitted_without(settings: Settings, data: Dataset, pairs: Pairs | None, rows
     unlabelled = outside[~data.index["group"].iloc[outside].isin(forbidden | set(groups[inner])).to_numpy()]
     pair_rows = [_pair_rows(pairs, split, forbidden) for split in ("train", "validation")]
     torch.manual_seed(settings.training.seed)
-    network = PackshotNet(architecture_of(settings, data.styles, len(rows)))
+    network = PackshotNet(architecture_of(settings, data.styles, len(rows), max(len(pair_rows[0]), 1)))
     network.backbone.requires_grad_(False)
     warm_start(network, data, np.concatenate([rows[~inner], unlabelled]), pairs, pair_rows[0], settings.training.seed)
     task = Task(data, pairs, rows[~inner], rows[inner], pair_rows[0], pair_rows[1], enhance=False)
     fit(network, task, KeptFeatures(network, data, pairs), settings.training, quiet=True)
+    refit_quality(network, data, rows, pairs, pair_rows[0], settings.training.seed)
     return network.eval()
 
 

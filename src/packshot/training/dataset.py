@@ -60,7 +60,10 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Degraded copies; copy 0 of each image is clean. `clean` is the row of that copy, for every row."""
+    """Degraded copies; copy 0 of each image is clean.
+
+    `clean` is the row of that copy, for every row; `patch_row` the row in `patches`, -1 for copies without patches.
+    """
 
     index: pd.DataFrame
     stats: torch.Tensor
@@ -68,6 +71,12 @@ class Pairs:
     severity: torch.Tensor
     patches: torch.Tensor
     clean: torch.Tensor
+    patch_row: npt.NDArray[np.int64]
+
+    def with_patches(self, rows: Rows) -> Rows:
+        """Those of `rows` that the enhancer can learn from."""
+        chosen: Rows = rows[self.patch_row[rows] >= 0]
+        return chosen
 
     def of_split(self, split: str, without: Sequence[str] = ()) -> Rows:
         """Row numbers of a split, leaving out groups named in `without`."""
@@ -100,14 +109,17 @@ def load_pairs(workspace: Path) -> Pairs:
     """Read the degraded pairs. Raises FeaturesMissing."""
     index, arrays = _read(workspace, layout.PAIR_INDEX, layout.PAIR_VALUES)
     place = np.arange(len(index))
-    clean = place - index["copy"].to_numpy(dtype=np.int64)
+    copy = index["copy"].to_numpy(dtype=np.int64)
+    kept = len(arrays["patches"]) // max(int((copy == 0).sum()), 1)
+    patch_row = np.where(copy < kept, (np.cumsum(copy == 0) - 1) * kept + copy, -1)
     return Pairs(
         index=index,
         stats=arrays["stats"].float(),
         attributes=arrays["attributes"],
         severity=arrays["severity"],
         patches=arrays["patches"],
-        clean=torch.from_numpy(clean.astype(np.int64)),
+        clean=torch.from_numpy((place - copy).astype(np.int64)),
+        patch_row=patch_row.astype(np.int64),
     )
 
 

@@ -53,7 +53,7 @@ def build_features(settings: Settings, workspace: Path) -> None:
         raise NothingToLearn(f"{SPLIT_MANIFEST} has no rows; look at data/valid/quarantine.parquet for the reasons")
     profile = settings.profiles[read_source(workspace).profile]  # type: ignore[index]
     network = PackshotNet(architecture_of(settings, styles=()))
-    network.backbone = pretrained_backbone(settings.model.backbone, settings.model.weights)
+    network.backbone = pretrained_backbone(settings.network.backbone, settings.network.weights)
     network.eval()
     extractor = Extractor.of(network)
     opener = _opener(settings, workspace)
@@ -118,7 +118,7 @@ def _write_images(
 
 def _text_vectors(manifest: pd.DataFrame, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
     """Sentence vectors of the rows that have both text and a style: only those can teach the text branch."""
-    name = settings.model.text_encoder
+    name = settings.network.text_encoder
     texts = [row_text(row) if isinstance(row["style"], str) else None for _, row in manifest.iterrows()]
     places = [place for place, text in enumerate(texts) if text]
     mask = np.zeros((len(texts), 1), dtype=np.float16)

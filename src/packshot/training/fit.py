@@ -44,13 +44,13 @@ from packshot.training.sources import FeatureSource
 from packshot.training.warm_start import FEWEST_RATED
 
 STYLE_BATCH = 64
-PAIR_BATCH = 32
+PAIR_BATCH = 96
 VALIDATION_PATCHES = 48
 CLEAN_SHARE = 0.1
 """Share of the enhancer's batches that are undamaged pictures: they must stay as they are."""
 GRADIENT_NORM = 5.0
-FRESH = ("attributes.", "text.", "classifier.text", "classifier.mlp", "enhancer.")
-UNDECAYED = ("quality.", "enhancer.luts")
+FRESH = ("text.", "classifier.text", "classifier.mlp", "enhancer.")
+UNDECAYED = ("quality.", "attributes.", "enhancer.luts")
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class _Loop:
 
     def _steps(self) -> Iterator[tuple[bool, bool, float]]:
         """Whether a step perceives, whether it enhances, and how much of the epoch is over."""
-        rows = max(len(self.rated), len(self.styled), len(self.task.train_pairs))
+        rows = max(len(self.rated), len(self.styled)) or len(self.task.train_pairs)
         perceiving = max(1, math.ceil(rows / self.recipe.batch_size))
         enhancing = self.recipe.enhance_steps if self.task.enhance else 0
         count = max(perceiving, enhancing)
@@ -246,9 +246,7 @@ class _Loop:
         nearness = (1 - pairs.severity[both]).to(device)
         predicted = self.network.overall(z)
         ranked.append(ranking_loss(predicted, nearness, torch.from_numpy(pairs.clean.numpy()[both]).to(device)))
-        attributes = attribute_loss(
-            self.network.attributes(self.network.trunk.scaled(z)), pairs.attributes[both].to(device)
-        )
+        attributes = attribute_loss(self.network.aspects(z), pairs.attributes[both].to(device))
         found: dict[str, torch.Tensor | None] = {"attributes": attributes}
         if len(self.rated) < FEWEST_RATED:
             found["quality"] = quality_loss(predicted, nearness)
@@ -257,7 +255,7 @@ class _Loop:
     def _enhancement(self, generator: np.random.Generator) -> torch.Tensor:
         pairs = self.task.pairs
         assert pairs is not None
-        rows = draw(generator, self.task.train_pairs, self.recipe.enhance_batch_size)
+        rows = draw(generator, pairs.with_patches(self.task.train_pairs), self.recipe.enhance_batch_size)
         clean_too = generator.random(len(rows)) < CLEAN_SHARE
         rows = np.where(clean_too, pairs.clean.numpy()[rows], rows)
         patch = generator.integers(pairs.patches.shape[1], size=len(rows))
@@ -291,7 +289,8 @@ class _Loop:
         pairs = self.task.pairs
         assert pairs is not None
         generator = np.random.default_rng([self.settings.seed, 2])
-        spoiled = self.task.validation_pairs[pairs.index["copy"].to_numpy()[self.task.validation_pairs] > 0]
+        shown = pairs.with_patches(self.task.validation_pairs)
+        spoiled = shown[pairs.index["copy"].to_numpy()[shown] > 0]
         rows = np.sort(draw(generator, spoiled, VALIDATION_PATCHES))
         degraded, clean = patch_pairs(pairs, rows, np.zeros(len(rows), dtype=np.int64), self.network.device)
         enhanced = self.network.enhancer(degraded, self.network.enhancer_codes(self.source.pairs(rows)))
@@ -339,8 +338,8 @@ def draw(generator: np.random.Generator, rows: Rows, count: int) -> Rows:
 def patch_pairs(pairs: Pairs, rows: Rows, patch: Rows, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Degraded and clean patches, each N x 3 x side x side in 0..1."""
     chosen = torch.from_numpy(patch)
-    degraded = pairs.patches[torch.from_numpy(rows), chosen]
-    clean = pairs.patches[pairs.clean[torch.from_numpy(rows)], chosen]
+    degraded = pairs.patches[torch.from_numpy(pairs.patch_row[rows]), chosen]
+    clean = pairs.patches[torch.from_numpy(pairs.patch_row[pairs.clean.numpy()[rows]]), chosen]
     first, second = (each.to(device).permute(0, 3, 1, 2).float() / 255 for each in (degraded, clean))
     return first, second
 

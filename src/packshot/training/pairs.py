@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from packshot.catalog.manifest import rows_of_sets
 from packshot.config import Profile, Recipe
-from packshot.degrade import DEGRADATIONS, Step, apply_mix, draw_mix, draw_single
+from packshot.degrade import DEGRADATIONS, Step, apply_mix, draw_mix, draw_singles
 from packshot.degrade.full_reference import scores
 from packshot.model.preprocess import Image
 from packshot.model.quality import ATTRIBUTES
@@ -17,7 +18,7 @@ from packshot.training.extraction import Arrays, Extractor
 
 TEACHER_SIDE = 192
 """Pixels: the part of a crop that the full-reference scores look at."""
-VERSION = 2
+VERSION = 3
 
 
 def pair_rows(manifest: pd.DataFrame, profile: Profile, recipe: Recipe, seed: int) -> pd.DataFrame:
@@ -27,7 +28,7 @@ def pair_rows(manifest: pd.DataFrame, profile: Profile, recipe: Recipe, seed: in
     Images too small for a patch are left out.
     """
     short = manifest[["width", "height"]].min(axis=1)
-    fitting = manifest[manifest["source"].isin(profile.pristine) & (short >= recipe.patch)]
+    fitting = manifest[rows_of_sets(manifest, profile.pristine) & (short >= recipe.patch)]
     fitting = fitting[fitting["split"].isin(["train", "validation"])].drop_duplicates("image_id")
     fitting = fitting.assign(lot=[_lot(image_id, seed) for image_id in fitting["image_id"]]).sort_values("lot")
     turn = fitting.groupby(["split", "source"]).cumcount()
@@ -42,18 +43,14 @@ def pair_rows(manifest: pd.DataFrame, profile: Profile, recipe: Recipe, seed: in
 
 def pair_key(extractor: Extractor, image_id: str, recipe: Recipe, seed: int) -> str:
     """Cache key of what `spoil` returns."""
-    parts = [extractor.key, image_id, recipe.degradations_per_image, recipe.crop, recipe.patch, recipe.patches, seed]
+    parts = [extractor.key, image_id, recipe.mixes, recipe.singles, recipe.crop, recipe.patch, recipe.patches, seed]
     return hashlib.sha256("/".join(map(str, [VERSION, *parts])).encode()).hexdigest()
 
 
 def steps_of(image_id: str, recipe: Recipe, seed: int) -> list[tuple[Step, ...]]:
-    """What is done to an image, one entry a copy: nothing first, then singles, then mixes."""
-    singles = recipe.degradations_per_image // 2
-    plans: list[tuple[Step, ...]] = [()]
-    for copy in range(recipe.degradations_per_image):
-        draw = draw_single if copy < singles else draw_mix
-        plans.append(draw(_lot(f"{image_id}/{copy}", seed) & 0xFFFFFFFF))
-    return plans
+    """What is done to an image, one entry a copy: nothing first, then mixes, then singles."""
+    mixes = [draw_mix(_lot(f"{image_id}/{copy}", seed) & 0xFFFFFFFF) for copy in range(recipe.mixes)]
+    return [(), *mixes, *draw_singles(recipe.singles, _lot(f"{image_id}/singles", seed))]
 
 
 def crop_of(image: Image, image_id: str, crop: int, seed: int) -> Image:
@@ -73,7 +70,7 @@ def spoil(image: Image, image_id: str, recipe: Recipe, extractor: Extractor, see
     """One pristine image and its degraded copies, C in all.
 
     `stats` C x S float16; `attributes` C x 3 (1 where that attribute is unhurt); `severity` C, 1 minus the
-    full-reference score; `patches` C x P x patch x patch x 3 uint8, of which the first copy is the clean target.
+    full-reference score; `patches` M x P x patch x patch x 3 uint8, of the clean copy, the target, and of the mixes.
     `attributes` is NaN for mixes: what each part did cannot be told from the sum.
     """
     clean = crop_of(image, image_id, recipe.crop, seed)
@@ -82,7 +79,7 @@ def spoil(image: Image, image_id: str, recipe: Recipe, extractor: Extractor, see
     return {
         "stats": np.stack([extractor(copy)["stats"] for copy in copies]),
         **_teachers(clean, copies, plans),
-        "patches": _patches(copies, image_id, recipe, seed),
+        "patches": _patches(copies[: 1 + recipe.mixes], image_id, recipe, seed),
     }
 
 

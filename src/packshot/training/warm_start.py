@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from packshot.model.network import PackshotNet
+from packshot.model.quality import KernelHead
 from packshot.training.closed_form import kernel_ridge, principal_components, ridge_classifier
 from packshot.training.dataset import Dataset, Pairs, Rows
 
@@ -24,10 +25,26 @@ def warm_start(
     """Fit everything that has a closed form on `rows` (training rows only), in place; deterministic."""
     rated = data.with_quality(rows)
     targets = quality_targets(data, rated, pairs, pair_rows)
-    _start_trunk(network, data.stats[rows], targets[0] if len(targets[0]) else data.stats[rows], seed)
+    _start_trunk(
+        network, _seen(data, rows, pairs, pair_rows), targets[0] if len(targets[0]) else data.stats[rows], seed
+    )
     _start_quality(network, *targets, seed)
+    if pairs is not None:
+        told = pair_rows[pairs.attributes[pair_rows].isfinite().all(dim=1).numpy()]
+        _start_kernel(network, network.attributes, pairs.stats[told], pairs.attributes[told], seed)
     _start_style_space(network, data, rows, seed)
     _start_classifier(network, data, data.with_style(rows))
+
+
+@torch.no_grad()
+def refit_quality(
+    network: PackshotNet, data: Dataset, rows: Rows, pairs: Pairs | None, pair_rows: Rows, seed: int
+) -> None:
+    """Solve the quality head anew, in place, on the trunk as training left it.
+
+    `rows` are training and validation rows: once training has stopped, those that stopped it may teach too.
+    """
+    _start_quality(network, *quality_targets(data, data.with_quality(rows), pairs, pair_rows), seed)
 
 
 def quality_targets(
@@ -56,19 +73,32 @@ def _start_trunk(network: PackshotNet, stats: torch.Tensor, typical: torch.Tenso
     network.embedding.copy_((axes / unit)[: network.embedding.shape[1]].T)
 
 
+def _seen(data: Dataset, rows: Rows, pairs: Pairs | None, pair_rows: Rows) -> torch.Tensor:
+    """What the principal components are found on: the rated pictures, where there are enough, since their ranks are
+    the hardest to tell apart; and degraded copies, so that damage has axes too."""
+    rated = data.with_quality(rows)
+    pictures = data.stats[rated if len(rated) >= FEWEST_RATED else rows]
+    return pictures if pairs is None or not len(pair_rows) else torch.cat([pictures, pairs.stats[pair_rows]])
+
+
 def _start_quality(network: PackshotNet, stats: torch.Tensor, scores: torch.Tensor, seed: int) -> None:
-    if not len(scores):
+    _start_kernel(network, network.quality, stats, scores[:, None], seed)
+
+
+def _start_kernel(
+    network: PackshotNet, head: KernelHead, stats: torch.Tensor, targets: torch.Tensor, seed: int
+) -> None:
+    if not len(targets):
         return
-    head = network.quality
-    z = network.trunk(stats).double().numpy()
-    fitted = kernel_ridge(z, scores.double().numpy(), len(head.weights), seed)
+    z = network.trunk(stats.to(network.device)).double().cpu().numpy()
+    fitted = kernel_ridge(z, targets.double().numpy(), len(head.weights), seed)
     count = len(fitted.weights)
     head.landmarks.zero_()
     head.weights.zero_()
     head.landmarks[:count] = torch.from_numpy(fitted.landmarks).float()
     head.weights[:count] = torch.from_numpy(fitted.weights).float()
     head.log_gamma.fill_(float(np.log(fitted.gamma)))
-    head.bias.fill_(fitted.bias)
+    head.bias.copy_(torch.from_numpy(fitted.bias).float())
 
 
 def _start_style_space(network: PackshotNet, data: Dataset, rows: Rows, seed: int) -> None:
