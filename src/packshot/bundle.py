@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +54,13 @@ class Calibration(BaseModel):
     """Share of human scores that the interval holds, on images like the training images."""
     interval_rows: int = Field(ge=0)
     """Out-of-fold predictions behind the interval; 0: no human score was there, the interval is 0..1."""
+
+
+class BundleVersions(BaseModel):
+    """What of `bundle.json` is read first: the rest may be named otherwise in another version."""
+
+    format_version: int
+    preprocessing_version: int
 
 
 class BundleRecord(BaseModel):
@@ -112,17 +118,19 @@ def read_record(folder: Path) -> BundleRecord:
     """`bundle.json` of a bundle. Raises BundleError naming the file and what is wrong with it."""
     path = folder / RECORD
     try:
-        record = BundleRecord.model_validate_json(path.read_bytes())
+        text = path.read_bytes()
+        made = BundleVersions.model_validate_json(text)
+        if (made.format_version, made.preprocessing_version) != (FORMAT_VERSION, preprocess.VERSION):
+            raise BundleError(
+                f"{path} is of format {made.format_version} and preprocessing {made.preprocessing_version}; this "
+                f"Packshot reads {FORMAT_VERSION} and {preprocess.VERSION}. Train again, or use the Packshot that made "
+                "it."
+            )
+        return BundleRecord.model_validate_json(text)
     except OSError as error:
         raise BundleError(f"{path} cannot be read ({error.strerror}); is {folder} a bundle?") from error
-    except (ValidationError, json.JSONDecodeError) as error:
+    except ValidationError as error:
         raise BundleError(f"{path} is not a valid bundle record: {error}") from error
-    if record.format_version != FORMAT_VERSION or record.preprocessing_version != preprocess.VERSION:
-        raise BundleError(
-            f"{path} is of format {record.format_version} and preprocessing {record.preprocessing_version}; this "
-            f"Packshot reads {FORMAT_VERSION} and {preprocess.VERSION}. Train again, or use the Packshot that made it."
-        )
-    return record
 
 
 class Judge:

@@ -176,6 +176,7 @@ def test_joined_backbones_give_the_maps_of_each():
         found, wanted = both(pixels), [*first(pixels), *second(pixels)]
     assert both.channels == (*first.channels, *second.channels)
     assert len(found) == len(wanted) and all(map(torch.equal, found, wanted))
+    assert both.depth == first.depth == 7
     both.freeze(5)
     learning = [name for name, value in both.named_parameters() if value.requires_grad]
     assert learning and all(".5." in name or ".6." in name for name in learning)

@@ -199,3 +199,12 @@ def test_the_reference_holds_the_training_pictures(trained):
     assert reference["embedding"].map(len).nunique() == 1
     weights = load_file(bundle / "weights.safetensors")
     assert reference["style_vector"].map(len).iloc[0] == weights["style_space.reduction.weight"].shape[0]
+
+
+def test_a_bundle_of_another_version_says_so_whatever_else_it_holds(tmp_path):
+    (tmp_path / "bundle.json").write_text('{"format_version": 1, "preprocessing_version": 1, "unknown": true}')
+    with pytest.raises(BundleError, match=r"is of format 1 .* Train again"):
+        read_record(tmp_path)
+    (tmp_path / "bundle.json").write_text("not json")
+    with pytest.raises(BundleError, match="not a valid bundle record"):
+        read_record(tmp_path)

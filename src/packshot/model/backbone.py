@@ -60,6 +60,11 @@ class Backbone(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
+    @property
+    def depth(self) -> int:
+        """How many stages `freeze` can count."""
+        return len(self.channels)
+
     def forward(self, pixels: torch.Tensor) -> list[torch.Tensor]:
         """Feature maps, N x channels[i] x h_i x w_i, one for each stage."""
         x = (pixels - self.mean) / self.std
@@ -180,6 +185,11 @@ class JoinedBackbone(Backbone):
     def __init__(self, parts: Sequence[Backbone]) -> None:
         super().__init__([], [count for part in parts for count in part.channels], (0.0,) * 3, (1.0,) * 3)
         self.parts = nn.ModuleList(parts)
+
+    @property
+    def depth(self) -> int:
+        """How many stages `freeze` can count: those of the deepest part."""
+        return max(cast(Backbone, part).depth for part in self.parts)
 
     def forward(self, pixels: torch.Tensor) -> list[torch.Tensor]:
         """Feature maps of all parts, one after the other."""

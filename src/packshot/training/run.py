@@ -134,7 +134,7 @@ def _started(settings: Settings, task: Task) -> PackshotNet:
 
 
 def _source(network: PackshotNet, task: Task, settings: Settings, workspace: Path) -> FeatureSource:
-    live = network.device.type == "cuda" and settings.network.frozen_stages < len(network.backbone.channels)
+    live = network.device.type == "cuda" and settings.network.frozen_stages < network.backbone.depth
     if not live:
         return KeptFeatures(network, task.data, task.pairs)
     network.backbone.freeze(settings.network.frozen_stages)
