@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from packshot.degrade import DEGRADATIONS, FAMILY_ATTRIBUTE, LEVELS, DegradationError, apply
+from packshot.degrade import DEGRADATIONS, FAMILY_ATTRIBUTE, LEVELS, DegradationError, apply, draw_singles
 from packshot.degrade.full_reference import score, scores
 
 
@@ -82,3 +82,11 @@ def test_wrong_arguments_are_named(image, name, level):
 def test_scores_refuses_pairs_of_different_sizes():
     with pytest.raises(DegradationError, match="one size"):
         score(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 9, 3), np.uint8))
+
+
+def test_singles_come_in_pairs_of_levels_and_repeat_late():
+    drawn = [steps[0] for steps in draw_singles(2 * len(DEGRADATIONS), seed=3)]
+    assert {step.name for step in drawn} == set(DEGRADATIONS)
+    for first, second in zip(drawn[::2], drawn[1::2], strict=True):
+        assert first.name == second.name and first.level != second.level
+    assert draw_singles(7, seed=3) == draw_singles(7, seed=3) != draw_singles(7, seed=4)

@@ -47,7 +47,7 @@ def draw_singles(count: int, seed: int) -> list[tuple[Step, ...]]:
     before all were."""
     generator = np.random.default_rng(seed & 0xFFFFFFFF)
     names = sorted(DEGRADATIONS)
-    order = [name for _ in range(count // len(names) + 1) for name in generator.permutation(names)]
+    order = [name for _ in range(count // (2 * len(names)) + 1) for name in generator.permutation(names)]
     drawn: list[tuple[Step, ...]] = []
     for place in range(count):
         if place % 2 == 0:

@@ -1,0 +1,101 @@
+"""The closed-form start: what the copies teach is known before the first epoch."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+from packshot.model.network import Architecture, PackshotNet
+from packshot.training.dataset import Dataset, Pairs
+from packshot.training.warm_start import refit_quality, warm_start
+
+PICTURES, COPIES = 80, 6
+
+
+@pytest.fixture
+def network() -> PackshotNet:
+    torch.manual_seed(0)
+    return PackshotNet(
+        Architecture(
+            backbone="efficientnet_lite0",
+            long_sides=(64,),
+            trunk_dim=24,
+            landmarks=64,
+            attribute_landmarks=300,
+            style_dim=4,
+            style_classifier="linear",
+            styles=("a", "b"),
+            text_encoder="none",
+            text_dim=4,
+            lut_size=3,
+            lut_count=1,
+            curve_points=2,
+            residual_width=4,
+            residual_blocks=1,
+        )
+    )
+
+
+def made_up(network: PackshotNet) -> tuple[Dataset, Pairs]:
+    """Statistics in which quality is one direction, and damage to each attribute another."""
+    random = torch.Generator().manual_seed(1)
+    size, gram = network.trunk.linear.in_features, network.style_space.reduction.in_features
+    directions = torch.randn(4, size, generator=random)
+    quality = torch.rand(PICTURES, generator=random)
+    stats = torch.randn(PICTURES, size, generator=random) + 4 * quality[:, None] * directions[0]
+    index = pd.DataFrame({"group": [f"g{n}" for n in range(PICTURES)], "source": "own", "subset": None})
+    data = Dataset(
+        index=index,
+        stats=stats,
+        gram=torch.rand(PICTURES, gram, generator=random),
+        text=torch.zeros(PICTURES, 0),
+        has_text=torch.zeros(PICTURES, 1),
+        quality=quality,
+        style=torch.arange(PICTURES) % 2,
+        source=torch.zeros(PICTURES, dtype=torch.int64),
+        styles=("a", "b"),
+    )
+    attributes = torch.ones(PICTURES * COPIES, 3)
+    copies = stats.repeat_interleave(COPIES, dim=0).clone()
+    for row in range(len(copies)):
+        copy = row % COPIES
+        if copy:
+            harm = float(torch.rand((), generator=random))
+            attributes[row, copy % 3] = 1 - harm
+            copies[row] += 4 * harm * directions[1 + copy % 3]
+    pairs = Pairs(
+        index=pd.DataFrame({"copy": np.arange(len(copies)) % COPIES}),
+        stats=copies,
+        attributes=attributes,
+        severity=1 - attributes.min(dim=1).values,
+        patches=torch.zeros(0),
+        clean=torch.arange(len(copies)) // COPIES * COPIES,
+        patch_row=np.full(len(copies), -1),
+    )
+    return data, pairs
+
+
+def test_attributes_and_quality_are_known_from_the_start(network):
+    data, pairs = made_up(network)
+    learn, test = np.arange(60), np.arange(60, PICTURES)
+    warm_start(network, data, learn, pairs, np.arange(60 * COPIES), seed=0)
+    unseen = np.arange(60 * COPIES, PICTURES * COPIES)
+    with torch.inference_mode():
+        aspects = network.aspects(network.trunk(pairs.stats[unseen]))
+        quality = network.overall(network.trunk(data.stats[test]))
+    assert ((aspects > 0) & (aspects < 1)).all()
+    for each in range(3):
+        assert spearmanr(aspects[:, each], pairs.attributes[unseen][:, each]).statistic > 0.5, each
+    assert spearmanr(quality, data.quality[test]).statistic > 0.8
+
+
+def test_the_quality_head_is_solved_again_with_rows_that_stopped_the_training(network):
+    data, pairs = made_up(network)
+    none = np.zeros(0, dtype=np.int64)
+    warm_start(network, data, np.arange(30), pairs, none, seed=0)
+    before = network.overall(network.trunk(data.stats[30:60])).detach()
+    refit_quality(network, data, np.arange(60), pairs, none, seed=0)
+    after = network.overall(network.trunk(data.stats[30:60])).detach()
+    error = [float((each - data.quality[30:60]).abs().mean()) for each in (before, after)]
+    assert error[1] < 0.8 * error[0]
