@@ -176,7 +176,7 @@ class Recipe(Section):
     singles: Annotated[int, Field(ge=2)]
     """Copies of each under one degradation, two levels of each: what the attributes are learned from."""
     crop: Positive
-    """Longest side, in pixels, of the part of a pristine image that is degraded."""
+    """Largest side, in pixels, of the part of a pristine image that is degraded; half of it is the smallest."""
     patches: Positive
     """Training patches of the enhancer taken from each crop."""
     patch: Positive

@@ -19,6 +19,8 @@ from packshot.model.style import StyleClassifier, StyleSpace, TextBranch
 from packshot.model.text import TEXT_SIZES
 
 EMBEDDING_DIM = 64
+ENHANCER_DIM = 64
+"""The enhancer is told the first so many coordinates of the trunk: the rest tell pictures apart, not their damage."""
 KINDS = 8
 """Most kinds of image that the interval of the overall score tells apart."""
 CLIP = 5.0
@@ -118,7 +120,7 @@ class PackshotNet(nn.Module):
             a.style_dim + a.trunk_dim, a.text_dim, max(len(a.styles), 1), a.style_classifier
         )
         self.enhancer = Enhancer(
-            a.trunk_dim, a.residual_width, a.residual_blocks, a.curve_points, a.lut_size, a.lut_count
+            min(ENHANCER_DIM, a.trunk_dim), a.residual_width, a.residual_blocks, a.curve_points, a.lut_size, a.lut_count
         )
         self.register_buffer("embedding", torch.zeros(stats, min(EMBEDDING_DIM, a.trunk_dim)))
         self.register_buffer("kind_of_image", torch.zeros(KINDS, a.trunk_dim + 1))
@@ -181,7 +183,7 @@ class PackshotNet(nn.Module):
 
     def enhancer_codes(self, stats: torch.Tensor) -> Codes:
         """Coefficients of curves, tables and modulation for images with these statistics, N x S."""
-        return self.enhancer.codes(self.trunk.scaled(self.trunk(stats)))
+        return self.enhancer.codes(self.trunk.scaled(self.trunk(stats))[:, :ENHANCER_DIM])
 
     def embed(self, stats: torch.Tensor) -> torch.Tensor:
         """N x S to N x (at most 64): principal components of the training images, fixed after fitting."""

@@ -194,8 +194,9 @@ class _Loop:
         if not loss.requires_grad:
             return
         loss.backward()  # type: ignore[no-untyped-call]
-        parameters = [each for group in self.optimiser.param_groups for each in group["params"]]
-        nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)
+        for group in self.optimiser.param_groups:
+            # each by itself: a large gradient of one head must not slow the others
+            nn.utils.clip_grad_norm_(group["params"], GRADIENT_NORM)
         self.optimiser.step()
 
     def _terms(self, generator: np.random.Generator, perceive: bool, enhance: bool) -> Terms:

@@ -18,7 +18,7 @@ from packshot.training.extraction import Arrays, Extractor
 
 TEACHER_SIDE = 192
 """Pixels: the part of a crop that the full-reference scores look at."""
-VERSION = 3
+VERSION = 4
 
 
 def pair_rows(manifest: pd.DataFrame, profile: Profile, recipe: Recipe, seed: int) -> pd.DataFrame:
@@ -53,12 +53,17 @@ def steps_of(image_id: str, recipe: Recipe, seed: int) -> list[tuple[Step, ...]]
     return [(), *mixes, *draw_singles(recipe.singles, _lot(f"{image_id}/singles", seed))]
 
 
-def crop_of(image: Image, image_id: str, crop: int, seed: int) -> Image:
-    """The part of a pristine image that is degraded: at most `crop` pixels a side, at a place drawn by the image."""
+def crop_of(image: Image, image_id: str, recipe: Recipe, seed: int) -> Image:
+    """The part of a pristine image that is degraded, its size and place drawn by the image.
+
+    `recipe.crop` pixels a side at most and half of that at least: small pictures are judged by fewer views, and the
+    heads must know what that looks like.
+    """
     generator = np.random.default_rng(_lot(image_id, seed))
-    top = int(generator.integers(0, max(image.shape[0] - crop, 0) + 1))
-    left = int(generator.integers(0, max(image.shape[1] - crop, 0) + 1))
-    return np.ascontiguousarray(image[top : top + crop, left : left + crop])
+    side = int(generator.integers(max(recipe.crop // 2, recipe.patch), recipe.crop + 1))
+    top = int(generator.integers(0, max(image.shape[0] - side, 0) + 1))
+    left = int(generator.integers(0, max(image.shape[1] - side, 0) + 1))
+    return np.ascontiguousarray(image[top : top + side, left : left + side])
 
 
 def spoiled(clean: Image, image_id: str, steps: Sequence[Step], copy: int, seed: int) -> Image:
@@ -73,7 +78,7 @@ def spoil(image: Image, image_id: str, recipe: Recipe, extractor: Extractor, see
     full-reference score; `patches` M x P x patch x patch x 3 uint8, of the clean copy, the target, and of the mixes.
     `attributes` is NaN for mixes: what each part did cannot be told from the sum.
     """
-    clean = crop_of(image, image_id, recipe.crop, seed)
+    clean = crop_of(image, image_id, recipe, seed)
     plans = steps_of(image_id, recipe, seed)
     copies = [spoiled(clean, image_id, steps, copy, seed) for copy, steps in enumerate(plans)]
     return {

@@ -79,7 +79,7 @@ class LiveFeatures:
             raise ValueError("there are no pairs to take features of")
         entry: Any = self.copies.index.iloc[row]
         image_id, copy = str(entry["image_id"]), int(entry["copy"])
-        clean = crop_of(self.opener(str(entry["path"])), image_id, self.recipe.crop, self.seed)
+        clean = crop_of(self.opener(str(entry["path"])), image_id, self.recipe, self.seed)
         return spoiled(clean, image_id, steps_of(image_id, self.recipe, self.seed)[copy], copy, self.seed)
 
     def _features(self, images: Sequence[Image]) -> Features:
