@@ -14,8 +14,6 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 UNSHUFFLE = 2
-CODES_DROPOUT = 0.1
-"""Few pictures teach the coefficients, and each has its own place in the trunk: none must be learned by heart."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +47,7 @@ class Enhancer(nn.Module):
         super().__init__()
         self.width, self.blocks, self.points, self.count = width, blocks, curve_points, lut_count
         outputs = 3 * (curve_points + 1) + lut_count + blocks * 2 * width
-        self.codes_layer = nn.Sequential(
-            nn.Dropout(CODES_DROPOUT), nn.Linear(inputs, 96), nn.GELU(), nn.Linear(96, outputs)
-        )
+        self.codes_layer = nn.Sequential(nn.Linear(inputs, 96), nn.GELU(), nn.Linear(96, outputs))
         self.luts = nn.Parameter(torch.zeros(lut_count, 3, lut_size, lut_size, lut_size))
         packed = 3 * UNSHUFFLE**2
         self.enter = nn.Conv2d(packed, width, 3, padding=1)
