@@ -73,6 +73,7 @@ def lose_report(home):
 @pytest.mark.parametrize("change", [change_mirror, change_params, change_dags, lose_verdicts, lose_report])
 def test_any_change_means_work(finished, change, monkeypatch):
     monkeypatch.setenv("PACKSHOT__SPLITS__SEED", "17")
+    monkeypatch.delenv("PACKSHOT_SOURCE", raising=False)
     save_state(finished, DemoState(stamp(load_settings()), 3, 4, ("same-1",), {}))
     assert is_current(finished)
     change(finished)
