@@ -24,6 +24,12 @@ def test_correlations_agree_with_scipy_ties_included(pairs: list[tuple[float, fl
     assert m.plcc(x, y) == pytest.approx(pearsonr(x, y).statistic, abs=1e-9)
 
 
+@pytest.mark.parametrize("predicted", [[1e-12, 2e-12, 3e-12], [0.5, 0.5, np.nextafter(0.5, 1)]])
+def test_a_correlation_lost_to_rounding_is_an_error_and_never_nan(predicted: list[float]) -> None:
+    with pytest.raises(m.MetricError, match="undefined"):
+        m.plcc(predicted, [0.1, 0.2, 0.3])
+
+
 @given(st.lists(st.tuples(TENTHS, TENTHS, st.integers(0, 3)), min_size=4, max_size=25))
 def test_a_weight_is_a_repeated_row(rows: list[tuple[float, float, int]]) -> None:
     x, y, w = (np.array(side) for side in zip(*rows, strict=True))

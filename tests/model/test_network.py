@@ -3,6 +3,7 @@ import importlib
 import numpy as np
 import pytest
 import torch
+from small_network import small_architecture
 
 from packshot.model.backbone import UnknownBackbone, build_backbone
 from packshot.model.enhancer import enhance_tiled
@@ -23,23 +24,12 @@ def one_thread():
 
 def architecture(**changes) -> Architecture:
     values = {
-        "backbone": "efficientnet_lite0",
         "long_sides": (64, 32),
-        "trunk_dim": 12,
-        "landmarks": 20,
-        "attribute_landmarks": 12,
-        "style_dim": 6,
         "style_classifier": "mlp",
         "styles": ("plain", "rustic", "modern"),
         "text_encoder": "minilm",
-        "text_dim": 4,
-        "lut_size": 3,
-        "lut_count": 2,
-        "curve_points": 4,
-        "residual_width": 8,
-        "residual_blocks": 2,
     }
-    return Architecture(**(values | changes))
+    return small_architecture(**(values | changes))
 
 
 @pytest.fixture

@@ -14,34 +14,19 @@ import pandas as pd
 import pytest
 import torch
 from skilled_models import Shop
+from small_network import small_architecture
 
 from packshot.bundle import FORMAT_VERSION, BundleRecord, Calibration, Judge, save_bundle
 from packshot.catalog.image import ImageLimits, decode
 from packshot.evaluation.digest import bundle_digest
-from packshot.model.network import Architecture, PackshotNet
+from packshot.model.network import PackshotNet
 from packshot.registry.damage import damaged_copy
 from packshot.registry.models import bundle_path
 from packshot.registry.register import register
 from packshot.registry.serving_check import measure
 from packshot.registry.signature import OUTPUTS, example
 
-ARCHITECTURE = Architecture(
-    backbone="efficientnet_lite0",
-    long_sides=(96,),
-    trunk_dim=16,
-    landmarks=24,
-    attribute_landmarks=24,
-    style_dim=8,
-    style_classifier="linear",
-    styles=("modern", "rustic"),
-    text_encoder="none",
-    text_dim=8,
-    lut_size=3,
-    lut_count=2,
-    curve_points=4,
-    residual_width=8,
-    residual_blocks=1,
-)
+ARCHITECTURE = small_architecture(long_sides=(96,), styles=("modern", "rustic"))
 LOADS_BY_ALIAS = """
 import json, sys
 import mlflow, pandas as pd

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from small_network import small_architecture
 
-from packshot.model.network import Architecture, PackshotNet
+from packshot.model.network import PackshotNet
 from packshot.training.calibration import Residuals, interval
 
 DIMENSIONS, ROWS = 8, 3000
@@ -12,25 +13,7 @@ DIMENSIONS, ROWS = 8, 3000
 
 @pytest.fixture
 def network() -> PackshotNet:
-    return PackshotNet(
-        Architecture(
-            backbone="efficientnet_lite0",
-            long_sides=(64,),
-            trunk_dim=DIMENSIONS,
-            landmarks=4,
-            attribute_landmarks=4,
-            style_dim=4,
-            style_classifier="linear",
-            styles=("a", "b"),
-            text_encoder="none",
-            text_dim=4,
-            lut_size=3,
-            lut_count=1,
-            curve_points=2,
-            residual_width=4,
-            residual_blocks=1,
-        )
-    )
+    return PackshotNet(small_architecture(trunk_dim=DIMENSIONS))
 
 
 def errors(seed: int, named: bool) -> Residuals:

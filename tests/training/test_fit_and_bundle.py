@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import make_settings, make_workspace, picture
 from safetensors.torch import load_file
+from small_workspace import make_settings, make_workspace, picture
 
 from packshot.bundle import BundleError, Judge, NotAnImageArray, read_record
 from packshot.home import Home
@@ -21,7 +21,7 @@ from packshot.training.features import build_features
 from packshot.training.recorder import NullRecorder
 from packshot.training.run import train
 
-HERE = Path(__file__).parent
+HELPERS = Path(__file__).resolve().parents[1] / "helpers"
 
 
 class Notes(NullRecorder):
@@ -79,9 +79,9 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_metrics(trained, tmp_path, mo
     expected = (bundle / "weights.safetensors").read_bytes()
     home = tmp_path / "home"
     script = (
-        f"import sys, time; sys.path.insert(0, {str(HERE)!r})\n"
+        f"import sys, time; sys.path.insert(0, {str(HELPERS)!r})\n"
         "from pathlib import Path\nimport torch; torch.set_num_threads(1)\n"
-        "from conftest import make_settings\nfrom packshot.training import fit\n"
+        "from small_workspace import make_settings\nfrom packshot.training import fit\n"
         "from packshot.training.recorder import NullRecorder\nfrom packshot.training.run import train\n"
         "keep = fit._Loop._keep\n"
         "fit._Loop._keep = lambda self: (keep(self), self.progress.epoch >= 2 and time.sleep(600))\n"

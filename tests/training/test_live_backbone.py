@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import torch
-from conftest import make_settings
+from small_workspace import make_settings
 
 from packshot.training.checkpoint import load_checkpoint
 from packshot.training.dataset import load_dataset, load_pairs

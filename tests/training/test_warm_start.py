@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 import torch
 from scipy.stats import spearmanr
+from small_network import small_architecture
 
-from packshot.model.network import Architecture, PackshotNet
+from packshot.model.network import PackshotNet
 from packshot.training.dataset import Dataset, Pairs
 from packshot.training.warm_start import refit_quality, warm_start
 
@@ -16,25 +17,7 @@ PICTURES, COPIES = 80, 6
 @pytest.fixture
 def network() -> PackshotNet:
     torch.manual_seed(0)
-    return PackshotNet(
-        Architecture(
-            backbone="efficientnet_lite0",
-            long_sides=(64,),
-            trunk_dim=24,
-            landmarks=64,
-            attribute_landmarks=300,
-            style_dim=4,
-            style_classifier="linear",
-            styles=("a", "b"),
-            text_encoder="none",
-            text_dim=4,
-            lut_size=3,
-            lut_count=1,
-            curve_points=2,
-            residual_width=4,
-            residual_blocks=1,
-        )
-    )
+    return PackshotNet(small_architecture(trunk_dim=24, landmarks=64, attribute_landmarks=300))
 
 
 def made_up(network: PackshotNet) -> tuple[Dataset, Pairs]:

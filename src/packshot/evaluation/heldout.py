@@ -147,10 +147,7 @@ def figures(
         known = train[(train["source"] == name) & train["style"].notna()]
         found |= _defined(style_figures(name, rows, known))
     found |= enhance_figures(per_pair)
-    found |= _defined(attribute_figures(per_single))
-    for name in [name for name, value in found.items() if not np.isfinite(value)]:
-        say(f"{name} is left out: it is {found.pop(name)} on its rows")
-    return found
+    return found | _defined(attribute_figures(per_single))
 
 
 Figures = dict[str, Callable[[], float]]

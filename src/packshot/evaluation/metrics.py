@@ -29,7 +29,7 @@ class MetricError(PackshotError):
 def srcc(predicted: ArrayLike, actual: ArrayLike) -> float:
     """Spearman's rank correlation, -1..1, ties at their mean rank. Needs 3 finite pairs, neither side constant."""
     x, y = _pairs(predicted, actual, "SRCC")
-    return float(weighted_srcc(x, y, np.ones((1, len(x))))[0])
+    return _defined(weighted_srcc(x, y, np.ones((1, len(x))))[0], x, y, "SRCC")
 
 
 def plcc(predicted: ArrayLike, actual: ArrayLike) -> float:
@@ -38,7 +38,7 @@ def plcc(predicted: ArrayLike, actual: ArrayLike) -> float:
     The scores are trained to lie on the human scale, so a curve would hide a wrong scale.
     """
     x, y = _pairs(predicted, actual, "PLCC")
-    return float(weighted_plcc(x, y, np.ones((1, len(x))))[0])
+    return _defined(weighted_plcc(x, y, np.ones((1, len(x))))[0], x, y, "PLCC")
 
 
 def weighted_plcc(x: Floats, y: Floats, weights: Floats) -> Floats:
@@ -179,6 +179,13 @@ def _correlation(x: Floats, y: Floats, weights: Floats, total: Floats) -> Floats
         usable = (xx > 1e-18 * total) & (yy > 1e-18 * total)
         value = (weights * dx * dy).sum(axis=1) / np.sqrt(xx * yy)
     return np.where(usable, np.clip(value, -1.0, 1.0), np.nan)
+
+
+def _defined(value: float, x: Floats, y: Floats, name: str) -> float:
+    if not np.isfinite(value):
+        spread = min(np.ptp(x), np.ptp(y))
+        raise MetricError(f"{name}: undefined, {len(x)} values lie within {spread:.1g} of each other")
+    return float(value)
 
 
 def _pairs(first: ArrayLike, second: ArrayLike, name: str, least: int = 3) -> tuple[Floats, Floats]:

@@ -13,8 +13,6 @@ Matrix = npt.NDArray[np.float64]
 GAMMAS = (0.15, 0.3, 0.6, 1.2)
 RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 CLASS_RIDGES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
-SLACK = 0.5
-"""The strongest ridge wins whose error lies within this many standard errors of the least: ranks gain by it."""
 TUNING_ROWS = 1200
 """Width and ridge of the kernel are chosen on at most this many rows: the cost is cubic."""
 
@@ -76,15 +74,12 @@ def kernel_ridge(z: Matrix, y: Matrix, most_landmarks: int, seed: int) -> Kernel
 def _best_kernel(z: Matrix, y: Matrix) -> tuple[float, float]:
     distances = squared_distances(z, z)
     target = y - y.mean(axis=0)
-    tried: list[tuple[float, float, float, float]] = []
+    errors: dict[tuple[float, float], float] = {}
     for gamma in GAMMAS:
         values, vectors = np.linalg.eigh(np.exp(-gamma * distances))
         for ridge in RIDGES:
-            squared = (_left_out_errors(values, vectors, target, ridge) ** 2).mean(axis=1)
-            tried.append((float(squared.mean()), float(squared.std()) / len(squared) ** 0.5, gamma, ridge))
-    least, slack, _, _ = min(tried)
-    ridge, _, gamma = max((ridge, -error, gamma) for error, _, gamma, ridge in tried if error <= least + SLACK * slack)
-    return gamma, ridge
+            errors[gamma, ridge] = float(np.mean(_left_out_errors(values, vectors, target, ridge) ** 2))
+    return min(errors, key=lambda each: errors[each])
 
 
 def _left_out_errors(values: Matrix, vectors: Matrix, target: Matrix, ridge: float) -> Matrix:
