@@ -1,4 +1,5 @@
-"""The trained model as files (`weights.safetensors`, `bundle.json`, `reference.parquet`) and as an object."""
+"""The trained model as an object and as files: `weights.safetensors`, `bundle.json`, `reference.parquet`; and, where
+there are several quality heads, `folds.parquet`."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
@@ -25,7 +27,9 @@ from packshot.model.text import SentenceEncoder, build_text_encoder
 WEIGHTS = "weights.safetensors"
 RECORD = "bundle.json"
 REFERENCE = "reference.parquet"
-FORMAT_VERSION = 2
+FOLDS = "folds.parquet"
+"""Where the overall score has several heads: image_id, group, and the head (fold) that did not learn from them."""
+FORMAT_VERSION = 3
 Image = npt.NDArray[np.uint8]
 
 
@@ -136,8 +140,11 @@ def read_record(folder: Path) -> BundleRecord:
 class Judge:
     """A loaded model. An image gets the same score alone and in a batch: each goes through the backbone by itself."""
 
-    def __init__(self, network: PackshotNet, record: BundleRecord, threads: int = 0) -> None:
+    def __init__(
+        self, network: PackshotNet, record: BundleRecord, threads: int = 0, folds: pd.DataFrame | None = None
+    ) -> None:
         self.network = network.eval()
+        self._blind = _blind_heads(folds)
         self.bundle = record
         self._workers = worker_count(threads)
         self._encoder: SentenceEncoder | None = None
@@ -156,12 +163,29 @@ class Judge:
         except (OSError, SafetensorError, RuntimeError) as error:
             raise BundleError(f"{folder / WEIGHTS} does not hold this network's weights: {error}") from error
         network.requires_grad_(False)
-        return cls(network.to(choose_device(device)), record, threads)
+        folds = pd.read_parquet(folder / FOLDS) if (folder / FOLDS).is_file() else None
+        return cls(network.to(choose_device(device)), record, threads, folds)
 
-    def judge(self, images: Sequence[Image], texts: Sequence[str | None] | None = None) -> list[Judgement]:
+    def blind_heads(self, image_ids: Sequence[str], groups: Sequence[str]) -> list[int] | None:
+        """For each image the quality head that learned from nothing of its group, -1 where none of them did.
+
+        None where no head has learned from held-out rows: there is one head, and it may judge them all.
+        """
+        if not self._blind:
+            return None
+        pairs = zip(image_ids, groups, strict=True)
+        return [self._blind.get(group, self._blind.get(image_id, -1)) for image_id, group in pairs]
+
+    def judge(
+        self,
+        images: Sequence[Image],
+        texts: Sequence[str | None] | None = None,
+        heads: Sequence[int] | None = None,
+    ) -> list[Judgement]:
         """Judge RGB images (uint8, H x W x 3, any size), with what the shop says of each where it says anything.
 
-        Raises NotAnImageArray.
+        `heads` names one quality head an image (see `blind_heads`), where a held-out row is to be judged by one that
+        has not learned from it; the mean of all is the score otherwise. Raises NotAnImageArray.
         """
         if not images:
             return []
@@ -171,7 +195,8 @@ class Judge:
         text, mask = self._text(texts, len(images))
         with torch.inference_mode():
             z = self.network.trunk(features.stats)
-            seen = self.network.perceive(features, text, mask)
+            chosen = None if heads is None else torch.tensor(heads, device=self.network.device)
+            seen = self.network.perceive(features, text, mask, chosen)
             half = self.bundle.calibration.interval_scale * self.network.expected_error(z)
             confidence = torch.softmax(seen.logits / self.bundle.calibration.temperature, dim=1)
             columns = {
@@ -234,6 +259,13 @@ class Judge:
             style_vector=arrays["style"][place].copy(),
             embedding=arrays["embedding"][place].copy(),
         )
+
+
+def _blind_heads(folds: pd.DataFrame | None) -> dict[str, int]:
+    if folds is None:
+        return {}
+    known = {column: folds[column].astype(str) for column in ("image_id", "group")}
+    return {key: int(fold) for column in known.values() for key, fold in zip(column, folds["fold"], strict=True)}
 
 
 def check_image(image: Any) -> None:

@@ -133,6 +133,10 @@ class ModelSettings(Section):
     trunk_dim: Positive
     kernel_features: Positive
     """Most landmarks of the kernel machine under the overall score; with fewer training rows each row is one."""
+    quality_heads: Positive
+    """1: the overall score is learned from training and validation rows. More: so many heads, each without one fold of
+    groups, learn from every scored row, and their mean is the score; held-out rows are judged by the head that did not
+    learn from their group."""
     style_dim: Positive
     style_classifier: Literal["linear", "svm", "mlp"]
     text_encoder: Literal["minilm", "none"]
@@ -183,6 +187,9 @@ class Recipe(Section):
     """Side of the training patches of the enhancer, in pixels."""
     enhance_steps: Positive
     """Enhancer batches an epoch."""
+    enhance_precision: Literal["f32", "bf16"]
+    """Of the enhancer's convolutions while it trains. bf16 halves the time on a GPU and on a CPU with AVX512-BF16 or
+    AMX, and costs time on other CPUs."""
     folds: Annotated[int, Field(ge=2)]
     """Group folds of the cross-validated figures."""
     model: dict[str, Any]

@@ -37,7 +37,10 @@ PER_SPLIT = 60
 class SharpnessJudge:
     """Scores by the energy of the Laplacian, names the style by the colour of the first pixel, enhances by a blur."""
 
-    def judge(self, images: Sequence[Any], texts: Sequence[str | None] | None = None) -> list[Any]:
+    def blind_heads(self, image_ids: Sequence[str], groups: Sequence[str]) -> None:
+        return None
+
+    def judge(self, images: Sequence[Any], texts: Sequence[str | None] | None = None, heads: None = None) -> list[Any]:
         return [self._one(image) for image in images]
 
     def _one(self, image: Any) -> Any:

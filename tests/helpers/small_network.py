@@ -13,6 +13,7 @@ def small_architecture(**changes: Any) -> Architecture:
         "trunk_dim": 12,
         "landmarks": 20,
         "attribute_landmarks": 12,
+        "quality_heads": 1,
         "style_dim": 6,
         "style_classifier": "linear",
         "styles": ("a", "b"),

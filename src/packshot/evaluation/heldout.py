@@ -268,7 +268,8 @@ def _judged(judge: Judge, rows: pd.DataFrame, settings: Settings, workspace: Pat
     records = track(rows.to_dict("records"), "judging held-out pictures")
     for batch in _batches(records):
         images = [decode(resolve_inside(workspace / IMAGES, str(row["path"])), limits) for row in batch]
-        answers.extend(judge.judge(images, [row_text(row) for row in batch]))
+        blind = judge.blind_heads([str(row["image_id"]) for row in batch], [str(row["group"]) for row in batch])
+        answers.extend(judge.judge(images, [row_text(row) for row in batch], blind))
     frame = rows[["image_id", "source", "path", "subset", "category", "group", "quality_mos", "style"]].copy()
     for name in ("quality", "quality_low", "quality_high", "style_confidence"):
         frame[name] = np.array([getattr(answer, name) for answer in answers], dtype=np.float64)

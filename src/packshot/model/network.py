@@ -37,6 +37,7 @@ class Architecture(BaseModel):
     trunk_dim: int
     landmarks: int
     attribute_landmarks: int
+    quality_heads: int
     style_dim: int
     style_classifier: Literal["linear", "svm", "mlp"]
     styles: tuple[str, ...]
@@ -112,7 +113,7 @@ class PackshotNet(nn.Module):
         stats = 2 * sum(self.backbone.channels) * len(a.long_sides)
         gram = gram_size(self.backbone.channels)
         self.trunk = Trunk(stats, a.trunk_dim)
-        self.quality = KernelHead(a.trunk_dim, a.landmarks, 1)
+        self.quality = KernelHead(a.trunk_dim, a.landmarks, a.quality_heads)
         self.attributes = KernelHead(a.trunk_dim, a.attribute_landmarks, len(ATTRIBUTES))
         self.style_space = StyleSpace(gram, a.style_dim)
         self.text = TextBranch(TEXT_SIZES[a.text_encoder], a.text_dim)
@@ -153,9 +154,14 @@ class PackshotNet(nn.Module):
             raise ValueError("long_sides is empty: a network needs at least one view")
         return Features(torch.cat(stats, dim=1), gram)
 
-    def overall(self, z: torch.Tensor) -> torch.Tensor:
-        """Trunk vectors N x trunk_dim to overall quality, N, 0..1."""
-        return soft_unit(self.quality(z)[:, 0])
+    def overall(self, z: torch.Tensor, heads: torch.Tensor | None = None) -> torch.Tensor:
+        """Trunk vectors N x trunk_dim to overall quality, N, 0..1: the mean of all heads, or of the head that `heads`
+        (N, int64) names where that is not negative."""
+        each = self.quality(z)
+        mean = each.mean(dim=1)
+        if heads is None:
+            return soft_unit(mean)
+        return soft_unit(torch.where(heads < 0, mean, each.gather(1, heads.clamp_min(0)[:, None])[:, 0]))
 
     def aspects(self, z: torch.Tensor) -> torch.Tensor:
         """Trunk vectors N x trunk_dim to sharpness, colour balance and detail, N x 3, 0..1."""
@@ -174,12 +180,16 @@ class PackshotNet(nn.Module):
         return vector, self.classifier(content, told)
 
     def perceive(
-        self, features: Features, text: torch.Tensor | None = None, mask: torch.Tensor | None = None
+        self,
+        features: Features,
+        text: torch.Tensor | None = None,
+        mask: torch.Tensor | None = None,
+        heads: torch.Tensor | None = None,
     ) -> Perception:
-        """All heads but the enhancer."""
+        """All heads but the enhancer; `heads` as in `overall`."""
         z = self.trunk(features.stats)
         vector, logits = self.style(z, features.gram, text, mask)
-        return Perception(self.overall(z), self.aspects(z), logits, vector)
+        return Perception(self.overall(z, heads), self.aspects(z), logits, vector)
 
     def enhancer_codes(self, stats: torch.Tensor) -> Codes:
         """Coefficients of curves, tables and modulation for images with these statistics, N x S."""

@@ -9,7 +9,11 @@ from packshot.model.network import Architecture
 
 
 def architecture_of(
-    settings: Settings, styles: Sequence[str], landmarks: int | None = None, attribute_landmarks: int | None = None
+    settings: Settings,
+    styles: Sequence[str],
+    landmarks: int | None = None,
+    attribute_landmarks: int | None = None,
+    quality_heads: int = 1,
 ) -> Architecture:
     """`model` of params.yaml with the known styles; `landmarks` where there are fewer rows than `kernel_features`."""
     model = settings.network
@@ -19,6 +23,7 @@ def architecture_of(
         trunk_dim=model.trunk_dim,
         landmarks=min(landmarks or model.kernel_features, model.kernel_features),
         attribute_landmarks=min(attribute_landmarks or model.kernel_features, model.kernel_features),
+        quality_heads=quality_heads,
         style_dim=model.style_dim,
         style_classifier=model.style_classifier,
         styles=tuple(styles),

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 Matrix = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
 GAMMAS = (0.15, 0.3, 0.6, 1.2)
 RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 CLASS_RIDGES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
@@ -42,11 +43,15 @@ def squared_distances(first: Matrix, second: Matrix) -> Matrix:
 
 @dataclass(frozen=True)
 class KernelRidge:
-    """f(z) = bias + sum_j weights_j exp(-gamma ||z - landmarks_j||^2): landmarks M x D, weights M x K, bias K."""
+    """f(z) = bias + sum_j weights_j exp(-gamma ||z - landmarks_j||^2): landmarks M x D, weights M x K, bias K.
+
+    `ridge` is what it was solved with.
+    """
 
     landmarks: Matrix
     weights: Matrix
     gamma: float
+    ridge: float
     bias: Matrix
 
 
@@ -58,17 +63,40 @@ def kernel_ridge(z: Matrix, y: Matrix, most_landmarks: int, seed: int) -> Kernel
     generator = np.random.default_rng(seed)
     some = np.sort(generator.permutation(len(y))[:TUNING_ROWS])
     gamma, ridge = _best_kernel(z[some], y[some])
+    chosen = np.sort(generator.permutation(len(y))[:most_landmarks])
+    weights, bias = _solved(z, y, chosen, gamma, ridge)
+    return KernelRidge(z[chosen], weights, gamma, ridge, bias)
+
+
+def kernel_ridge_without(
+    z: Matrix, y: Matrix, fold: Indices, folds: int, most_landmarks: int, gamma: float, ridge: float, seed: int
+) -> KernelRidge:
+    """One solution for each fold, on the rows of the other folds; y is N x 1, `fold` N in 0..folds-1.
+
+    Solution k is column k of the weights; its rows are zero at the landmarks of fold k, so it has seen nothing of them.
+    """
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(y))[:most_landmarks])
+    weights, bias = np.zeros((len(chosen), folds)), np.zeros(folds)
+    for each in range(folds):
+        rows = np.flatnonzero(fold != each)
+        mine = np.isin(chosen, rows)
+        found, middle = _solved(z[rows], y[rows], np.searchsorted(rows, chosen[mine]), gamma, ridge)
+        weights[mine, each], bias[each] = found[:, 0], middle[0]
+    return KernelRidge(z[chosen], weights, gamma, ridge, bias)
+
+
+def _solved(z: Matrix, y: Matrix, chosen: Indices, gamma: float, ridge: float) -> tuple[Matrix, Matrix]:
+    """Weights (M x K) at the landmarks z[chosen] and bias (K)."""
     bias = y.mean(axis=0)
-    if len(y) <= most_landmarks:
+    if len(chosen) == len(y):
         kernel = np.exp(-gamma * squared_distances(z, z))
-        exact = np.linalg.solve(kernel + ridge * np.eye(len(y)), y - bias)
-        return KernelRidge(z, np.asarray(exact, dtype=np.float64), gamma, bias)
-    landmarks = z[np.sort(generator.permutation(len(y))[:most_landmarks])]
+        return np.asarray(np.linalg.solve(kernel + ridge * np.eye(len(y)), y - bias), dtype=np.float64), bias
+    landmarks = z[chosen]
     across = np.exp(-gamma * squared_distances(z, landmarks))
     within = np.exp(-gamma * squared_distances(landmarks, landmarks))
-    jitter = 1e-8 * np.eye(most_landmarks)
+    jitter = 1e-8 * np.eye(len(chosen))
     weights = np.linalg.solve(across.T @ across + ridge * within + jitter, across.T @ (y - bias))
-    return KernelRidge(landmarks, np.asarray(weights, dtype=np.float64), gamma, bias)
+    return np.asarray(weights, dtype=np.float64), bias
 
 
 def _best_kernel(z: Matrix, y: Matrix) -> tuple[float, float]:

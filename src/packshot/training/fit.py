@@ -114,6 +114,7 @@ class _Loop:
         self.loss = MultiTaskLoss(weights, settings.loss.weighting).to(network.device)
         # ranking repeats what the quality loss says; by itself it is too uneven to stop by
         self.measure = MultiTaskLoss(weights | {"ranking": 0.0}, "fixed").to(network.device)
+        network.enhancer.half_precision = self.recipe.enhance_precision == "bf16"
         self.optimiser = build_optimiser(network, self.loss, self.recipe)
         self.progress = Progress()
         self.best: dict[str, torch.Tensor] = {}

@@ -11,6 +11,7 @@ import torch
 
 from packshot import __version__
 from packshot.bundle import (
+    FOLDS,
     FORMAT_VERSION,
     RECORD,
     REFERENCE,
@@ -41,7 +42,8 @@ from packshot.training.fit import Progress, Task, fit
 from packshot.training.pretrained import pretrained_backbone
 from packshot.training.recorder import Recorder
 from packshot.training.sources import FeatureSource, KeptFeatures, LiveFeatures
-from packshot.training.warm_start import refit_quality, warm_start
+from packshot.training.tone_trust import fit_tone_trust
+from packshot.training.warm_start import FEWEST_RATED, refit_heads, refit_quality, warm_start
 
 REFERENCE_BATCH = 64
 REFERENCE_COLUMNS = ("image_id", "source", "category", "sender", "group", "style", "width", "height", *MEASURED)
@@ -69,8 +71,9 @@ def train(settings: Settings, workspace: Path, recorder: Recorder) -> Path:
     progress = fit(network, task, source, settings.training, checkpoints=folder, recorder=recorder)
     say(f"train: kept the state of epoch {progress.best_epoch + 1} of {progress.epoch}")
     network.requires_grad_(False).eval()
-    if isinstance(source, KeptFeatures):
-        refit_quality(network, data, _known(task), pairs, task.train_pairs, settings.training.seed)
+    if task.enhance:
+        fit_tone_trust(network, task, source)
+    folds = _refitted(network, task, settings) if isinstance(source, KeptFeatures) else None
     found = _calibrated(network, task, source, settings)
     record = BundleRecord(
         format_version=FORMAT_VERSION,
@@ -91,6 +94,8 @@ def train(settings: Settings, workspace: Path, recorder: Recorder) -> Path:
     yardstick = reference(network, data, source, profile)
     save_bundle(bundle, network.cpu(), record)
     write_parquet(bundle / REFERENCE, yardstick)
+    if folds is not None:
+        write_parquet(bundle / FOLDS, folds)
     recorder.artifact(bundle / RECORD, "bundle")
     return bundle
 
@@ -109,6 +114,24 @@ def _known(task: Task) -> Rows:
     return np.concatenate([task.train, task.validation])
 
 
+def _rated(task: Task) -> Rows:
+    """Every scored row, held-out ones included."""
+    return task.data.with_quality(np.arange(len(task.data.index)))
+
+
+def _refitted(network: PackshotNet, task: Task, settings: Settings) -> pd.DataFrame | None:
+    """Solve the quality heads on the trained trunk; where there are several, which head has not seen which row."""
+    data, seed, heads = task.data, settings.training.seed, network.architecture.quality_heads
+    found = refit_quality(network, data, _known(task), task.pairs, task.train_pairs, seed)
+    if heads == 1 or found is None:
+        return None
+    rated = _rated(task)
+    fold = group_folds(data, rated, heads, seed)
+    refit_heads(network, data, rated, fold, found, seed)
+    say(f"train: {heads} quality heads learned from {len(rated)} scored rows, each without a fold of their groups")
+    return data.index.iloc[rated][["image_id", "group"]].assign(fold=fold).reset_index(drop=True)
+
+
 def _told(settings: Settings, profile: str, tags: Mapping[str, str]) -> dict[str, object]:
     return {
         "profile": profile,
@@ -123,8 +146,11 @@ def _told(settings: Settings, profile: str, tags: Mapping[str, str]) -> dict[str
 
 def _started(settings: Settings, task: Task) -> PackshotNet:
     torch.manual_seed(settings.training.seed)
-    rated = len(task.data.with_quality(_known(task))) or len(task.train_pairs)
-    network = PackshotNet(architecture_of(settings, task.data.styles, max(rated, 1), max(len(task.train_pairs), 1)))
+    heads = settings.network.quality_heads if len(_rated(task)) >= FEWEST_RATED else 1
+    rated = len(_rated(task) if heads > 1 else task.data.with_quality(_known(task))) or len(task.train_pairs)
+    network = PackshotNet(
+        architecture_of(settings, task.data.styles, max(rated, 1), max(len(task.train_pairs), 1), heads)
+    )
     network.backbone = pretrained_backbone(settings.network.backbone, settings.network.weights)
     network.backbone.requires_grad_(False)
     say(f"train: closed-form start on {len(task.train)} rows")

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from packshot.model.network import PackshotNet
 from packshot.model.quality import KernelHead
-from packshot.training.closed_form import kernel_ridge, principal_components, ridge_classifier
+from packshot.training.closed_form import (
+    KernelRidge,
+    kernel_ridge,
+    kernel_ridge_without,
+    principal_components,
+    ridge_classifier,
+)
 from packshot.training.dataset import Dataset, Pairs, Rows
 
 FEWEST_RATED = 24
@@ -39,12 +46,29 @@ def warm_start(
 @torch.no_grad()
 def refit_quality(
     network: PackshotNet, data: Dataset, rows: Rows, pairs: Pairs | None, pair_rows: Rows, seed: int
-) -> None:
+) -> KernelRidge | None:
     """Solve the quality head anew, in place, on the trunk as training left it.
 
     `rows` are training and validation rows: once training has stopped, those that stopped it may teach too.
+    Returns the solution; None where there is nothing to learn from.
     """
-    _start_quality(network, *quality_targets(data, data.with_quality(rows), pairs, pair_rows), seed)
+    return _start_quality(network, *quality_targets(data, data.with_quality(rows), pairs, pair_rows), seed)
+
+
+@torch.no_grad()
+def refit_heads(
+    network: PackshotNet, data: Dataset, rated: Rows, fold: npt.NDArray[np.int64], like: KernelRidge, seed: int
+) -> None:
+    """Solve one quality head for each fold of the scored rows `rated`, on the rows of the other folds, in place.
+
+    Width and ridge are those of `like`, which need not have seen all of these rows.
+    """
+    head = network.quality
+    z = network.trunk(data.stats[rated].to(network.device)).double().cpu().numpy()
+    scores = data.quality[rated].double().numpy()[:, None]
+    _place(
+        head, kernel_ridge_without(z, scores, fold, head.bias.numel(), len(head.weights), like.gamma, like.ridge, seed)
+    )
 
 
 def quality_targets(
@@ -81,17 +105,22 @@ def _seen(data: Dataset, rows: Rows, pairs: Pairs | None, pair_rows: Rows) -> to
     return pictures if pairs is None or not len(pair_rows) else torch.cat([pictures, pairs.stats[pair_rows]])
 
 
-def _start_quality(network: PackshotNet, stats: torch.Tensor, scores: torch.Tensor, seed: int) -> None:
-    _start_kernel(network, network.quality, stats, scores[:, None], seed)
+def _start_quality(network: PackshotNet, stats: torch.Tensor, scores: torch.Tensor, seed: int) -> KernelRidge | None:
+    return _start_kernel(network, network.quality, stats, scores[:, None], seed)
 
 
 def _start_kernel(
     network: PackshotNet, head: KernelHead, stats: torch.Tensor, targets: torch.Tensor, seed: int
-) -> None:
+) -> KernelRidge | None:
     if not len(targets):
-        return
+        return None
     z = network.trunk(stats.to(network.device)).double().cpu().numpy()
     fitted = kernel_ridge(z, targets.double().numpy(), len(head.weights), seed)
+    _place(head, fitted)
+    return fitted
+
+
+def _place(head: KernelHead, fitted: KernelRidge) -> None:
     count = len(fitted.weights)
     head.landmarks.zero_()
     head.weights.zero_()

@@ -1,0 +1,76 @@
+"""The share by which tones are followed: what a wrong guess costs decides, on degraded validation patches."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from small_network import small_architecture
+
+from packshot.model.network import PackshotNet
+from packshot.training.dataset import Pairs
+from packshot.training.fit import Task
+from packshot.training.tone_trust import fit_tone_trust
+
+IMAGES, SIDE, DARKER = 6, 16, 26
+"""Copies are darker by this many of 255 levels."""
+
+
+def network_that_brightens_by(amount: float) -> PackshotNet:
+    network = PackshotNet(small_architecture())
+    enhancer = network.enhancer
+    with torch.no_grad():
+        enhancer.codes_layer[-1].weight.zero_()
+        enhancer.codes_layer[-1].bias.zero_()
+        enhancer.codes_layer[-1].bias[: 3 * (enhancer.points + 1)] = math.atanh(amount)
+    return network
+
+
+def task() -> Task:
+    random = np.random.default_rng(0)
+    clean = random.integers(80, 180, (IMAGES, 1, SIDE, SIDE, 3)).astype(np.uint8)
+    both = np.stack([clean, clean - DARKER], axis=1).reshape(-1, 1, SIDE, SIDE, 3)
+    rows = np.arange(2 * IMAGES)
+    pairs = Pairs(
+        index=pd.DataFrame({"copy": rows % 2}),
+        stats=torch.zeros(len(rows), 1),
+        attributes=torch.ones(len(rows), 3),
+        severity=torch.zeros(len(rows)),
+        patches=torch.from_numpy(both),
+        clean=torch.from_numpy(rows - rows % 2),
+        patch_row=rows,
+    )
+    return Task(None, pairs, rows[:0], rows[:0], rows[:0], rows, enhance=True)
+
+
+@pytest.mark.parametrize(
+    ("guess", "best"), [(DARKER / 255, 1.0), (2 * DARKER / 255, 0.5), (-DARKER / 255, 0.0), (4 * DARKER / 255, 0.25)]
+)
+def test_the_share_is_the_one_that_gains_most(guess, best):
+    network = network_that_brightens_by(guess)
+    source = SimpleNamespace(pairs=lambda rows: torch.zeros(len(rows), network.trunk.mean.numel()))
+    gains = fit_tone_trust(network, task(), source)
+    assert float(network.enhancer.tone_trust) == best == max(gains, key=gains.get)
+    assert gains[0.0] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_training_follows_tones_in_full():
+    network = network_that_brightens_by(0.1)
+    codes = network.enhancer.train().codes(torch.zeros(1, network.enhancer.codes_layer[0].in_features))
+    assert float(codes.curves.detach().mean()) == pytest.approx(0.1)
+
+
+def test_half_precision_is_for_training_alone_and_stays_near():
+    torch.manual_seed(0)
+    enhancer = PackshotNet(small_architecture()).enhancer
+    for parameter in enhancer.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    pixels, z = torch.rand(2, 3, 32, 32), torch.zeros(2, enhancer.codes_layer[0].in_features)
+    full = {mode: enhancer.train(mode)(pixels, enhancer.codes(z)) for mode in (True, False)}
+    enhancer.half_precision = True
+    half = {mode: enhancer.train(mode)(pixels, enhancer.codes(z)) for mode in (True, False)}
+    assert torch.equal(half[False], full[False])
+    assert half[True].dtype == torch.float32 and not torch.equal(half[True], full[True])
+    assert torch.allclose(half[True], full[True], atol=0.02)
