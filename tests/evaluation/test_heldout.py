@@ -252,14 +252,20 @@ def test_the_classic_chain_is_tuned_to_what_is_wrong() -> None:
 
 def test_fold_figures_are_the_mean_over_folds(settings: Settings) -> None:
     random = np.random.default_rng(0)
-    frame = pd.DataFrame({"source": "shop", "fold": np.arange(90) % 3, "quality_mos": random.uniform(0, 1, 90)})
-    frame["quality_oof"] = frame["quality_mos"] + random.normal(0, 0.1, 90)
-    frame["style"], frame["style_oof"] = "modern", np.where(np.arange(90) < 45, "modern", "rustic")
+    frame = pd.DataFrame({"source": "shop", "fold": np.arange(180) % 3, "quality_mos": random.uniform(0, 1, 180)})
+    frame["quality_oof"] = frame["quality_mos"] + random.normal(0, 0.1, 180)
+    frame["style"], frame["style_oof"] = "modern", np.where(np.arange(180) < 90, "modern", "rustic")
+    frame["style_confidence_oof"] = 0.8
+    frame["subset"] = np.where(np.arange(180) < 100, "plain", "busy")
     found = fold_figures(frame, settings.profiles["own"])
     by_fold = [part["quality_oof"].corr(part["quality_mos"], "spearman") for _, part in frame.groupby("fold")]
     assert found["quality/srcc_folds/shop"] == pytest.approx(np.mean(by_fold))
     assert found["quality/srcc_folds_std/shop"] == pytest.approx(np.std(by_fold, ddof=1))
     assert found["style/accuracy_folds/shop"] == pytest.approx(0.5)
+    assert found["quality/srcc_within_folds/shop"] == pytest.approx(
+        np.mean([found["quality/srcc_folds/shop/plain"], found["quality/srcc_folds/shop/busy"]])
+    )
+    assert found["style/ece_folds/shop"] == pytest.approx(0.3)
     frame.loc[frame["fold"] == 1, "quality_oof"] = 0.5
     assert "quality/srcc_folds/shop" not in fold_figures(frame, settings.profiles["own"])
 

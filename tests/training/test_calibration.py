@@ -6,7 +6,7 @@ import torch
 from small_network import small_architecture
 
 from packshot.model.network import PackshotNet
-from packshot.training.calibration import Residuals, interval
+from packshot.training.calibration import Residuals, coverage_out_of_fold, interval
 
 DIMENSIONS, ROWS = 8, 3000
 
@@ -59,3 +59,12 @@ def test_one_kind_and_rare_kinds_are_no_obstacle(network):
     names = ["all"] * (ROWS - 5) + ["rare"] * 5
     scale, _ = interval(network, Residuals(found.scaled, found.error, names, found.fold), 0.9)
     assert 0.88 <= covered(network, scale, found).mean() <= 0.93
+
+
+def test_coverage_out_of_fold_is_that_of_fresh_images():
+    found = errors(1, True)
+    covered = coverage_out_of_fold(found, 0.9)
+    assert set(covered) == {"all", "kind0", "kind1", "kind2"}
+    assert 0.88 <= covered["all"] <= 0.93 and min(covered.values()) > 0.84
+    few = found.of(np.arange(ROWS) < 30)
+    assert coverage_out_of_fold(few, 0.9) == {}

@@ -137,7 +137,7 @@ def interval(title: str, span: Span, width: int = 180, height: int = 26) -> Mark
 
 def effect_bars(title: str, rows: Sequence[tuple[str, float, bool]]) -> Markup:
     """Standardised differences as bars to both sides of zero; True marks what is significant."""
-    line, label_width, width = 24, 150, 450
+    line, label_width, width = 24, 172, 472
     height = line * max(len(rows), 1) + 30
     reach = max([abs(value) for _, value, _ in rows] + [0.5])
     centre = label_width + (width - label_width) / 2

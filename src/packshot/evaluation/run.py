@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from packshot.bundle import read_record
 from packshot.config import Profile, Settings
 from packshot.evaluation import metrics as m
 from packshot.evaluation import plots
 from packshot.evaluation.digest import bundle_digest
 from packshot.evaluation.heldout import (
+    SMALLEST_SLICE,
     HeldOut,
     HeldOutError,
     profile_of,
@@ -37,7 +39,8 @@ def evaluate(settings: Settings, workspace: Path) -> dict[str, float]:
     profile = profile_of(settings, workspace)
     scored = score_heldout_once(bundle, settings, workspace)
     folds = cross_validate(settings, workspace)
-    found = {**scored.metrics, **fold_figures(folds, profile)}
+    learned = {name: value for name, value in read_record(bundle).metrics.items() if name.startswith("interval/")}
+    found = {**scored.metrics, **fold_figures(folds, profile), **learned}
     reports = workspace / REPORTS
     # Figures of an earlier bundle must not stand beside new ones, should this be killed half-way.
     (reports / EVALUATED).unlink(missing_ok=True)
@@ -52,7 +55,8 @@ def evaluate(settings: Settings, workspace: Path) -> dict[str, float]:
 
 
 def fold_figures(folds: pd.DataFrame, profile: Profile) -> dict[str, float]:
-    """Mean and standard deviation (over folds, n - 1) of SRCC, PLCC and style accuracy.
+    """Mean and standard deviation (over folds, n - 1) of SRCC, PLCC and style accuracy; mean SRCC within each subset,
+    and their mean; ECE over the rows of all folds.
 
     A figure is absent where it is undefined in any fold: a mean over the other folds would flatter.
     """
@@ -62,13 +66,29 @@ def fold_figures(folds: pd.DataFrame, profile: Profile) -> dict[str, float]:
         parts = [part for _, part in rows.groupby("fold")]
         found |= _over("quality/srcc_folds", name, [(m.srcc, p["quality_oof"], p["quality_mos"]) for p in parts])
         found |= _over("quality/plcc_folds", name, [(m.plcc, p["quality_oof"], p["quality_mos"]) for p in parts])
+        found |= _subset_figures(name, rows)
     for name in profile.style:
         rows = folds[(folds["source"] == name) & folds["style"].notna()]
         parts = [part for _, part in rows.groupby("fold")]
+        if "style_confidence_oof" in rows and len(rows):
+            right = (rows["style_oof"] == rows["style"]).to_numpy(dtype=float)
+            found[f"style/ece_folds/{name}"] = m.ece(rows["style_confidence_oof"], right)
         found |= _over(
             "style/accuracy_folds", name, [(m.accuracy, list(p["style_oof"]), list(p["style"])) for p in parts]
         )
     return found
+
+
+def _subset_figures(name: str, rows: pd.DataFrame) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for subset, part in rows.groupby("subset"):
+        folds = [each for _, each in part.groupby("fold")]
+        if min(len(each) for each in folds) >= SMALLEST_SLICE:
+            calls: list[tuple[object, object, object]]
+            calls = [(m.srcc, each["quality_oof"], each["quality_mos"]) for each in folds]
+            means = _over("quality/srcc_folds", f"{name}/{subset}", calls)
+            found |= {key: value for key, value in means.items() if "_std" not in key}
+    return found | ({f"quality/srcc_within_folds/{name}": float(np.mean(list(found.values())))} if found else {})
 
 
 def draw(scored: HeldOut, found: dict[str, float], profile: Profile, settings: Settings, folder: Path) -> None:

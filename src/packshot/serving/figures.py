@@ -50,6 +50,7 @@ _BY_SET = (
         "subset only",
     ),
     ("quality/srcc_within", "Quality, SRCC on {set} within subsets", "", None, ""),
+    ("quality/srcc_within_folds", "Quality, SRCC on {set} within subsets, over group folds", "", None, ""),
     ("quality/plcc", "Quality, linear correlation (PLCC) on {set}", "", None, ""),
     ("quality/coverage", "Interval coverage on {set}", "", None, ""),
     ("style/accuracy", "Style, accuracy on {set}", "", "style/accuracy_majority", "most frequent style"),
@@ -62,6 +63,7 @@ _BY_SET = (
     ),
     ("style/macro_f1", "Style, macro-F1 on {set}", "", None, ""),
     ("style/ece", "Style, calibration error on {set}", "", None, ""),
+    ("style/ece_folds", "Style, calibration error on {set}, over group folds", "", None, ""),
 )
 _PLAIN = (
     ("enhance/psnr_gain", "Enhancement, PSNR gain over the input", "dB", "enhance/psnr_gain_classic", "classic chain"),

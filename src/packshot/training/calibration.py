@@ -51,6 +51,11 @@ class Residuals:
     kind: Sequence[str | None]
     fold: npt.NDArray[np.int64]
 
+    def of(self, chosen: npt.NDArray[np.bool_]) -> Residuals:
+        """The rows that are True."""
+        kind = [name for name, wanted in zip(self.kind, chosen, strict=True) if wanted]
+        return Residuals(self.scaled[chosen], self.error[chosen], kind, self.fold[chosen])
+
 
 def interval(network: PackshotNet, found: Residuals, coverage: float) -> tuple[float, int]:
     """Fit the network's expected error in place; return the conformal scale and the rows behind it.
@@ -61,9 +66,53 @@ def interval(network: PackshotNet, found: Residuals, coverage: float) -> tuple[f
     quantile of |error| / expected error (Lei et al., 2018). Where no kinds are known, small, middling and large errors
     stand for them.
     """
-    size = np.abs(found.error)
-    if len(size) < FEWEST_ROWS:
+    if len(found.error) < FEWEST_ROWS:
         return 0.0, 0
+    fitted = _fitted(found, coverage)
+    count = len(fitted.error)
+    network.kind_of_image.zero_()
+    network.kind_of_image[:, -1] = NEVER
+    network.kind_of_image[:count] = torch.from_numpy(np.column_stack([fitted.weights, fitted.bias])).to(
+        network.kind_of_image
+    )
+    network.kind_error.zero_()
+    network.kind_error[:count] = torch.from_numpy(fitted.error).to(network.kind_error)
+    return fitted.scale, len(found.error)
+
+
+def coverage_out_of_fold(found: Residuals, coverage: float) -> dict[str, float]:
+    """Share of the scores of each fold that an interval fitted on the other folds holds: of `all`, and of each kind.
+
+    Empty where there are too few rows, or only one fold, to say.
+    """
+    size = np.abs(found.error)
+    inside = np.zeros(len(size), dtype=bool)
+    for each in np.unique(found.fold):
+        held = found.fold == each
+        if (~held).sum() < FEWEST_ROWS:
+            return {}
+        fitted = _fitted(found.of(~held), coverage)
+        expected = _shares(found.scaled[held], fitted.weights, fitted.bias) @ fitted.error
+        inside[held] = size[held] <= fitted.scale * expected
+    if not len(inside):
+        return {}
+    names = pd.Series(list(found.kind), dtype=object)
+    by_kind = {str(name): float(inside[names == name].mean()) for name in sorted(names.dropna().unique())}
+    return {"all": float(inside.mean()), **by_kind}
+
+
+@dataclass(frozen=True)
+class _Interval:
+    """Of which kinds an image may be (weights K x D, bias K), the error of each kind (K), and the conformal scale."""
+
+    weights: Matrix
+    bias: Matrix
+    error: Matrix
+    scale: float
+
+
+def _fitted(found: Residuals, coverage: float) -> _Interval:
+    size = np.abs(found.error)
     kind, count = _kinds(found.kind, size)
     shares = np.empty((len(size), count))
     for each in np.unique(found.fold):
@@ -71,12 +120,7 @@ def interval(network: PackshotNet, found: Residuals, coverage: float) -> tuple[f
         shares[held] = _shares(found.scaled[held], *_kind_classifier(found.scaled[~held], kind[~held], count))
     error = _kind_errors(shares, size, kind, coverage)
     weights, bias = _kind_classifier(found.scaled, kind, count)
-    network.kind_of_image.zero_()
-    network.kind_of_image[:, -1] = NEVER
-    network.kind_of_image[:count] = torch.from_numpy(np.column_stack([weights, bias])).to(network.kind_of_image)
-    network.kind_error.zero_()
-    network.kind_error[:count] = torch.from_numpy(error).to(network.kind_error)
-    return _conformal(size / (shares @ error), coverage), len(size)
+    return _Interval(weights, bias, error, _conformal(size / (shares @ error), coverage))
 
 
 def _kinds(names: Sequence[str | None], size: Matrix) -> tuple[npt.NDArray[np.int64], int]:

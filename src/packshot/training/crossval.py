@@ -17,6 +17,7 @@ from packshot.model.network import PackshotNet
 from packshot.model.parallel import one_core
 from packshot.progress import say
 from packshot.training.build import architecture_of
+from packshot.training.calibration import temperature
 from packshot.training.dataset import Dataset, Pairs, Rows, load_dataset, load_pairs
 from packshot.training.fit import Task, fit
 from packshot.training.sources import KeptFeatures
@@ -53,13 +54,24 @@ def cross_validate(settings: Settings, workspace: Path) -> pd.DataFrame:
     frame["fold"] = found.fold
     frame["quality_mos"] = frame["quality_mos"].where(rated)
     frame["quality_oof"] = np.where(rated, found.quality.double().numpy(), np.nan)
-    confidence, best = torch.softmax(found.logits, dim=1).max(dim=1)
+    confidence, best = _calibrated(found, data).max(dim=1)
     names = np.array([*data.styles, None], dtype=object)
     frame["style"] = frame["style"].where(styled)
     frame["style_oof"] = names[np.where(styled, best.numpy(), len(data.styles))]
     frame["style_confidence_oof"] = np.where(styled, confidence.double().numpy(), np.nan)
     columns = ["image_id", "source", "subset", "group", "fold", "quality_mos", "quality_oof"]
     return frame[[*columns, "style", "style_oof", "style_confidence_oof"]].reset_index(drop=True)
+
+
+def _calibrated(found: OutOfFold, data: Dataset) -> torch.Tensor:
+    """Style probabilities, those of each fold at the temperature that suits the others; N x styles."""
+    labels = data.style[found.rows]
+    likely = torch.zeros_like(found.logits)
+    for each in np.unique(found.fold):
+        held = torch.from_numpy(found.fold == each)
+        others = ~held & (labels >= 0)
+        likely[held] = torch.softmax(found.logits[held] / temperature(found.logits[others], labels[others]), dim=1)
+    return likely
 
 
 def out_of_fold(settings: Settings, data: Dataset, pairs: Pairs | None, rows: Rows, what: str) -> OutOfFold:

@@ -34,7 +34,7 @@ from packshot.progress import say
 from packshot.revision import run_key
 from packshot.training import layout
 from packshot.training.build import architecture_of
-from packshot.training.calibration import Residuals, calibration
+from packshot.training.calibration import Residuals, calibration, coverage_out_of_fold
 from packshot.training.crossval import group_folds, out_of_fold
 from packshot.training.dataset import Dataset, NoLabels, Pairs, Rows, load_dataset, load_pairs
 from packshot.training.features import MEASURED
@@ -74,7 +74,8 @@ def train(settings: Settings, workspace: Path, recorder: Recorder) -> Path:
     if task.enhance:
         fit_tone_trust(network, task, source)
     folds = _refitted(network, task, settings) if isinstance(source, KeptFeatures) else None
-    found = _calibrated(network, task, source, settings)
+    found, covered = _calibrated(network, task, source, settings)
+    recorder.metrics(covered, progress.epoch)
     record = BundleRecord(
         format_version=FORMAT_VERSION,
         preprocessing_version=preprocess.VERSION,
@@ -88,7 +89,7 @@ def train(settings: Settings, workspace: Path, recorder: Recorder) -> Path:
         recipe=settings.training.recipe,
         epochs=progress.epoch,
         best_epoch=progress.best_epoch,
-        metrics=_figures_kept(progress),
+        metrics=_figures_kept(progress) | covered,
     )
     bundle = workspace / layout.BUNDLE
     yardstick = reference(network, data, source, profile)
@@ -173,8 +174,12 @@ def _source(network: PackshotNet, task: Task, settings: Settings, workspace: Pat
 
 
 @torch.no_grad()
-def _calibrated(network: PackshotNet, task: Task, source: FeatureSource, settings: Settings) -> Calibration:
-    """From out-of-fold predictions of train and validation; with a trained backbone, from validation alone, since
+def _calibrated(
+    network: PackshotNet, task: Task, source: FeatureSource, settings: Settings
+) -> tuple[Calibration, dict[str, float]]:
+    """The calibration, and what share of scores such an interval covers out of fold, by kind of image.
+
+    From out-of-fold predictions of train and validation; with a trained backbone, from validation alone, since
     its features have seen the training rows."""
     data = task.data
     coverage = settings.evaluation.interval_coverage
@@ -197,7 +202,8 @@ def _calibrated(network: PackshotNet, task: Task, source: FeatureSource, setting
     error = (data.quality[rows[rated]] - quality[rated]).double().numpy()
     subsets = data.index["subset"].iloc[rows[rated]]
     residuals = Residuals(scaled, error, [name if isinstance(name, str) else None for name in subsets], fold[rated])
-    return calibration(network, residuals, logits[styled], data.style[rows[styled]], coverage)
+    covered = {f"interval/coverage_folds/{kind}": v for kind, v in coverage_out_of_fold(residuals, coverage).items()}
+    return calibration(network, residuals, logits[styled], data.style[rows[styled]], coverage), covered
 
 
 def _figures_kept(progress: Progress) -> dict[str, float]:
