@@ -75,7 +75,8 @@ def train(settings: Settings, workspace: Path, recorder: Recorder) -> Path:
         fit_tone_trust(network, task, source)
     folds = _refitted(network, task, settings) if isinstance(source, KeptFeatures) else None
     found, covered = _calibrated(network, task, source, settings)
-    recorder.metrics(covered, progress.epoch)
+    if covered:
+        recorder.metrics(covered, progress.epoch)
     record = BundleRecord(
         format_version=FORMAT_VERSION,
         preprocessing_version=preprocess.VERSION,
