@@ -32,6 +32,25 @@ data = typer.Typer(no_args_is_help=True, help="Data stages in the catalogue work
 inbox = typer.Typer(no_args_is_help=True, help="Batches of new images; what the score and drift DAGs run.")
 registry = typer.Typer(no_args_is_help=True, help="Model versions, the ledger, rollback.")
 drill = typer.Typer(no_args_is_help=True, help="Rehearsals that show a safeguard at work.")
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from packshot import __version__
+
+        print(f"packshot {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version and end.")
+    ] = False,
+) -> None:
+    """Judge, enhance and route the pictures of a shop's catalogue, and keep the model that does it good."""
+
+
 app.add_typer(data, name="data")
 app.add_typer(inbox, name="inbox")
 app.add_typer(registry, name="registry")
