@@ -50,6 +50,14 @@ def scores(references: Sequence[Image], distorted: Sequence[Image]) -> npt.NDArr
     return np.where(same, 1.0, together.double().numpy())
 
 
+def haarpsi(reference: Image, distorted: Image) -> float:
+    """Haar wavelet-based perceptual similarity alone (Reisenhofer et al., 2018), 0..1; raises DegradationError."""
+    if reference.shape != distorted.shape:
+        raise DegradationError(f"HaarPSI needs images of one size, found {reference.shape} and {distorted.shape}")
+    with torch.inference_mode():
+        return float(piq.haarpsi(_tensor([reference]), _tensor([distorted]), data_range=1.0).clamp(0, 1))
+
+
 def _tensor(images: Sequence[Image]) -> torch.Tensor:
     height, width = images[0].shape[:2]
     grow = max(1, -(-SMALLEST_SIDE // min(height, width)))

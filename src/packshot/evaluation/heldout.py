@@ -22,6 +22,7 @@ from packshot.catalog.image import ImageLimits, decode, resolve_inside
 from packshot.catalog.manifest import read_manifest
 from packshot.config import Profile, Settings
 from packshot.degrade import DEGRADATIONS
+from packshot.degrade.full_reference import haarpsi
 from packshot.degrade.full_reference import scores as full_reference_scores
 from packshot.errors import PackshotError
 from packshot.evaluation import metrics as m
@@ -42,6 +43,7 @@ SMALLEST_SLICE = 20
 TUNING_PAIRS = 12
 SINGLE_CROPS = 24
 HARM_DB = 0.1
+UNTOUCHED_DB = 40.0
 SAME_ATTRIBUTE = 0.001
 """A rise of an attribute by no more than this counts as none."""
 ATTRIBUTES = ("sharpness", "colour_balance", "detail")
@@ -59,9 +61,10 @@ class HeldOut:
 
     per_image: image_id, source, path, subset, category, group, quality_mos, quality, quality_low, quality_high, style,
     style_pred, style_confidence. per_pair: image_id, group, degradations, family, psnr_in, psnr_out, psnr_classic
-    (dB), ssim_in, ssim_out, ssim_classic. per_single: image_id, degradation, level
-    (0: the clean crop), attribute (that suffers), judged (that attribute), reference (full-reference score, 0..1), and
-    all three attributes. metrics: name to figure, never NaN; what is undefined is absent.
+    (dB), likewise ssim and haarpsi; psnr_pristine, of the undamaged crop put through the enhancer. per_single:
+    image_id, degradation, level (0: the clean crop), attribute (that suffers), judged (that attribute), reference
+    (full-reference score, 0..1), and all three attributes. metrics: name to figure, never NaN; what is undefined is
+    absent.
     """
 
     per_image: pd.DataFrame
@@ -225,7 +228,8 @@ def _own_to_other(per_single: pd.DataFrame, attribute: str) -> float:
 
 
 def enhance_figures(per_pair: pd.DataFrame) -> dict[str, float]:
-    """Mean PSNR (dB) and SSIM of input, enhanced and classic, their gains, and the gain by family of degradation."""
+    """Mean PSNR (dB), SSIM and HaarPSI gains, enhanced and classic; the gain by family of degradation; and, of pristine
+    crops put through the enhancer, how near they stay and the share that does not stay within UNTOUCHED_DB."""
     if per_pair.empty:
         return {}
     means = per_pair.drop(columns=["image_id", "group", "degradations", "family"]).mean()
@@ -238,7 +242,11 @@ def enhance_figures(per_pair: pd.DataFrame) -> dict[str, float]:
         "enhance/psnr_gain_over_classic": means["psnr_out"] - means["psnr_classic"],
         "enhance/ssim_gain": means["ssim_out"] - means["ssim_in"],
         "enhance/ssim_gain_classic": means["ssim_classic"] - means["ssim_in"],
+        "enhance/haarpsi_gain": means["haarpsi_out"] - means["haarpsi_in"],
+        "enhance/haarpsi_gain_classic": means["haarpsi_classic"] - means["haarpsi_in"],
         "enhance/share_harmed": (gain < -HARM_DB).mean(),
+        "enhance/psnr_pristine": means["psnr_pristine"],
+        "enhance/share_pristine_changed": (per_pair["psnr_pristine"] < UNTOUCHED_DB).mean(),
     }
     families = per_pair["family"].str.split("+")
     for family in sorted({one for several in families for one in several}):
@@ -288,13 +296,15 @@ def _enhanced(
     classic = _tuned(mixed_pairs(tuning, settings, workspace))
     records = []
     for pair in track(mixed_pairs(rows, settings, workspace), "enhancing held-out pictures", total=len(rows)):
-        records.append(_compared(pair, judge.enhance(pair.degraded), classic(pair.degraded)))
+        record = _compared(pair, judge.enhance(pair.degraded), classic(pair.degraded))
+        records.append(record | {"psnr_pristine": m.psnr(pair.clean, judge.enhance(pair.clean))})
     return pd.DataFrame(records, columns=list(PAIR_COLUMNS))
 
 
 PAIR_COLUMNS = (
     *("image_id", "group", "degradations", "family"),
-    *(f"{figure}_{which}" for figure in ("psnr", "ssim") for which in ("in", "out", "classic")),
+    *(f"{figure}_{which}" for figure in ("psnr", "ssim", "haarpsi") for which in ("in", "out", "classic")),
+    "psnr_pristine",
 )
 
 
@@ -318,6 +328,7 @@ def _compared(pair: Pair, enhanced: Any, classic: Any) -> dict[str, Any]:
     for which, image in (("in", pair.degraded), ("out", enhanced), ("classic", classic)):
         record[f"psnr_{which}"] = m.psnr(pair.clean, image)
         record[f"ssim_{which}"] = m.ssim(pair.clean, image)
+        record[f"haarpsi_{which}"] = haarpsi(pair.clean, image)
     return record
 
 

@@ -25,6 +25,8 @@ from packshot.files import atomic_path, write_json, write_parquet
 from packshot.progress import say
 from packshot.revision import data_rev
 from packshot.training.crossval import cross_validate
+from packshot.training.dataset import load_dataset, load_pairs
+from packshot.training.unseen import unseen_family_figures
 
 
 def evaluate(settings: Settings, workspace: Path) -> dict[str, float]:
@@ -40,7 +42,8 @@ def evaluate(settings: Settings, workspace: Path) -> dict[str, float]:
     scored = score_heldout_once(bundle, settings, workspace)
     folds = cross_validate(settings, workspace)
     learned = {name: value for name, value in read_record(bundle).metrics.items() if name.startswith("interval/")}
-    found = {**scored.metrics, **fold_figures(folds, profile), **learned}
+    unseen = unseen_family_figures(settings, load_dataset(workspace, profile), load_pairs(workspace))
+    found = {**scored.metrics, **fold_figures(folds, profile), **learned, **unseen}
     reports = workspace / REPORTS
     # Figures of an earlier bundle must not stand beside new ones, should this be killed half-way.
     (reports / EVALUATED).unlink(missing_ok=True)

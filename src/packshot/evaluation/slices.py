@@ -36,20 +36,20 @@ _WRITTEN = tuple(
         rf"quality/(srcc|srcc_folds|coverage)/{_SET}/(?P<subset>[^/]+)",
         rf"quality/(coverage|interval_width)/{_SET}",
         rf"style/(accuracy|macro_f1|accuracy_folds|accuracy_folds_std|accuracy_majority|ece|ece_folds)/{_SET}",
-        r"enhance/(psnr_in|psnr_out|psnr_gain|psnr_gain_classic|psnr_gain_over_classic|share_harmed)",
-        r"enhance/(ssim_gain|ssim_gain_classic)",
+        r"enhance/(psnr_in|psnr_out|psnr_gain|psnr_gain_classic|psnr_gain_over_classic|psnr_pristine)",
+        r"enhance/(share_harmed|share_pristine_changed)",
+        r"enhance/(ssim|haarpsi)_gain(_classic)?",
         r"enhance/psnr_gain/(?P<family>[^/]+)",
         r"interval/coverage_folds/(?P<kind>[^/]+)",
         r"attributes/(srcc|monotone|own_to_other)/(?P<attribute>sharpness|colour_balance|detail)",
+        r"degradations/srcc_(seen|unseen)(_mean|_worst|/(?P<family>[^/]+))",
         r"serving/(latency_ms|peak_rss_mb)",
     )
 )
 _QUALITY = re.compile(rf"quality/(?P<figure>srcc|plcc|coverage)/{_SET}(?:/(?P<subset>[^/]+))?")
 _STYLE = re.compile(rf"style/(?P<figure>accuracy|macro_f1)/{_SET}")
 _ENHANCE = re.compile(r"enhance/(?P<figure>psnr_out|psnr_gain|psnr_gain_over_classic|ssim_gain)(?:/(?P<family>[^/]+))?")
-LOWER_IS_BETTER = re.compile(
-    r"serving/.*|style/ece(_folds)?/.*|.*_std/.*|enhance/share_harmed|quality/interval_width/.*"
-)
+LOWER_IS_BETTER = re.compile(r"serving/.*|style/ece(_folds)?/.*|.*_std/.*|enhance/share_.*|quality/interval_width/.*")
 
 
 def is_written(metric: str, sets: frozenset[str]) -> bool:

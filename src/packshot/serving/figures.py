@@ -68,6 +68,13 @@ _BY_SET = (
 _PLAIN = (
     ("enhance/psnr_gain", "Enhancement, PSNR gain over the input", "dB", "enhance/psnr_gain_classic", "classic chain"),
     ("enhance/ssim_gain", "Enhancement, SSIM gain over the input", "", "enhance/ssim_gain_classic", "classic chain"),
+    (
+        "degradations/srcc_unseen_mean",
+        "Attributes under families of damage left out of training, SRCC",
+        "",
+        "degradations/srcc_seen_mean",
+        "families known",
+    ),
     ("serving/latency_ms", "Latency of the logged model", "ms", None, ""),
     ("serving/peak_rss_mb", "Peak memory of the logged model", "MB", None, ""),
 )

@@ -30,17 +30,22 @@ def warm_start(
     network: PackshotNet, data: Dataset, rows: Rows, pairs: Pairs | None, pair_rows: Rows, seed: int
 ) -> None:
     """Fit everything that has a closed form on `rows` (training rows only), in place; deterministic."""
-    rated = data.with_quality(rows)
-    targets = quality_targets(data, rated, pairs, pair_rows)
-    _start_trunk(
-        network, _seen(data, rows, pairs, pair_rows), targets[0] if len(targets[0]) else data.stats[rows], seed
-    )
-    _start_quality(network, *targets, seed)
+    start_attributes(network, data, rows, pairs, pair_rows, seed)
+    _start_quality(network, *quality_targets(data, data.with_quality(rows), pairs, pair_rows), seed)
+    _start_style_space(network, data, rows, seed)
+    _start_classifier(network, data, data.with_style(rows))
+
+
+@torch.no_grad()
+def start_attributes(
+    network: PackshotNet, data: Dataset, rows: Rows, pairs: Pairs | None, pair_rows: Rows, seed: int
+) -> None:
+    """Fit the trunk and, on the degraded copies `pair_rows`, the attributes; in place, deterministic."""
+    scored, _ = quality_targets(data, data.with_quality(rows), pairs, pair_rows)
+    _start_trunk(network, _seen(data, rows, pairs, pair_rows), scored if len(scored) else data.stats[rows], seed)
     if pairs is not None:
         told = pair_rows[pairs.attributes[pair_rows].isfinite().all(dim=1).numpy()]
         _start_kernel(network, network.attributes, pairs.stats[told], pairs.attributes[told], seed)
-    _start_style_space(network, data, rows, seed)
-    _start_classifier(network, data, data.with_style(rows))
 
 
 @torch.no_grad()
