@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -143,6 +143,22 @@ def evaluate(workspace: Folder = HERE) -> None:
     from packshot.evaluation.run import evaluate as step
 
     emit(dict(step(load_settings(), workspace.resolve())))
+
+
+@app.command()
+def compare(
+    against: Annotated[Literal["classic"], typer.Option(help="What to stand beside: measures and baselines.")],
+    workspace_name: WorkspaceName = None,
+) -> None:
+    """One table: this model beside what one would otherwise use, on the same pictures; after `packshot evaluate`."""
+    from packshot.evaluation.compare import compare_classic
+    from packshot.ops.pipeline import workspace_named
+
+    found = compare_classic(load_settings(), workspace_named(workspace_name))
+    for (task, name), part in found.groupby(["task", "set"], sort=False):
+        wide = part.pivot_table(index="method", columns="figure", values="value", sort=False)
+        say(f"{task}, {name}\n{wide.to_string(float_format=lambda value: f'{value:.3f}', na_rep='')}")
+    emit({"against": against, "rows": found.to_dict("records")})
 
 
 @app.command()
