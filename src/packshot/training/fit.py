@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,8 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from packshot.config import Recipe, TrainingSettings
-from packshot.model.enhancer import Enhancer
 from packshot.model.losses import (
     MultiTaskLoss,
     Terms,
@@ -52,8 +49,6 @@ VALIDATION_PATCHES = 48
 CLEAN_SHARE = 0.1
 """Share of the enhancer's batches that are undamaged pictures: they must stay as they are."""
 GRADIENT_NORM = 5.0
-AVERAGE_DECAY = 0.998
-"""Of the running average of the enhancer's weights, a step (Polyak and Juditsky, 1992): single states gain unevenly."""
 FRESH = ("text.", "classifier.text", "classifier.mlp", "enhancer.")
 UNDECAYED = ("quality.", "attributes.", "enhancer.luts")
 
@@ -120,8 +115,6 @@ class _Loop:
         # ranking repeats what the quality loss says; by itself it is too uneven to stop by
         self.measure = MultiTaskLoss(weights | {"ranking": 0.0}, "fixed").to(network.device)
         network.enhancer.half_precision = self.recipe.enhance_precision == "bf16"
-        averaging = get_ema_multi_avg_fn(AVERAGE_DECAY)  # type: ignore[no-untyped-call]
-        self.average = AveragedModel(network.enhancer, multi_avg_fn=averaging)
         self.optimiser = build_optimiser(network, self.loss, self.recipe)
         self.progress = Progress()
         self.best: dict[str, torch.Tensor] = {}
@@ -148,14 +141,12 @@ class _Loop:
         self.network.eval()
         with torch.no_grad():
             self.loss.start(self._terms(np.random.default_rng([self.settings.seed, 0]), True, self.task.enhance))
-        with self._averaged():
-            terms, figures = self._validate()
-            self.measure.start(terms)
-            self._note(-1, terms, figures, 0.0)
+        terms, figures = self._validate()
+        self.measure.start(terms)
+        self._note(-1, terms, figures, 0.0)
 
     def _resume(self, kept: Checkpoint) -> None:
         self.network.load_state_dict(kept.part("network"), strict=False)
-        self.average.load_state_dict(kept.part("average"))
         self.best = {name: value.to(self.network.device) for name, value in kept.part("best").items()}
         self.loss.load_state_dict(kept.part("loss"))
         self.measure.load_state_dict(kept.part("measure"))
@@ -174,27 +165,13 @@ class _Loop:
             self._set_rates((epoch + share) / self.recipe.epochs)
             terms = self._terms(generator, perceive, enhance)
             self._descend(self.loss(terms))
-            if enhance:
-                self.average.update_parameters(self.network.enhancer)
             for name, value in terms.items():
                 totals.setdefault(name, []).append(float(value.detach()))
-        with self._averaged():
-            terms, figures = self._validate()
-            figures |= {f"train/{name}": float(np.mean(values)) for name, values in totals.items()}
-            self._note(epoch, terms, figures, time.monotonic() - begun)
+        terms, figures = self._validate()
+        figures |= {f"train/{name}": float(np.mean(values)) for name, values in totals.items()}
+        self._note(epoch, terms, figures, time.monotonic() - begun)
         self.progress.epoch = epoch + 1
         self._keep()
-
-    @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """Inside, the enhancer is the running average of its states: what is judged, and kept as the best."""
-        live, average = self.network.enhancer, self.average.module
-        assert isinstance(average, Enhancer)
-        self.network.enhancer = average
-        try:
-            yield
-        finally:
-            self.network.enhancer = live
 
     def _steps(self) -> Iterator[tuple[bool, bool, float]]:
         """Whether a step perceives, whether it enhances, and how much of the epoch is over."""
@@ -339,7 +316,6 @@ class _Loop:
             return
         tensors = {
             **prefixed("network", learned_state(self.network)),
-            **prefixed("average", self.average.state_dict()),
             **prefixed("best", self.best),
             **prefixed("loss", self.loss.state_dict()),
             **prefixed("measure", self.measure.state_dict()),
