@@ -48,6 +48,11 @@ def _made_from(settings: Settings, source: SourceRecord, key: RunKey) -> str:
         f"Backbone `{model.backbone}`, recipe `{settings.training.recipe}`. "
         f"Data revision `{key.data_rev}`, code `{key.code_rev}`, parameters `{key.params_hash}`.",
     ]
+    if model.quality_heads > 1:
+        lines[-1] += (
+            f" The overall score is the mean of {model.quality_heads} heads, which together have learned from every "
+            "scored picture; each held-out picture was judged by the head that learned from nothing of its group."
+        )
     return "\n".join(lines)
 
 
