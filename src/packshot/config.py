@@ -171,7 +171,9 @@ class Recipe(Section):
     backbone_lr_factor: Annotated[float, Field(gt=0)]
     """Learning rate of unfrozen backbone stages, as a share of `learning_rate`."""
     warm_lr_factor: Annotated[float, Field(gt=0)]
-    """Likewise for what starts at a closed-form solution: trunk, kernel machine, style space, classifier."""
+    """Likewise for what starts at a closed-form solution: kernel machine, style space, classifier."""
+    trunk_lr_factor: Annotated[float, Field(ge=0)]
+    """Likewise for the trunk, which starts at principal components and which all heads share."""
     weight_decay: Annotated[float, Field(ge=0)]
     pairs: Positive
     """Pristine images that are degraded on purpose."""

@@ -66,5 +66,13 @@ def test_coverage_out_of_fold_is_that_of_fresh_images():
     covered = coverage_out_of_fold(found, 0.9)
     assert set(covered) == {"all", "kind0", "kind1", "kind2"}
     assert 0.88 <= covered["all"] <= 0.93 and min(covered.values()) > 0.84
+    two = found.of(found.fold < 2)
+    assert coverage_out_of_fold(two, 0.9) == {}
     few = found.of(np.arange(ROWS) < 30)
     assert coverage_out_of_fold(few, 0.9) == {}
+
+
+def test_one_fold_still_gives_an_interval(network):
+    found = errors(1, True)
+    scale, rows = interval(network, found.of(found.fold == 0), 0.9)
+    assert scale > 0 and rows == (found.fold == 0).sum()

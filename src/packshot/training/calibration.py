@@ -83,9 +83,11 @@ def interval(network: PackshotNet, found: Residuals, coverage: float) -> tuple[f
 def coverage_out_of_fold(found: Residuals, coverage: float) -> dict[str, float]:
     """Share of the scores of each fold that an interval fitted on the other folds holds: of `all`, and of each kind.
 
-    Empty where there are too few rows, or only one fold, to say.
+    Empty where there are too few rows, or fewer than three folds, to say: each interval needs folds of its own.
     """
     size = np.abs(found.error)
+    if len(np.unique(found.fold)) < 3:
+        return {}
     inside = np.zeros(len(size), dtype=bool)
     for each in np.unique(found.fold):
         held = found.fold == each
@@ -94,8 +96,6 @@ def coverage_out_of_fold(found: Residuals, coverage: float) -> dict[str, float]:
         fitted = _fitted(found.of(~held), coverage)
         expected = _shares(found.scaled[held], fitted.weights, fitted.bias) @ fitted.error
         inside[held] = size[held] <= fitted.scale * expected
-    if not len(inside):
-        return {}
     names = pd.Series(list(found.kind), dtype=object)
     by_kind = {str(name): float(inside[names == name].mean()) for name in sorted(names.dropna().unique())}
     return {"all": float(inside.mean()), **by_kind}
@@ -117,7 +117,8 @@ def _fitted(found: Residuals, coverage: float) -> _Interval:
     shares = np.empty((len(size), count))
     for each in np.unique(found.fold):
         held = found.fold == each
-        shares[held] = _shares(found.scaled[held], *_kind_classifier(found.scaled[~held], kind[~held], count))
+        others = held if held.all() else ~held
+        shares[held] = _shares(found.scaled[held], *_kind_classifier(found.scaled[others], kind[others], count))
     error = _kind_errors(shares, size, kind, coverage)
     weights, bias = _kind_classifier(found.scaled, kind, count)
     return _Interval(weights, bias, error, _conformal(size / (shares @ error), coverage))

@@ -395,6 +395,8 @@ def _rate_and_decay(name: str, recipe: Recipe) -> tuple[float, float]:
     decay = 0.0 if name.startswith(UNDECAYED) or name.endswith("bias") else recipe.weight_decay
     if name.startswith("backbone."):
         return recipe.learning_rate * recipe.backbone_lr_factor, decay
+    if name.startswith("trunk."):
+        return recipe.learning_rate * recipe.trunk_lr_factor, decay
     if name.startswith(FRESH):
         return recipe.learning_rate, decay
     return recipe.learning_rate * recipe.warm_lr_factor, decay
