@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from packshot.config import Settings
 from packshot.evaluation import metrics as m
-from packshot.evaluation.heldout import SMALLEST_SLICE, HeldOutError, profile_of
+from packshot.evaluation.heldout import PAIR_COLUMNS, SMALLEST_SLICE, HeldOutError, profile_of
 from packshot.evaluation.layout import REPORTS
 from packshot.model.backbone import build_backbone
 from packshot.training.closed_form import kernel_ridge, ridge_classifier, squared_distances
@@ -37,7 +37,7 @@ def compare_classic(settings: Settings, workspace: Path) -> pd.DataFrame:
     Quality and style are predictions out of fold, by the folds of `packshot evaluate`; what has to be trained is
     trained on the other folds: a kernel ridge regression and a ridge classifier on the means of the backbone's last
     stage ("pooled features"), a ridge classifier on Gram vectors. Enhancement is that of the held-out degraded crops.
-    Raises HeldOutError where the workspace was not evaluated.
+    Raises HeldOutError where the workspace was not evaluated, or by a version that measured less.
     """
     profile = profile_of(settings, workspace)
     reports = workspace / REPORTS
@@ -45,6 +45,9 @@ def compare_classic(settings: Settings, workspace: Path) -> pd.DataFrame:
         folds, pairs = (pd.read_parquet(reports / name) for name in ("folds.parquet", "per_pair.parquet"))
     except FileNotFoundError as error:
         raise HeldOutError(f"{error.filename} is missing; run `packshot evaluate` first") from error
+    missing = sorted(set(PAIR_COLUMNS) - set(pairs.columns))
+    if missing:
+        raise HeldOutError(f"{reports / 'per_pair.parquet'} has no {', '.join(missing)}; run `packshot evaluate` again")
     data = load_dataset(workspace, profile)
     records: list[tuple[str, str, str, str, float]] = []
     for name in profile.quality:
