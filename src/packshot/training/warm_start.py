@@ -43,6 +43,7 @@ def start_attributes(
     """Fit the trunk and, on the degraded copies `pair_rows`, the attributes; in place, deterministic."""
     scored, _ = quality_targets(data, data.with_quality(rows), pairs, pair_rows)
     _start_trunk(network, _seen(data, rows, pairs, pair_rows), scored if len(scored) else data.stats[rows], seed)
+    _start_embedding(network, data.stats[rows] if len(rows) else scored, seed)
     if pairs is not None:
         told = pair_rows[pairs.attributes[pair_rows].isfinite().all(dim=1).numpy()]
         _start_kernel(network, network.attributes, pairs.stats[told], pairs.attributes[told], seed)
@@ -99,7 +100,16 @@ def _start_trunk(network: PackshotNet, stats: torch.Tensor, typical: torch.Tenso
     trunk.unit.copy_(unit)
     deviation = (standard @ (axes / unit).T).std(dim=0, unbiased=False)
     trunk.spread.copy_(torch.where(deviation > FLOOR, 1 / deviation.clamp_min(FLOOR), 0.0))
-    network.embedding.copy_((axes / unit)[: network.embedding.shape[1]].T)
+
+
+def _start_embedding(network: PackshotNet, stats: torch.Tensor, seed: int) -> None:
+    """Principal components of all training pictures, with or without a score: drift is looked for in every kind."""
+    standard = network.trunk.standardise(stats)
+    centred = standard - standard.mean(dim=0)
+    axes = principal_components(centred, network.embedding.shape[1], seed)
+    # in units in which a typical pair of pictures is at distance 1
+    unit = (2 * (centred @ axes.T).var(dim=0, unbiased=False).sum()).clamp_min(FLOOR).sqrt()
+    network.embedding.copy_((axes / unit).T)
 
 
 def _seen(data: Dataset, rows: Rows, pairs: Pairs | None, pair_rows: Rows) -> torch.Tensor:
