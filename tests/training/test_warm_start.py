@@ -82,3 +82,16 @@ def test_the_quality_head_is_solved_again_with_rows_that_stopped_the_training(ne
     after = network.overall(network.trunk(data.stats[30:60])).detach()
     error = [float((each - data.quality[30:60]).abs().mean()) for each in (before, after)]
     assert error[1] < 0.8 * error[0]
+
+
+def test_the_axes_of_drift_know_kinds_of_pictures_that_nobody_scored(network):
+    data, pairs = made_up(network)
+    random = torch.Generator().manual_seed(5)
+    other = torch.randn(data.stats.shape[1], generator=random)
+    data.stats[60:] += 3 * other
+    data.quality[60:] = torch.nan
+    warm_start(network, data, np.arange(PICTURES), pairs, np.arange(60 * COPIES), seed=0)
+    seen = network.embed(data.stats)
+    between = (seen[:60].mean(dim=0) - seen[60:].mean(dim=0)).norm()
+    within = (seen[60:] - seen[60:].mean(dim=0)).norm(dim=1).mean()
+    assert between > 2 * within
