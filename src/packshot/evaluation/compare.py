@@ -10,15 +10,18 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from packshot.config import Settings
+from packshot.bundle import read_record
+from packshot.config import Profile, Settings
 from packshot.evaluation import metrics as m
-from packshot.evaluation.heldout import PAIR_COLUMNS, SMALLEST_SLICE, HeldOutError, profile_of
-from packshot.evaluation.layout import REPORTS
+from packshot.evaluation.heldout import PAIR_COLUMNS, HeldOutError, profile_of
+from packshot.evaluation.layout import BUNDLE, REPORTS
+from packshot.evaluation.run import fold_figures
 from packshot.model.backbone import build_backbone
 from packshot.training.closed_form import kernel_ridge, ridge_classifier, squared_distances
 from packshot.training.dataset import Dataset, load_dataset
 
 Floats = NDArray[np.float64]
+Records = list[tuple[str, str, str, str, float]]
 COLUMNS = ("task", "set", "method", "figure", "value")
 MEASURES = {
     "variance of the Laplacian": "sharp_laplacian",
@@ -26,6 +29,10 @@ MEASURES = {
     "saturation": "saturation",
 }
 """What needs no training: method to column of the feature index. More is taken to be better."""
+QUALITY_FIGURES = {
+    "quality/srcc_folds": "SRCC, mean of folds",
+    "quality/srcc_within_folds": "SRCC within subsets, mean",
+}
 LANDMARKS = 2048
 BLOCK_NORM = 10.0
 """The ridges tried suit vectors of about this length."""
@@ -49,29 +56,27 @@ def compare_classic(settings: Settings, workspace: Path) -> pd.DataFrame:
     if missing:
         raise HeldOutError(f"{reports / 'per_pair.parquet'} has no {', '.join(missing)}; run `packshot evaluate` again")
     data = load_dataset(workspace, profile)
-    records: list[tuple[str, str, str, str, float]] = []
+    pooled = _pooled(data, read_record(workspace / BUNDLE).architecture.backbone)
+    records: Records = []
     for name in profile.quality:
         rows = folds[(folds["source"] == name) & folds["quality_mos"].notna()]
-        records += _quality(name, rows, data, settings) if len(rows) else []
+        records += _quality(name, rows, data, pooled, profile, settings.training.seed) if len(rows) else []
     for name in profile.style:
         rows = folds[(folds["source"] == name) & folds["style"].notna()]
-        records += _style(name, rows, data, settings) if len(rows) else []
+        records += _style(name, rows, data, pooled) if len(rows) else []
     records += _enhancement(pairs) if len(pairs) else []
     return pd.DataFrame(records, columns=list(COLUMNS))
 
 
-Records = list[tuple[str, str, str, str, float]]
-
-
-def _quality(name: str, rows: pd.DataFrame, data: Dataset, settings: Settings) -> Records:
+def _quality(name: str, rows: pd.DataFrame, data: Dataset, pooled: Floats, profile: Profile, seed: int) -> Records:
     index = data.index.drop_duplicates("image_id").set_index("image_id")
     places = _places(rows, data)
     mos, fold = rows["quality_mos"].to_numpy(dtype=float), rows["fold"].to_numpy()
-    pooled = _pooled(data, settings)[places]
+    mine = pooled[places]
 
     def ridge(learn: NDArray[np.bool_], test: NDArray[np.bool_]) -> Floats:
-        z = _standardised(pooled, learn)
-        fitted = kernel_ridge(z[learn], mos[learn, None], LANDMARKS, settings.training.seed)
+        z = _standardised(mine, learn)
+        fitted = kernel_ridge(z[learn], mos[learn, None], LANDMARKS, seed)
         kernel = np.exp(-fitted.gamma * squared_distances(z[test], fitted.landmarks))
         return np.asarray((kernel @ fitted.weights + fitted.bias)[:, 0])
 
@@ -88,29 +93,18 @@ def _quality(name: str, rows: pd.DataFrame, data: Dataset, settings: Settings) -
         methods["mean of the subset"] = _out_of_fold(fold, subset)
     records: Records = []
     for method, predicted in methods.items():
-        by_fold = [m.srcc(predicted[fold == each], mos[fold == each]) for each in np.unique(fold)]
-        records.append(("quality", name, method, "SRCC, mean of folds", float(np.mean(by_fold))))
-        within = _within(rows, predicted)
-        if within is not None:
-            records.append(("quality", name, method, "SRCC within subsets, mean", within))
+        found = fold_figures(rows.assign(quality_oof=predicted), profile)
+        for figure, said in QUALITY_FIGURES.items():
+            if f"{figure}/{name}" in found:
+                records.append(("quality", name, method, said, found[f"{figure}/{name}"]))
     return records
 
 
-def _within(rows: pd.DataFrame, predicted: Floats) -> float | None:
-    """Mean over subsets and folds of SRCC; None where there are no subsets or it is undefined in one."""
-    found = []
-    for _, part in rows.assign(predicted=predicted).groupby(["subset", "fold"]):
-        if len(part) < SMALLEST_SLICE or part["predicted"].nunique() == 1:
-            return None
-        found.append(m.srcc(part["predicted"], part["quality_mos"]))
-    return float(np.mean(found)) if found else None
-
-
-def _style(name: str, rows: pd.DataFrame, data: Dataset, settings: Settings) -> Records:
+def _style(name: str, rows: pd.DataFrame, data: Dataset, pooled: Floats) -> Records:
     places = _places(rows, data)
     labels, fold = rows["style"].astype(str).to_numpy(), rows["fold"].to_numpy()
     names, codes = np.unique(labels, return_inverse=True)
-    gram, pooled = data.gram.float().numpy()[places], _pooled(data, settings)[places]
+    gram = data.gram.float().numpy()[places]
 
     def classify(values: Floats) -> Callable[[NDArray[np.bool_], NDArray[np.bool_]], Floats]:
         def predict(learn: NDArray[np.bool_], test: NDArray[np.bool_]) -> Floats:
@@ -124,7 +118,7 @@ def _style(name: str, rows: pd.DataFrame, data: Dataset, settings: Settings) -> 
         return np.full(int(test.sum()), float(np.bincount(codes[learn]).argmax()))
 
     calls = {
-        "pooled features + ridge": classify(pooled),
+        "pooled features + ridge": classify(pooled[places]),
         "Gram vectors + ridge": classify(np.asarray(gram, dtype=np.float64)),
         "most frequent style": majority,
     }
@@ -160,10 +154,10 @@ def _places(rows: pd.DataFrame, data: Dataset) -> NDArray[np.int64]:
     return first.loc[rows["image_id"].astype(str)].to_numpy(dtype=np.int64)
 
 
-def _pooled(data: Dataset, settings: Settings) -> Floats:
+def _pooled(data: Dataset, backbone: str) -> Floats:
     """Means of the last stage of the (first) backbone in the first view: what a frozen classifier would be given."""
     with torch.device("meta"):
-        channels = build_backbone(settings.network.backbone.split("+")[0]).channels
+        channels = build_backbone(backbone.split("+")[0]).channels
     start = 2 * sum(channels[:-1])
     return np.asarray(data.stats[:, start : start + channels[-1]].numpy(), dtype=np.float64)
 
