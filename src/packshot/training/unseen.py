@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.stats import spearmanr
 
 from packshot.config import Settings
 from packshot.degrade import DEGRADATIONS
@@ -15,6 +14,7 @@ from packshot.model.parallel import one_core
 from packshot.progress import track
 from packshot.training.build import architecture_of
 from packshot.training.dataset import Dataset, Pairs, Rows
+from packshot.training.fit import rank_correlation
 from packshot.training.warm_start import start_attributes
 
 FEWEST_COPIES = 20
@@ -61,7 +61,7 @@ def unseen_family_figures(settings: Settings, data: Dataset, pairs: Pairs) -> di
 
 def _agreement(judged: npt.NDArray[np.float64], reference: npt.NDArray[np.float32]) -> float:
     """Spearman's rank correlation; 0 for a judge that says the same of all."""
-    return 0.0 if np.ptp(judged) == 0 or np.ptp(reference) == 0 else float(spearmanr(judged, reference).statistic)
+    return 0.0 if np.ptp(judged) == 0 or np.ptp(reference) == 0 else rank_correlation(judged, reference)
 
 
 def _families(text: str) -> set[Family]:
