@@ -118,6 +118,28 @@ def scored(settings: Settings, workspace: Path) -> HeldOut:
     return score_heldout(SharpnessJudge(), settings, workspace)  # type: ignore[arg-type]
 
 
+class TwoHeads(SharpnessJudge):
+    """Head 1 has not seen the even groups, head 0 not the odd ones; each says which it is."""
+
+    def blind_heads(self, image_ids: Sequence[str], groups: Sequence[str]) -> list[int]:
+        assert len(image_ids) == len(groups)
+        return [1 - int(group[1:]) % 2 for group in groups]
+
+    def judge(self, images: Sequence[Any], texts: Any = None, heads: Sequence[int] | None = None) -> list[Any]:
+        found = [self._one(image) for image in images]
+        for each, head in zip(found, heads or [None] * len(found), strict=True):
+            each.quality = 0.9 if head is None else 0.2 + 0.1 * head
+            each.quality_low, each.quality_high = 0.0, 1.0
+        return found
+
+
+def test_held_out_rows_are_judged_by_the_head_that_is_blind_to_their_group(settings: Settings, workspace: Path) -> None:
+    rows = score_heldout(TwoHeads(), settings, workspace).per_image  # type: ignore[arg-type]
+    even = rows["group"].str[1:].astype(int) % 2 == 0
+    assert even.any() and (~even).any()
+    assert rows["quality"].to_numpy() == pytest.approx(np.where(even, 0.3, 0.2))
+
+
 def test_every_labelled_test_row_is_scored_once_and_no_other(
     scored: HeldOut, settings: Settings, workspace: Path
 ) -> None:
