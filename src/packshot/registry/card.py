@@ -11,15 +11,24 @@ from packshot.revision import RunKey
 
 
 def model_card(
-    settings: Settings, source: SourceRecord, key: RunKey, figures: Mapping[str, float], *, note: str | None = None
+    settings: Settings,
+    source: SourceRecord,
+    key: RunKey,
+    figures: Mapping[str, float],
+    *,
+    blind_heads: bool = False,
+    note: str | None = None,
 ) -> str:
-    """Markdown, rendered from settings, source and held-out figures; nothing in it is written by hand per version."""
+    """Markdown, rendered from settings, source and held-out figures; nothing in it is written by hand per version.
+
+    `blind_heads`: whether held-out pictures taught the overall score too, each judged by a head blind to its group.
+    """
     profile = {str(name): one for name, one in settings.profiles.items()}[source.profile]
     parts = [
         f"# {settings.registry.model_name}",
         note or "",
         _purpose(),
-        _made_from(settings, source, key),
+        _made_from(settings, source, key, blind_heads),
         _figures(profile, figures),
         _limits(profile),
         _gates(check_settings(settings, source.profile)),
@@ -37,7 +46,7 @@ def _purpose() -> str:
     )
 
 
-def _made_from(settings: Settings, source: SourceRecord, key: RunKey) -> str:
+def _made_from(settings: Settings, source: SourceRecord, key: RunKey, blind_heads: bool) -> str:
     lines = ["## Made from", "", "| set | images | licence | from |", "|---|---|---|---|"]
     for name, record in source.sets.items():
         where = " at ".join(part for part in (record.address, (record.commit or "")[:12]) if part)
@@ -48,7 +57,7 @@ def _made_from(settings: Settings, source: SourceRecord, key: RunKey) -> str:
         f"Backbone `{model.backbone}`, recipe `{settings.training.recipe}`. "
         f"Data revision `{key.data_rev}`, code `{key.code_rev}`, parameters `{key.params_hash}`.",
     ]
-    if model.quality_heads > 1:
+    if blind_heads:
         lines[-1] += (
             f" The overall score is the mean of {model.quality_heads} heads, which together have learned from every "
             "scored picture; each held-out picture was judged by the head that learned from nothing of its group."

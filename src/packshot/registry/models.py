@@ -18,6 +18,7 @@ from packshot.home import Home
 from packshot.progress import say
 
 BUNDLE_FILE = "bundle.json"
+FOLDS_FILE = "folds.parquet"
 DIGEST_TAG = "packshot.bundle_sha256"
 _VERSION = re.compile(r"v?(\d+)")
 

@@ -27,7 +27,7 @@ from packshot.registry.alias import CHALLENGER, exclusive, set_alias
 from packshot.registry.card import model_card
 from packshot.registry.gates import check_settings
 from packshot.registry.ledger import Ledger
-from packshot.registry.models import BUNDLE_FILE, DIGEST_TAG
+from packshot.registry.models import BUNDLE_FILE, DIGEST_TAG, FOLDS_FILE
 from packshot.registry.signature import example, signature
 from packshot.registry.tracking import (
     VARIANT_TAG,
@@ -120,7 +120,7 @@ def register(
         tags |= {
             f"packshot.figure/{name}": f"{figures[name]:.4f}" for name in _headlines(settings, source.profile, figures)
         }
-        card = model_card(settings, source, key, figures, note=note)
+        card = model_card(settings, source, key, figures, blind_heads=(folder / FOLDS_FILE).is_file(), note=note)
         with reaching(uri):
             earlier = runs_of(settings, mlflow_client, key, variant)
             run_id = earlier[0].info.run_id if earlier else create_run(settings, mlflow_client, key, variant)
