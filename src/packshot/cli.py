@@ -2,7 +2,8 @@
 
 Results go to standard output as one JSON line (and to the file named by PACKSHOT_RESULT); progress and
 messages go to standard error. Exit codes: 0 done, 2 wrong use or settings, 3 promotion refused, 4 not
-enough evidence to promote, 5 drift alarm (with --fail-on-alarm), 99 nothing to do; others name their error.
+enough evidence to promote, 5 drift alarm (with --fail-on-alarm), 6 unexplained gap (with --fail-on-gap),
+99 nothing to do; others name their error.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from packshot.errors import PackshotError
 from packshot.files import write_json
 from packshot.progress import say
 
-REFUSED, NOT_ENOUGH_EVIDENCE, ALARM, NOTHING_TO_DO = 3, 4, 5, 99
+REFUSED, NOT_ENOUGH_EVIDENCE, ALARM, GAP, NOTHING_TO_DO = 3, 4, 5, 6, 99
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -248,6 +249,43 @@ def drift(
     emit(result.as_record())
     if result.alarm and fail_on_alarm:
         raise typer.Exit(ALARM)
+
+
+@app.command()
+def styles(
+    examples: Annotated[Path, typer.Argument(metavar="EXAMPLES", help="A folder for each style, with ~5 pictures.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder that `packshot score` wrote.")],
+    model: Annotated[str | None, typer.Option(help="Bundle behind OUT where it is not registered.")] = None,
+) -> None:
+    """Give every image of OUT one of your own styles, shown by examples: OUT/styles.parquet. Nothing is trained."""
+    from packshot.scoring.styles import styles_by_example
+
+    emit(styles_by_example(load_settings(), examples, out, model).as_record())
+
+
+@app.command()
+def audit(
+    folder: Annotated[Path, typer.Argument(metavar="OUT", help="Folder that `packshot score` wrote.")],
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="category, sender, style, `product lightness`, or a column of --catalog; may be repeated."),
+    ] = None,
+    catalog: Annotated[
+        Path | None, typer.Option(help="CSV or Parquet with `path` and the columns to audit by.")
+    ] = None,
+    fail_on_gap: Annotated[bool, typer.Option("--fail-on-gap", help="End with exit code 6 on a finding.")] = False,
+) -> None:
+    """Ask whether the judge treats categories, senders, light and dark products alike; OUT/audit.csv and audit.png."""
+    from packshot.serving.audit import BY_DEFAULT
+    from packshot.serving.audit import audit as step
+
+    found = step(load_settings(), folder, by or BY_DEFAULT, catalog)
+    for one in found.slices:
+        interval = f"{one.gap:+.3f} ({one.low:+.3f} to {one.high:+.3f})"
+        say(f"{one.by} {one.value}: n = {one.images}, quality {one.quality:.3f}, gap {interval}: {one.finding}")
+    emit(found.as_record())
+    if found.gaps and fail_on_gap:
+        raise typer.Exit(GAP)
 
 
 @app.command()

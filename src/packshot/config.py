@@ -299,6 +299,19 @@ class DriftSettings(Section):
     cooldown_hours: Annotated[float, Field(ge=0)]
 
 
+class AuditSettings(Section):
+    """When a difference between slices of a batch is a finding."""
+
+    max_gap: Unit
+    """Largest difference in quality, 0..1, that may stay unexplained."""
+    confidence: Annotated[float, Field(gt=0.0, lt=1.0)]
+    """Of all slices of an audit together."""
+    min_images: Positive
+    """Smaller slices are not looked at."""
+    min_groups: Annotated[int, Field(ge=2)]
+    """Fewer senders (or SKUs) than this in a slice are too little evidence."""
+
+
 class DvcSettings(Section):
     """Versioned data."""
 
@@ -320,6 +333,7 @@ class Settings(Section):
     registry: RegistrySettings
     scoring: ScoringSettings
     drift: DriftSettings
+    audit: AuditSettings
     dvc: DvcSettings
 
     @model_validator(mode="after")

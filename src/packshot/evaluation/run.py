@@ -26,6 +26,7 @@ from packshot.progress import say
 from packshot.revision import data_rev
 from packshot.training.crossval import cross_validate
 from packshot.training.dataset import load_dataset, load_pairs
+from packshot.training.few_shot import few_shot_figures
 from packshot.training.unseen import unseen_family_figures
 
 
@@ -42,8 +43,10 @@ def evaluate(settings: Settings, workspace: Path) -> dict[str, float]:
     scored = score_heldout_once(bundle, settings, workspace)
     folds = cross_validate(settings, workspace)
     learned = {name: value for name, value in read_record(bundle).metrics.items() if name.startswith("interval/")}
-    unseen = unseen_family_figures(settings, load_dataset(workspace, profile), load_pairs(workspace))
-    found = {**scored.metrics, **fold_figures(folds, profile), **learned, **unseen}
+    data = load_dataset(workspace, profile)
+    unseen = unseen_family_figures(settings, data, load_pairs(workspace))
+    examples = few_shot_figures(settings, data, profile)
+    found = {**scored.metrics, **fold_figures(folds, profile), **learned, **unseen, **examples}
     reports = workspace / REPORTS
     # Figures of an earlier bundle must not stand beside new ones, should this be killed half-way.
     (reports / EVALUATED).unlink(missing_ok=True)

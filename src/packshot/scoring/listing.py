@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,20 +79,40 @@ def read_catalog(path: Path, columns: CatalogSettings) -> dict[str, dict[str, st
     Raises CatalogUnreadable where there is no such file or no path column.
     """
     frame = _read_table(path)
-    named = columns.columns.get("path", "path")
-    if named not in frame.columns:
-        raise CatalogUnreadable(
-            f"{path} has no column {named!r}; it has {', '.join(map(str, frame.columns)) or 'none'}. "
-            "Rename it, or map it under catalog.columns in params.yaml"
-        )
     present = {name: columns.columns.get(name, name) for name in CATALOG_FIELDS}
-    present = {name: own for name, own in present.items() if own in frame.columns}
+    return _by_path(path, frame, columns, {name: own for name, own in present.items() if own in frame.columns})
+
+
+def read_catalog_columns(
+    path: Path, columns: CatalogSettings, wanted: Sequence[str]
+) -> dict[str, dict[str, str | None]]:
+    """Path to its values in the columns `wanted` of a catalogue file, named as the file names them.
+
+    Raises CatalogUnreadable where there is no such file, no path column, or a column wanted is missing.
+    """
+    frame = _read_table(path)
+    for name in wanted:
+        _require(path, frame, name, "name one that it has")
+    return _by_path(path, frame, columns, {name: name for name in wanted})
+
+
+def _by_path(
+    path: Path, frame: pd.DataFrame, columns: CatalogSettings, present: Mapping[str, str]
+) -> dict[str, dict[str, str | None]]:
+    named = columns.columns.get("path", "path")
+    _require(path, frame, named, "rename it, or map it under catalog.columns in params.yaml")
     facts: dict[str, dict[str, str | None]] = {}
     for row in frame.to_dict("records"):
         key = _text(row[named])
         if key is not None:
             facts.setdefault(_posix(key), {name: _text(row[own]) for name, own in present.items()})
     return facts
+
+
+def _require(path: Path, frame: pd.DataFrame, column: str, what_to_do: str) -> None:
+    if column not in frame.columns:
+        has = ", ".join(map(str, frame.columns)) or "none"
+        raise CatalogUnreadable(f"{path} has no column {column!r}; it has {has}. To mend it, {what_to_do}")
 
 
 def _read_table(path: Path) -> pd.DataFrame:

@@ -32,7 +32,7 @@ def warm_start(
     """Fit everything that has a closed form on `rows` (training rows only), in place; deterministic."""
     start_attributes(network, data, rows, pairs, pair_rows, seed)
     _start_quality(network, *quality_targets(data, data.with_quality(rows), pairs, pair_rows), seed)
-    _start_style_space(network, data, rows, seed)
+    start_style_space(network, data, rows, seed)
     _start_classifier(network, data, data.with_style(rows))
 
 
@@ -145,10 +145,13 @@ def _place(head: KernelHead, fitted: KernelRidge) -> None:
     head.bias.copy_(torch.from_numpy(fitted.bias).float())
 
 
-def _start_style_space(network: PackshotNet, data: Dataset, rows: Rows, seed: int) -> None:
-    styled = data.with_style(rows)
-    others = np.random.default_rng(seed).permutation(np.setdiff1d(rows, styled))
-    some = np.sort(np.concatenate([styled, others])[: max(STYLE_ROWS, len(styled))])
+@torch.no_grad()
+def start_style_space(network: PackshotNet, data: Dataset, rows: Rows, seed: int, styled: bool = True) -> None:
+    """Standardise and reduce Gram vectors by what `rows` show, in place; pictures that have a style count first, or,
+    with `styled` off, as any other."""
+    first = data.with_style(rows) if styled else rows[:0]
+    others = np.random.default_rng(seed).permutation(np.setdiff1d(rows, first))
+    some = np.sort(np.concatenate([first, others])[: max(STYLE_ROWS, len(first))])
     gram = data.gram[some].float()
     space = network.style_space
     space.centre.copy_(gram.mean(dim=0))
