@@ -20,6 +20,7 @@ from packshot.errors import PackshotError
 from packshot.files import write_bytes, write_json
 from packshot.model import preprocess
 from packshot.model.enhancer import enhance_tiled
+from packshot.model.ground import keep_white_ground
 from packshot.model.network import Architecture, Features, PackshotNet
 from packshot.model.parallel import each_on_one_core, worker_count
 from packshot.model.text import SentenceEncoder, build_text_encoder
@@ -212,13 +213,17 @@ class Judge:
         return [self._judgement(arrays, place) for place in range(len(images))]
 
     def enhance(self, image: Image) -> Image:
-        """The image enhanced at its own size, uint8 H x W x 3 RGB; memory is bounded by one tile. NotAnImageArray."""
+        """The image enhanced at its own size, uint8 H x W x 3 RGB; a plain white ground stays as it is.
+
+        The network's memory is bounded by one tile. Raises NotAnImageArray.
+        """
         check_image(image)
         features = self._features([image])
         with torch.inference_mode():
             codes = self.network.enhancer_codes(features.stats)
         pixels = torch.from_numpy(np.array(image, copy=True))
-        return np.asarray(enhance_tiled(self.network.enhancer, pixels, codes).numpy(), dtype=np.uint8)
+        enhanced = np.asarray(enhance_tiled(self.network.enhancer, pixels, codes).numpy(), dtype=np.uint8)
+        return keep_white_ground(image, enhanced)
 
     def _features(self, images: Sequence[Image]) -> Features:
         if self.network.device.type == "cpu":
