@@ -78,5 +78,6 @@ def test_the_hash_follows_what_changes_a_model_and_nothing_else(tmp_path: Path) 
     plain = load_settings(PARAMS).params_hash()
     assert load_settings(changed(tmp_path, scoring__accept_at=0.7)).params_hash() == plain
     assert load_settings(changed(tmp_path, training__threads=1)).params_hash() == plain
+    assert load_settings(changed(tmp_path, training__processes=2)).params_hash() == plain
     assert load_settings(changed(tmp_path, training__seed=18)).params_hash() != plain
     assert load_settings(changed(tmp_path, splits__seed=18)).params_hash() != plain

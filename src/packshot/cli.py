@@ -123,13 +123,22 @@ def train(
     workspace: Folder = HERE,
     tracked: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Record the run in MLflow.")] = True,
 ) -> None:
-    """Train all tasks together; go on from the last checkpoint, in the same MLflow run, after a kill."""
+    """Train all tasks together; go on from the last checkpoint, in the same MLflow run, after a kill.
+
+    On several GPUs: training.processes in params.yaml, or torchrun --no-python packshot train for several machines.
+    """
     from packshot.registry.tracking import open_run
     from packshot.revision import run_key
+    from packshot.training import distributed
     from packshot.training.recorder import NullRecorder
     from packshot.training.run import train as step
 
     settings, root = load_settings(), workspace.resolve()
+    if settings.training.processes > 1 and not distributed.started_by_torchrun():
+        distributed.start_again(settings.training.processes, [sys.executable, "-m", "packshot.cli", *sys.argv[1:]])
+    if not distributed.leads():
+        step(settings, root, NullRecorder())
+        return
     if tracked:
         with open_run(settings, run_key(settings, root)) as recorder:
             bundle = step(settings, root, recorder)

@@ -207,6 +207,8 @@ class TrainingSettings(Section):
     seed: int
     threads: Annotated[int, Field(ge=0)]
     """0: as many as the machine has."""
+    processes: Positive
+    """Processes of `packshot train` on this machine: one for each GPU. More than one are started by torchrun."""
     loss: LossSettings
 
     @model_validator(mode="after")
@@ -359,7 +361,8 @@ class Settings(Section):
         """16 hex digits over every setting that can change a trained model or its figures."""
         relevant = {"profiles", "catalog", "validation", "splits", "model", "training", "evaluation"}
         payload = self.model_dump(mode="json", include=relevant)
-        payload["training"].pop("threads")
+        for how_not_what in ("threads", "processes"):
+            payload["training"].pop(how_not_what)
         canonical = json.dumps(payload, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 

@@ -24,6 +24,10 @@ class Codes:
     mixture: torch.Tensor
     modulation: torch.Tensor
 
+    def of(self, images: slice) -> Codes:
+        """The codes of some of the images."""
+        return Codes(self.curves[images], self.mixture[images], self.modulation[images])
+
 
 class ResidualBlock(nn.Module):
     """Two 3 x 3 convolutions around a modulated activation, added to the input."""

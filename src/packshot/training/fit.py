@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,9 @@ from packshot.training.checkpoint import (
     save_checkpoint,
 )
 from packshot.training.dataset import Dataset, Pairs, Rows
+from packshot.training.distributed import Ranks, SharedFeatures
 from packshot.training.recorder import NullRecorder, Recorder
-from packshot.training.sources import FeatureSource
+from packshot.training.sources import FeatureSource, KeptFeatures
 from packshot.training.warm_start import FEWEST_RATED
 
 STYLE_BATCH = 64
@@ -85,15 +86,34 @@ def fit(
     *,
     checkpoints: Path | None = None,
     recorder: Recorder | None = None,
+    ranks: Ranks | None = None,
     quiet: bool = False,
 ) -> Progress:
     """Train `network` in place, from the state it is in; it ends in the best state seen, the start included.
 
-    `checkpoints` names a folder: a run stopped there goes on where it was. Returns the history: one entry an epoch,
-    the first (epoch -1) being the start.
+    `checkpoints` names a folder: a run stopped there goes on where it was. With several processes (`ranks`) each calls
+    this with the same arguments; one of them writes. Returns the history: one entry an epoch, the first (epoch -1)
+    being the start.
     """
-    loop = _Loop(network, task, source, settings, checkpoints, recorder or NullRecorder(), quiet)
+    ranks = ranks or Ranks()
+    if ranks.world > 1 and not isinstance(source, KeptFeatures):
+        source = SharedFeatures(source, ranks)
+    told = recorder if recorder is not None and ranks.leads else NullRecorder()
+    loop = _Loop(network, task, source, settings, checkpoints, told, ranks, quiet or not ranks.leads)
     return loop.run()
+
+
+class _Step(nn.Module):
+    """One step's loss, as a module, so that its gradients can be averaged over processes."""
+
+    def __init__(self, network: PackshotNet, loss: MultiTaskLoss, terms: Callable[..., Terms]) -> None:
+        super().__init__()
+        self.network, self.loss, self._terms = network, loss, terms
+
+    def forward(self, generator: np.random.Generator, perceive: bool, enhance: bool) -> tuple[torch.Tensor, Terms]:
+        """The loss and the terms it is of."""
+        terms = self._terms(generator, perceive, enhance)
+        return self.loss(terms), terms
 
 
 class _Loop:
@@ -105,8 +125,10 @@ class _Loop:
         settings: TrainingSettings,
         checkpoints: Path | None,
         recorder: Recorder,
+        ranks: Ranks,
         quiet: bool,
     ) -> None:
+        self.ranks = ranks
         self.network, self.task, self.source = network, task, source
         self.settings, self.recipe = settings, settings.chosen
         self.folder, self.recorder, self.quiet = checkpoints, recorder, quiet
@@ -116,6 +138,7 @@ class _Loop:
         self.measure = MultiTaskLoss(weights | {"ranking": 0.0}, "fixed").to(network.device)
         network.enhancer.half_precision = self.recipe.enhance_precision == "bf16"
         self.optimiser = build_optimiser(network, self.loss, self.recipe)
+        self.step = ranks.wrap(_Step(network, self.loss, self._terms))
         self.progress = Progress()
         self.best: dict[str, torch.Tensor] = {}
         self.rated = task.data.with_quality(task.train)
@@ -123,6 +146,7 @@ class _Loop:
         self.class_weights = class_weights(task.data, self.styled).to(network.device)
 
     def run(self) -> Progress:
+        self.ranks.wait()
         kept = load_checkpoint(self.folder) if self.folder else None
         if kept is None:
             self._begin()
@@ -140,7 +164,8 @@ class _Loop:
     def _begin(self) -> None:
         self.network.eval()
         with torch.no_grad():
-            self.loss.start(self._terms(np.random.default_rng([self.settings.seed, 0]), True, self.task.enhance))
+            terms = self._terms(np.random.default_rng([self.settings.seed, 0]), True, self.task.enhance)
+        self.loss.start({name: torch.tensor(self.ranks.mean(float(value))) for name, value in terms.items()})
         terms, figures = self._validate()
         self.measure.start(terms)
         self._note(-1, terms, figures, 0.0)
@@ -163,12 +188,12 @@ class _Loop:
         totals: dict[str, list[float]] = {}
         for perceive, enhance, share in self._steps():
             self._set_rates((epoch + share) / self.recipe.epochs)
-            terms = self._terms(generator, perceive, enhance)
-            self._descend(self.loss(terms))
+            loss, terms = self.step(generator, perceive, enhance)
+            self._descend(loss)
             for name, value in terms.items():
                 totals.setdefault(name, []).append(float(value.detach()))
         terms, figures = self._validate()
-        figures |= {f"train/{name}": float(np.mean(values)) for name, values in totals.items()}
+        figures |= {f"train/{name}": self.ranks.mean(float(np.mean(values))) for name, values in totals.items()}
         self._note(epoch, terms, figures, time.monotonic() - begun)
         self.progress.epoch = epoch + 1
         self._keep()
@@ -265,7 +290,9 @@ class _Loop:
         turns, mirrored = int(generator.integers(4)), bool(generator.random() < 0.5)
         degraded, clean = (_turned(each, turns, mirrored) for each in (degraded, clean))
         codes = self.network.enhancer_codes(self.source.pairs(rows))
-        return enhance_loss(self.network.enhancer(degraded, codes), clean)
+        # this process's patches, weighted so that the mean over processes is the mean over patches
+        mine, weight = self.ranks.turn(len(clean))
+        return weight * enhance_loss(self.network.enhancer(degraded[mine], codes.of(mine)), clean[mine])
 
     @torch.no_grad()
     def _validate(self) -> tuple[Terms, dict[str, float]]:
@@ -312,7 +339,7 @@ class _Loop:
             say(_line(epoch, self.recipe.epochs, figures, seconds, better))
 
     def _keep(self) -> None:
-        if self.folder is None:
+        if self.folder is None or not self.ranks.leads:
             return
         tensors = {
             **prefixed("network", learned_state(self.network)),

@@ -31,12 +31,13 @@ from packshot.model.parallel import keep_freed_memory, one_core, worker_count
 from packshot.model.preprocess import Image
 from packshot.model.quality import ATTRIBUTES
 from packshot.progress import say
-from packshot.revision import run_key
+from packshot.revision import RunKey, run_key
 from packshot.training import layout
 from packshot.training.build import architecture_of
 from packshot.training.calibration import Residuals, calibration, coverage_out_of_fold
 from packshot.training.crossval import group_folds, out_of_fold
 from packshot.training.dataset import Dataset, NoLabels, Pairs, Rows, load_dataset, load_pairs
+from packshot.training.distributed import joined, local_processes
 from packshot.training.features import MEASURED
 from packshot.training.fit import Progress, Task, fit
 from packshot.training.pretrained import pretrained_backbone
@@ -53,24 +54,44 @@ def train(settings: Settings, workspace: Path, recorder: Recorder) -> Path:
     """Train all tasks together on `data/features/` and write `models/packshot/`; returns that folder.
 
     A run that was killed goes on from its last checkpoint, kept under the run key. On CUDA the upper stages of the
-    backbone learn too, from the images. Raises NoLabels where neither a score, nor a style, nor a pair is there
-    to learn from.
+    backbone learn too, from the images. Started by torchrun, the processes share the work and the first of them writes.
+    Raises NoLabels where neither a score, nor a style, nor a pair is there to learn from.
     """
     key = run_key(settings, workspace)
     profile_name = read_source(workspace).profile
     profile = settings.profiles[profile_name]  # type: ignore[index]
-    torch.set_num_threads(worker_count(settings.training.threads))
-    keep_freed_memory()
-    data, pairs = load_dataset(workspace, profile), load_pairs(workspace)
-    task = _task(data, pairs)
-    recorder.params(_told(settings, profile_name, key.tags()))
-    device = choose_device(settings.training.device)
-    network = _started(settings, task).to(device)
-    source = _source(network, task, settings, workspace)
+    task = _task(load_dataset(workspace, profile), load_pairs(workspace))
     folder = Home.from_environment().checkpoints / key.short
-    progress = fit(network, task, source, settings.training, checkpoints=folder, recorder=recorder)
+    keep_freed_memory()
+    with joined(settings.training.device) as ranks:
+        torch.set_num_threads(max(1, worker_count(settings.training.threads) // local_processes()))
+        if ranks.leads:
+            recorder.params(_told(settings, profile_name, key.tags()))
+        network = _started(settings, task).to(choose_device(settings.training.device))
+        source = _source(network, task, settings, workspace)
+        progress = fit(network, task, source, settings.training, checkpoints=folder, recorder=recorder, ranks=ranks)
+    bundle = workspace / layout.BUNDLE
+    if ranks.leads:
+        torch.set_num_threads(worker_count(settings.training.threads))
+        network.requires_grad_(False).eval()
+        _finish(settings, bundle, network, task, source, progress, recorder, profile_name, key)
+    return bundle
+
+
+def _finish(
+    settings: Settings,
+    bundle: Path,
+    network: PackshotNet,
+    task: Task,
+    source: FeatureSource,
+    progress: Progress,
+    recorder: Recorder,
+    profile_name: str,
+    key: RunKey,
+) -> None:
+    """What follows the fit, in one process: trust, heads, calibration, and the bundle."""
+    data, profile = task.data, settings.profiles[profile_name]  # type: ignore[index]
     say(f"train: kept the state of epoch {progress.best_epoch + 1} of {progress.epoch}")
-    network.requires_grad_(False).eval()
     if task.enhance:
         fit_tone_trust(network, task, source)
     folds = _refitted(network, task, settings) if isinstance(source, KeptFeatures) else None
@@ -92,14 +113,12 @@ def train(settings: Settings, workspace: Path, recorder: Recorder) -> Path:
         best_epoch=progress.best_epoch,
         metrics=_figures_kept(progress) | covered,
     )
-    bundle = workspace / layout.BUNDLE
     yardstick = reference(network, data, source, profile)
     save_bundle(bundle, network.cpu(), record)
     write_parquet(bundle / REFERENCE, yardstick)
     if folds is not None:
         write_parquet(bundle / FOLDS, folds)
     recorder.artifact(bundle / RECORD, "bundle")
-    return bundle
 
 
 def _task(data: Dataset, pairs: Pairs) -> Task:
