@@ -247,6 +247,7 @@ def _draw(slices: Sequence[Slice], explained: float, rows: int, rules: AuditSett
     count = sum(one.finding == "gap" for one in slices)
     title = f"Score here against elsewhere: {count} of {len(slices)} slices with an unexplained gap\n"
     title += f"n = {rows}; damage and size explain {explained:.0%} of the score's variance"
-    axes.set(title=title, xlabel="dot: gap that damage does not explain, with interval; tick: raw difference")
+    fig.suptitle(title, fontsize=11, color=plots.INK)
+    axes.set_xlabel("dot: gap that damage does not explain, with interval; tick: raw difference", fontsize=9)
     axes.grid(axis="y", visible=False)
     plots.save(fig, path)
