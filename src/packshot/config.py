@@ -276,6 +276,10 @@ class ScoringSettings(Section):
     """An enhanced image is kept when the judge's score rises by at least this much."""
     max_enhanced_shift: Unit
     """Fidelity: the enhanced image's structural similarity to the input is at least 1 minus this."""
+    max_colour_shift: Annotated[float, Field(ge=0)]
+    """Fidelity: how far the product's colours may move, in a*, b* of CIELAB, unless they are better balanced for it."""
+    max_attribute_fall: Unit
+    """An enhanced image is not kept where sharpness, colour balance or detail falls by more than this."""
     attribute_floor: Unit
     """An attribute below this is named as a reason."""
     jpeg_quality: Annotated[int, Field(ge=1, le=100)]

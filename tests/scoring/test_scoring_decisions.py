@@ -12,7 +12,7 @@ from sample_batch import picture
 
 from packshot.config import ScoringSettings
 from packshot.scoring.decisions import Enhanced, Scores, decide, reason_code, settle
-from packshot.scoring.fidelity import STRIP_ROWS, luma_similarity
+from packshot.scoring.fidelity import STRIP_ROWS, colour_shift, luma_similarity
 
 RULES = ScoringSettings(
     shard_size=8,
@@ -21,6 +21,8 @@ RULES = ScoringSettings(
     review_width=0.5,
     min_gain=0.02,
     max_enhanced_shift=0.3,
+    max_colour_shift=2.0,
+    max_attribute_fall=0.05,
     attribute_floor=0.5,
     jpeg_quality=95,
 )
@@ -50,17 +52,31 @@ def test_first_look(scores: Scores, expected: str) -> None:
     assert decide(scores, RULES).decision == expected
 
 
+def after(quality: float = 0.6, similarity: float = 0.9, colour_shift: float = 0.5, **attributes: float) -> Enhanced:
+    return Enhanced(replace(MIDDLING, quality=quality, **attributes), similarity, colour_shift)
+
+
 @pytest.mark.parametrize(
     ("before", "enhanced", "expected", "last"),
     [
-        (0.5, Enhanced(0.53, 0.9), "enhance", "low_quality"),
-        (0.5, Enhanced(0.51, 0.9), "review", "no_gain"),
-        (0.2, Enhanced(0.21, 0.9), "reject", "no_gain"),
-        (0.5, Enhanced(0.9, 0.6), "review", "changed_too_much"),
-        (0.2, Enhanced(0.3, 0.9), "reject", "still_poor"),
-        (0.2, Enhanced(0.4, 0.9), "enhance", "low_quality"),
-        (0.5, Enhanced(float("nan"), 0.9), "review", "not_enhanced"),
-        (0.5, Enhanced(0.9, float("nan")), "review", "not_enhanced"),
+        (0.5, after(0.53), "enhance", "low_quality"),
+        (0.5, after(0.51), "review", "no_gain"),
+        (0.2, after(0.21), "reject", "no_gain"),
+        (0.5, after(0.9, similarity=0.6), "review", "changed_too_much"),
+        (0.2, after(0.3), "reject", "still_poor"),
+        (0.2, after(0.4), "enhance", "low_quality"),
+        (0.5, after(float("nan")), "review", "not_enhanced"),
+        (0.5, after(0.9, similarity=float("nan")), "review", "not_enhanced"),
+        (0.5, after(0.9, colour_shift=float("nan")), "review", "not_enhanced"),
+        (0.5, after(0.9, detail=float("nan")), "review", "not_enhanced"),
+        (0.5, after(0.9, colour_shift=2.1), "review", "colour_changed"),
+        (0.5, after(0.9, colour_shift=1.9), "enhance", "low_quality"),
+        (0.5, after(0.9, colour_shift=9, colour_balance=0.73), "enhance", "low_quality"),
+        (0.5, after(0.9, colour_shift=9, colour_balance=0.71), "review", "colour_changed"),
+        (0.5, after(0.9, sharpness=0.64), "review", "worse_sharpness"),
+        (0.5, after(0.9, sharpness=0.66), "enhance", "low_quality"),
+        (0.5, after(0.9, detail=0.64), "review", "worse_detail"),
+        (0.5, after(0.9, colour_balance=0.64), "review", "worse_colour_balance"),
         (0.5, None, "review", "not_enhanced"),
     ],
 )
@@ -75,7 +91,10 @@ def test_an_enhanced_image_is_kept_only_when_it_is_better_and_the_same_picture(
 unit = st.floats(0, 1)
 
 
-@given(st.builds(Scores, unit, unit, unit, unit, unit, unit), st.builds(Enhanced, unit, st.floats(-1, 1)))
+scored = st.builds(Scores, unit, unit, unit, unit, unit, unit)
+
+
+@given(scored, st.builds(Enhanced, scored, st.floats(-1, 1), st.floats(0, 50)))
 def test_whatever_is_not_accepted_says_why(scores: Scores, enhanced: Enhanced) -> None:
     decision = decide(scores, RULES)
     if decision.decision == "enhance":
@@ -95,3 +114,23 @@ def test_similarity_is_that_of_the_whole_image_whatever_the_strips() -> None:
     assert whole == pytest.approx(float(full), abs=1e-5) and whole < 0.9
     with pytest.raises(ValueError, match="equal shapes"):
         luma_similarity(tall, other[1:])
+
+
+def test_colours_move_with_a_cast_and_not_with_light_or_noise() -> None:
+    random = np.random.default_rng(4)
+    image = np.full((90, 70, 3), 255, np.uint8)
+    image[20:70, 10:60] = (170, 90, 60)
+    noisy = np.clip(image + random.normal(0, 6, image.shape), 0, 255).astype(np.uint8)
+    assert colour_shift(image, image) == 0
+    assert colour_shift(image, noisy) < 1.5
+    greyer = np.full_like(image, 90)
+    assert colour_shift(greyer, np.full_like(image, 140)) == pytest.approx(0, abs=0.1)
+    warm = image.copy()
+    warm[20:70, 10:60] = (190, 90, 40)
+    only_product = colour_shift(image[20:70, 10:60], warm[20:70, 10:60])
+    assert only_product > 8
+    # the ground is left out, so the product counts in full; parts at its edge hold some of both
+    assert colour_shift(image, warm) > 0.7 * only_product
+    assert colour_shift(np.full_like(image, 255), greyer) == 0
+    with pytest.raises(ValueError, match="equal shapes"):
+        colour_shift(image, image[1:])

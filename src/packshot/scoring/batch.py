@@ -21,7 +21,7 @@ from packshot.errors import PackshotError
 from packshot.files import OutputNotWritable
 from packshot.progress import say, track
 from packshot.scoring.decisions import Decision, Enhanced, Scores, decide, refuse, settle
-from packshot.scoring.fidelity import luma_similarity
+from packshot.scoring.fidelity import colour_shift, luma_similarity
 from packshot.scoring.listing import list_batch
 from packshot.scoring.reading import Opened, read_ahead
 from packshot.scoring.scorer import Scorer, open_scorer
@@ -228,8 +228,8 @@ def _decided(work: _Work, item: Opened, pixels: NDArray[np.uint8], scores: Score
     image, enhanced = _enhance(work.scorer, pixels, item.file.text())
     decision = settle(first, scores, enhanced, work.settings.scoring)
     columns: dict[str, Any] = {"decision": decision.decision, "reasons": list(decision.reasons)}
-    if enhanced is not None and np.isfinite(enhanced.quality_after):
-        columns["quality_after"] = enhanced.quality_after
+    if enhanced is not None and np.isfinite(enhanced.scores.quality):
+        columns["quality_after"] = enhanced.scores.quality
     if decision.decision == "enhance" and image is not None:
         columns["enhanced_path"] = _keep(work, item, image)
         if columns["enhanced_path"] is None:
@@ -247,7 +247,7 @@ def _enhance(
     try:
         image = scorer.judge.enhance(pixels)
         after = scorer.judge.judge([image], [text])[0]
-        return image, Enhanced(float(after.quality), luma_similarity(pixels, image))
+        return image, Enhanced(_scores(after), luma_similarity(pixels, image), colour_shift(pixels, image))
     except Exception as error:
         say(f"an image could not be enhanced: {type(error).__name__}: {error}")
         return None, None

@@ -43,10 +43,12 @@ class Decision:
 
 @dataclass(frozen=True)
 class Enhanced:
-    """What enhancing did: the judge's score after it, and SSIM against the input on luma (-1..1)."""
+    """What enhancing did: the judge's scores after it, SSIM against the input on luma (-1..1), and how far the colours
+    of the product moved (a*, b* of CIELAB)."""
 
-    quality_after: float
+    scores: Scores
     similarity: float
+    colour_shift: float
 
 
 def decide(scores: Scores, rules: ScoringSettings) -> Decision:
@@ -67,9 +69,11 @@ def decide(scores: Scores, rules: ScoringSettings) -> Decision:
 def settle(first: Decision, scores: Scores, enhanced: Enhanced | None, rules: ScoringSettings) -> Decision:
     """The decision after an attempt at enhancement (`None`: it could not be made).
 
-    The enhanced image is kept when the judge's score rose by at least `min_gain`, it is still the same
-    picture (SSIM at least 1 - `max_enhanced_shift`), and the new score is not below `reject_below`.
-    Otherwise the input is rejected below `reject_below`, and reviewed above it.
+    The enhanced image is kept when it is still the same picture (SSIM at least 1 - `max_enhanced_shift`), its colours
+    moved by no more than `max_colour_shift` or are better balanced for it, the judge's score rose by at least
+    `min_gain`, no attribute fell by more than `max_attribute_fall` (they learned from damage, not from people: a second
+    opinion), and the new score is not below `reject_below`. Otherwise the input is rejected below `reject_below`, and
+    reviewed above it.
     """
     obstacle = _obstacle(scores, enhanced, rules)
     if obstacle is None:
@@ -110,14 +114,22 @@ def shortfalls(scores: Scores, rules: ScoringSettings) -> tuple[str, ...]:
 def _obstacle(scores: Scores, enhanced: Enhanced | None, rules: ScoringSettings) -> str | None:
     if enhanced is None:
         return "not_enhanced: the enhancer failed on this image"
-    if not (math.isfinite(enhanced.quality_after) and math.isfinite(enhanced.similarity)):
+    after = enhanced.scores
+    if not (after.finite and math.isfinite(enhanced.similarity) and math.isfinite(enhanced.colour_shift)):
         return "not_enhanced: the enhanced image has no usable score"
     if enhanced.similarity < 1.0 - rules.max_enhanced_shift:
         least = 1.0 - rules.max_enhanced_shift
         return f"changed_too_much: similarity {enhanced.similarity:.2f} is below {least:.2f}"
-    gain = enhanced.quality_after - scores.quality
+    balanced = after.colour_balance - scores.colour_balance >= rules.min_gain
+    if enhanced.colour_shift > rules.max_colour_shift and not balanced:
+        return f"colour_changed: colours move by {enhanced.colour_shift:.1f}, more than {rules.max_colour_shift:.1f}"
+    gain = after.quality - scores.quality
     if gain < rules.min_gain:
         return f"no_gain: enhancing changes quality by {gain:+.3f}, {rules.min_gain:+.3f} is needed"
-    if enhanced.quality_after < rules.reject_below:
-        return f"still_poor: {enhanced.quality_after:.2f} after enhancing is below {rules.reject_below:.2f}"
+    for name in ATTRIBUTES:
+        fall = getattr(scores, name) - getattr(after, name)
+        if fall > rules.max_attribute_fall:
+            return f"worse_{name}: it falls by {fall:.2f}, more than {rules.max_attribute_fall:.2f}"
+    if after.quality < rules.reject_below:
+        return f"still_poor: {after.quality:.2f} after enhancing is below {rules.reject_below:.2f}"
     return None

@@ -6,7 +6,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from packshot.model.ground import white_ground
+
 STRIP_ROWS = 512
+CELLS = 16
 _WINDOW = 11
 _SIGMA = 1.5
 _C1 = (0.01 * 255) ** 2
@@ -33,6 +36,27 @@ def luma_similarity(reference: NDArray[np.uint8], image: NDArray[np.uint8]) -> f
         strip = _ssim_map(_luma(reference[first:last]), _luma(image[first:last]))
         total += float(strip[top - first : bottom - first].sum(dtype=np.float64))
     return float(total / (height * reference.shape[1]))
+
+
+def colour_shift(reference: NDArray[np.uint8], image: NDArray[np.uint8]) -> float:
+    """How far the colours of the product moved: mean distance in a*, b* of CIELAB, lightness apart.
+
+    Between the mean colours of CELLS x CELLS parts of two H x W x 3 uint8 RGB images, so that noise does not count;
+    parts that are white ground in the first are left out. 2 is just visible side by side. Raises ValueError for
+    different shapes.
+    """
+    if reference.shape != image.shape:
+        raise ValueError(f"colours need equal shapes, got {reference.shape} and {image.shape}")
+    product = cv2.resize((~white_ground(reference)).astype(np.float32), (CELLS, CELLS), interpolation=cv2.INTER_AREA)
+    if product.sum() == 0:
+        return 0.0
+    distance = np.linalg.norm(_chroma(reference) - _chroma(image), axis=2)
+    return float((distance * product).sum() / product.sum())
+
+
+def _chroma(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    cells = cv2.resize(image, (CELLS, CELLS), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    return np.asarray(cv2.cvtColor(cells, cv2.COLOR_RGB2Lab)[..., 1:], dtype=np.float32)
 
 
 def _luma(image: NDArray[np.uint8]) -> Luma:
