@@ -172,6 +172,21 @@ def compare(
 
 
 @app.command()
+def ablate(
+    workspace_name: WorkspaceName = None,
+    only: Annotated[list[str] | None, typer.Option(help="Only this variant; may be repeated.")] = None,
+) -> None:
+    """What each part of the recipe earns: cross-validation without it; reports/ablation.png. A minute or two a part."""
+    from packshot.evaluation.ablation import ablate as step
+    from packshot.ops.pipeline import workspace_named
+
+    found = step(load_settings(), workspace_named(workspace_name), only or ())
+    for (name, figure), part in found.groupby(["set", "figure"], sort=False):
+        say(f"{figure}, {name}\n{part.drop(columns=['set', 'figure']).round(4).to_string(index=False, na_rep='')}")
+    emit({"rows": found.to_dict("records")})
+
+
+@app.command()
 def register(workspace_name: WorkspaceName = None) -> None:
     """Log the trained model to MLflow and register it as `challenger`; the same run registers once."""
     from packshot.ops.pipeline import workspace_named

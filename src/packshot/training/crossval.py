@@ -38,16 +38,20 @@ class OutOfFold:
 
 
 def cross_validate(settings: Settings, workspace: Path) -> pd.DataFrame:
+    """`cross_validated` of a workspace's features. Raises FeaturesMissing."""
+    profile = settings.profiles[read_source(workspace).profile]  # type: ignore[index]
+    return cross_validated(settings, load_dataset(workspace, profile), load_pairs(workspace), "cross-validation")
+
+
+def cross_validated(settings: Settings, data: Dataset, pairs: Pairs | None, what: str) -> pd.DataFrame:
     """Out-of-fold predictions of all labelled rows, by `recipe.folds` group folds.
 
     Everything that learns (standardisation, PCA, kernel, style space, heads, joint training) is fitted again in every
     fold, from kept features, without the enhancer. Columns: image_id, source, subset, group, fold, quality_mos,
     quality_oof, style, style_oof, style_confidence_oof.
     """
-    profile = settings.profiles[read_source(workspace).profile]  # type: ignore[index]
-    data, pairs = load_dataset(workspace, profile), load_pairs(workspace)
     labelled = data.quality.isfinite().numpy() | (data.style >= 0).numpy()
-    found = out_of_fold(settings, data, pairs, np.flatnonzero(labelled), "cross-validation")
+    found = out_of_fold(settings, data, pairs, np.flatnonzero(labelled), what)
     frame = data.index.iloc[found.rows][["image_id", "source", "subset", "group", "quality_mos", "style"]].copy()
     rated = data.quality[found.rows].isfinite().numpy()
     styled = (data.style[found.rows] >= 0).numpy()
