@@ -192,3 +192,23 @@ def test_a_broken_line_in_the_catalogue_costs_only_itself(tmp_path: Path, settin
     (folder / "catalog.csv").write_text("\n".join(text))
     score(settings, folder, tmp_path / "out", scorer=scorer())
     assert list(read(tmp_path / "out").sku.fillna("-")) == ["sku0", "-", "sku2"]
+
+
+class TintingJudge(BrightnessJudge):
+    """Enhancing makes a picture lighter and redder."""
+
+    def enhance(self, image: np.ndarray) -> np.ndarray:
+        return np.clip(image.astype(np.int16) + np.array([60, 40, 20]), 0, 255).astype(np.uint8)
+
+
+def test_an_enhancer_that_tints_gives_its_light_and_the_colours_stay(tmp_path: Path, settings: Settings) -> None:
+    save(tmp_path / "in/a.png", picture(120))
+    score(settings, tmp_path / "in", tmp_path / "out", scorer=scorer(TintingJudge()))
+    row = read(tmp_path / "out").loc["a.png"]
+    assert row.decision == "enhance" and row.quality_after > row.quality + 0.1
+    kept = np.asarray(Image.open(tmp_path / "out/enhanced/a.png")).astype(float)
+    assert kept.mean() > 145 and np.ptp(kept.mean(axis=(0, 1))) < 3
+    tints = settings.model_copy(update={"scoring": settings.scoring.model_copy(update={"max_colour_shift": 50.0})})
+    score(tints, tmp_path / "in", tmp_path / "tinted", scorer=scorer(TintingJudge()))
+    tinted = np.asarray(Image.open(tmp_path / "tinted/enhanced/a.png")).astype(float)
+    assert np.ptp(tinted.mean(axis=(0, 1))) > 30

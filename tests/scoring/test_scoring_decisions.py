@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from sample_batch import picture
 
 from packshot.config import ScoringSettings
 from packshot.scoring.decisions import Enhanced, Scores, decide, reason_code, settle
-from packshot.scoring.fidelity import STRIP_ROWS, colour_shift, luma_similarity
+from packshot.scoring.fidelity import STRIP_ROWS, colour_shift, luma_similarity, with_colours_of
 
 RULES = ScoringSettings(
     shard_size=8,
@@ -134,3 +135,23 @@ def test_colours_move_with_a_cast_and_not_with_light_or_noise() -> None:
     assert colour_shift(np.full_like(image, 255), greyer) == 0
     with pytest.raises(ValueError, match="equal shapes"):
         colour_shift(image, image[1:])
+
+
+def test_the_colours_of_the_input_come_back_and_the_light_stays() -> None:
+    random = np.random.default_rng(7)
+    image = random.integers(60, 180, (STRIP_ROWS + 20, 30, 3)).astype(np.uint8)
+    image[:, :8] = 255
+    lighter = np.clip(image.astype(float) * (1.2, 1.1, 0.9) + 5, 0, 255).astype(np.uint8)
+    assert colour_shift(image, lighter) > 4
+    mended = with_colours_of(image, lighter)
+    assert colour_shift(image, mended) < 0.5
+    assert np.array_equal(mended[:, :8], image[:, :8])
+
+    def lightness(pixels: np.ndarray) -> np.ndarray:
+        return cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)[:, 12:, 0]
+
+    assert (
+        np.abs(lightness(mended) - lightness(lighter)).mean() < 1 < np.abs(lightness(mended) - lightness(image)).mean()
+    )
+    with pytest.raises(ValueError, match="equal shapes"):
+        with_colours_of(image, lighter[1:])

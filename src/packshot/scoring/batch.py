@@ -20,8 +20,8 @@ from packshot.config import Settings
 from packshot.errors import PackshotError
 from packshot.files import OutputNotWritable
 from packshot.progress import say, track
-from packshot.scoring.decisions import Decision, Enhanced, Scores, decide, refuse, settle
-from packshot.scoring.fidelity import colour_shift, luma_similarity
+from packshot.scoring.decisions import Decision, Enhanced, Scores, changes_colours, decide, refuse, settle
+from packshot.scoring.fidelity import colour_shift, luma_similarity, with_colours_of
 from packshot.scoring.listing import list_batch
 from packshot.scoring.reading import Opened, read_ahead
 from packshot.scoring.scorer import Scorer, open_scorer
@@ -225,7 +225,7 @@ def _decided(work: _Work, item: Opened, pixels: NDArray[np.uint8], scores: Score
     first = decide(scores, work.settings.scoring)
     if first.decision != "enhance":
         return {"decision": first.decision, "reasons": list(first.reasons)}
-    image, enhanced = _enhance(work.scorer, pixels, item.file.text())
+    image, enhanced = _enhance(work, pixels, item.file.text(), scores)
     decision = settle(first, scores, enhanced, work.settings.scoring)
     columns: dict[str, Any] = {"decision": decision.decision, "reasons": list(decision.reasons)}
     if enhanced is not None and np.isfinite(enhanced.scores.quality):
@@ -242,15 +242,24 @@ def _without_file(decision: Decision) -> dict[str, Any]:
 
 
 def _enhance(
-    scorer: Scorer, pixels: NDArray[np.uint8], text: str | None
+    work: _Work, pixels: NDArray[np.uint8], text: str | None, scores: Scores
 ) -> tuple[NDArray[np.uint8] | None, Enhanced | None]:
+    """The enhanced image and what that did; with the colours of the input where its own would move too far."""
     try:
-        image = scorer.judge.enhance(pixels)
-        after = scorer.judge.judge([image], [text])[0]
-        return image, Enhanced(_scores(after), luma_similarity(pixels, image), colour_shift(pixels, image))
+        image = work.scorer.judge.enhance(pixels)
+        enhanced = _compared(work.scorer, pixels, image, text)
+        if changes_colours(scores, enhanced, work.settings.scoring):
+            image = with_colours_of(pixels, image)
+            enhanced = _compared(work.scorer, pixels, image, text)
+        return image, enhanced
     except Exception as error:
         say(f"an image could not be enhanced: {type(error).__name__}: {error}")
         return None, None
+
+
+def _compared(scorer: Scorer, pixels: NDArray[np.uint8], image: NDArray[np.uint8], text: str | None) -> Enhanced:
+    after = _scores(scorer.judge.judge([image], [text])[0])
+    return Enhanced(after, luma_similarity(pixels, image), colour_shift(pixels, image))
 
 
 def _keep(work: _Work, item: Opened, image: NDArray[np.uint8]) -> str | None:

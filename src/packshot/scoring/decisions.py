@@ -82,6 +82,12 @@ def settle(first: Decision, scores: Scores, enhanced: Enhanced | None, rules: Sc
     return Decision(fallback, (*first.reasons, obstacle))
 
 
+def changes_colours(scores: Scores, enhanced: Enhanced, rules: ScoringSettings) -> bool:
+    """Whether enhancing moves the colours of the product further than it may: a cast that is removed is no fault."""
+    balanced = enhanced.scores.colour_balance - scores.colour_balance >= rules.min_gain
+    return enhanced.colour_shift > rules.max_colour_shift and not balanced
+
+
 def refuse(reason: str, detail: str) -> tuple[Decision, str]:
     """The decision on a file that could not be judged, and the text of its `error`."""
     error = f"{reason}: {detail}"
@@ -120,8 +126,7 @@ def _obstacle(scores: Scores, enhanced: Enhanced | None, rules: ScoringSettings)
     if enhanced.similarity < 1.0 - rules.max_enhanced_shift:
         least = 1.0 - rules.max_enhanced_shift
         return f"changed_too_much: similarity {enhanced.similarity:.2f} is below {least:.2f}"
-    balanced = after.colour_balance - scores.colour_balance >= rules.min_gain
-    if enhanced.colour_shift > rules.max_colour_shift and not balanced:
+    if changes_colours(scores, enhanced, rules):
         return f"colour_changed: colours move by {enhanced.colour_shift:.1f}, more than {rules.max_colour_shift:.1f}"
     gain = after.quality - scores.quality
     if gain < rules.min_gain:

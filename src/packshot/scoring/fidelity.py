@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from packshot.model.ground import white_ground
+from packshot.model.ground import keep_white_ground, white_ground
 
 STRIP_ROWS = 512
 CELLS = 16
@@ -52,6 +52,22 @@ def colour_shift(reference: NDArray[np.uint8], image: NDArray[np.uint8]) -> floa
         return 0.0
     distance = np.linalg.norm(_chroma(reference) - _chroma(image), axis=2)
     return float((distance * product).sum() / product.sum())
+
+
+def with_colours_of(reference: NDArray[np.uint8], image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """`image` with a* and b* of each pixel as in `reference` (CIELAB); both H x W x 3 uint8 RGB.
+
+    Worked off in strips. Raises ValueError for different shapes.
+    """
+    if reference.shape != image.shape:
+        raise ValueError(f"colours need equal shapes, got {reference.shape} and {image.shape}")
+    result = np.empty_like(image)
+    for top in range(0, len(image), STRIP_ROWS):
+        rows = slice(top, top + STRIP_ROWS)
+        mixed = cv2.cvtColor(reference[rows].astype(np.float32) / 255, cv2.COLOR_RGB2Lab)
+        mixed[..., 0] = cv2.cvtColor(image[rows].astype(np.float32) / 255, cv2.COLOR_RGB2Lab)[..., 0]
+        result[rows] = np.rint(cv2.cvtColor(mixed, cv2.COLOR_Lab2RGB).clip(0, 1) * 255)
+    return keep_white_ground(reference, result)
 
 
 def _chroma(image: NDArray[np.uint8]) -> NDArray[np.float32]:
