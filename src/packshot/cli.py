@@ -187,6 +187,25 @@ def ablate(
 
 
 @app.command()
+def search(
+    workspace_name: WorkspaceName = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Trials in all; default: search.trials.")] = None,
+) -> None:
+    """Search better settings of the recipe (search.space in params.yaml) by group folds that leave the test split out.
+
+    One MLflow run, a nested run for each trial; the same command goes on after a stop.
+    """
+    from packshot.ops.pipeline import workspace_named
+    from packshot.ops.search import run
+
+    found = run(load_settings(), workspace_named(workspace_name), trials)
+    say(f"best {found['score']:.4f}, as it is {found['as_it_is']:.4f}; to try it:")
+    for line in found["environment"]:
+        say(f"  export {line}")
+    emit(found)
+
+
+@app.command()
 def register(workspace_name: WorkspaceName = None) -> None:
     """Log the trained model to MLflow and register it as `challenger`; the same run registers once."""
     from packshot.ops.pipeline import workspace_named

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,13 @@ class Dataset:
     def of_splits(self, *splits: str) -> Rows:
         """Row numbers of these splits."""
         return np.flatnonzero(self.index["split"].isin(splits).to_numpy())
+
+    def only(self, rows: Rows) -> Dataset:
+        """The data set of these rows."""
+        places = torch.from_numpy(rows)
+        columns = ("stats", "gram", "text", "has_text", "quality", "style", "source")
+        kept = {name: getattr(self, name)[places] for name in columns}
+        return replace(self, index=self.index.iloc[rows].reset_index(drop=True), **kept)
 
     def with_quality(self, rows: Rows) -> Rows:
         """Those of `rows` that have a score."""
