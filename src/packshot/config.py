@@ -189,9 +189,9 @@ class Recipe(Section):
     """Side of the training patches of the enhancer, in pixels."""
     enhance_steps: Positive
     """Enhancer batches an epoch."""
-    enhance_precision: Literal["f32", "bf16"]
-    """Of the enhancer's convolutions while it trains. bf16 halves the time on a GPU and on a CPU with AVX512-BF16 or
-    AMX, and costs time on other CPUs."""
+    enhance_precision: Literal["auto", "f32", "bf16"]
+    """Of the enhancer's convolutions while it trains. `auto`: bf16 where the GPU, or the CPU (AVX512-BF16, AMX), has
+    it, which halves the time; on other CPUs it would cost time."""
     folds: Annotated[int, Field(ge=2)]
     """Group folds of the cross-validated figures."""
     model: dict[str, Any]
@@ -318,6 +318,32 @@ class AuditSettings(Section):
     """Fewer senders (or SKUs) than this in a slice are too little evidence."""
 
 
+class SearchDimension(Section):
+    """What one setting may be: a range, or a list."""
+
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    """Draw the logarithm evenly."""
+    choices: tuple[int | float | str, ...] | None = None
+
+    @model_validator(mode="after")
+    def _range_or_list(self) -> SearchDimension:
+        ranged = self.low is not None and self.high is not None and self.low < self.high
+        if ranged == bool(self.choices) or (self.log and (self.low is None or self.low <= 0)):
+            raise ValueError("give low and high (low < high; above 0 with log), or choices")
+        return self
+
+
+class SearchSettings(Section):
+    """Hyperparameter search."""
+
+    trials: Positive
+    space: dict[str, SearchDimension]
+    """`recipe.KEY` (of the recipe in force), `loss.KEY` or `model.KEY`, to what it may be. Leave out keys of the model
+    that change what the frozen backbone says: they would need new features."""
+
+
 class DvcSettings(Section):
     """Versioned data."""
 
@@ -340,6 +366,7 @@ class Settings(Section):
     scoring: ScoringSettings
     drift: DriftSettings
     audit: AuditSettings
+    search: SearchSettings
     dvc: DvcSettings
 
     @model_validator(mode="after")

@@ -136,7 +136,8 @@ class _Loop:
         self.loss = MultiTaskLoss(weights, settings.loss.weighting).to(network.device)
         # ranking repeats what the quality loss says; by itself it is too uneven to stop by
         self.measure = MultiTaskLoss(weights | {"ranking": 0.0}, "fixed").to(network.device)
-        network.enhancer.half_precision = self.recipe.enhance_precision == "bf16"
+        precision = self.recipe.enhance_precision
+        network.enhancer.half_precision = precision == "bf16" or (precision == "auto" and has_bf16(network.device))
         self.optimiser = build_optimiser(network, self.loss, self.recipe)
         self.step = ranks.wrap(_Step(network, self.loss, self._terms))
         self.progress = Progress()
@@ -356,6 +357,14 @@ def _line(epoch: int, epochs: int, figures: Mapping[str, float], seconds: float,
     parts = [f"{name} {figures[f'validation/{name}']:.3f}" for name in shown if f"validation/{name}" in figures]
     name = "start" if epoch < 0 else f"epoch {epoch + 1}/{epochs}"
     return f"train: {name}: {', '.join(parts)}{' (best)' if better else ''} in {seconds:.1f} s"
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16, rather than emulating it."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    known = torch.cpu.get_capabilities()
+    return any(known.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def draw(generator: np.random.Generator, rows: Rows, count: int) -> Rows:
