@@ -87,11 +87,15 @@ def collect(
     catalog: Annotated[
         Path | None, typer.Option(help="Your own catalogue: CSV or Parquet with at least `path`.")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Collect again although the source is unchanged.")] = False,
 ) -> None:
-    """Take images and labels from the source (PACKSHOT_SOURCE=auto|mirror|public|packages) or your own catalogue."""
+    """Take images and labels from the source (PACKSHOT_SOURCE=auto|mirror|public|packages) or your own catalogue.
+
+    Name further sets in profiles.own of params.yaml to borrow their labels for an own catalogue that has none.
+    """
     from packshot.catalog.collect import collect as step
 
-    emit(step(load_settings(), workspace.resolve(), catalog=catalog).as_record())
+    emit(step(load_settings(), workspace.resolve(), catalog=catalog, force=force).as_record())
 
 
 @app.command()

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tiny_mirror import picture
+from tiny_mirror import make_mirror, picture
 
 from packshot.catalog.collect import collect, read_source
 from packshot.catalog.manifest import read_manifest
+from packshot.catalog.sources.declared import SourceError
 from packshot.catalog.sources.own import CatalogError
 from packshot.config import CatalogSettings, Settings, load_settings
 
@@ -46,6 +47,37 @@ def test_columns_are_mapped_and_texts_kept(shop: Path) -> None:
     assert (first["sku"], first["title"], first["quality_mos"]) == ("A1", "Kanne 1½", 0.5)
     assert second["title"] is None and pd.isna(second["quality_mos"])
     assert read_source(shop.parent / "workspace").profile == "own"
+
+
+def borrowing(shop: Path, *sets: str) -> Settings:
+    settings = load_settings(PROJECT / "params.yaml")
+    own = settings.profiles["own"].model_copy(update={"sets": ("own", *sets), "quality": sets, "style": sets})
+    mirror = make_mirror(shop.parent / "mirror")
+    source = settings.source.model_copy(update={"use": "mirror", "mirror": str(mirror)})
+    return settings.model_copy(update={"profiles": {**settings.profiles, "own": own}, "source": source})
+
+
+def test_labels_are_borrowed_from_the_sets_that_the_profile_names(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PACKSHOT_PROJECT", str(PROJECT))
+    (shop / "my.csv").write_text("path,sku\npictures/p0.png,A1\npictures/p1.png,A2\n")
+    settings, workspace = borrowing(shop, "biq2021", "furniture"), shop.parent / "workspace"
+    report = collect(settings, workspace, catalog=shop / "my.csv")
+    manifest = read_manifest(workspace / "data/raw/manifest.parquet")
+    assert manifest["source"].value_counts().to_dict() == {"biq2021": 24, "furniture": 15, "own": 2}
+    assert manifest["image_id"].notna().all()
+    assert manifest.loc[manifest["source"] == "biq2021", "quality_mos"].notna().all()
+    record = read_source(workspace)
+    assert record.profile == "own" and set(record.sets) == {"own", "biq2021", "furniture"}
+    assert "my.csv with biq2021, furniture of mirror" in record.chosen
+    assert report.changed and not collect(settings, workspace, catalog=shop / "my.csv").changed
+    assert collect(settings, workspace, catalog=shop / "my.csv", force=True).changed
+
+
+def test_a_borrowed_set_that_the_source_lacks_is_named(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PACKSHOT_PROJECT", str(PROJECT))
+    (shop / "my.csv").write_text("path\npictures/p0.png\n")
+    with pytest.raises(SourceError, match=r"profiles\.own\.sets names stamps, .* it has biq2021"):
+        collect(borrowing(shop, "stamps"), shop.parent / "workspace", catalog=shop / "my.csv")
 
 
 def test_parquet_is_read_as_well(shop: Path) -> None:

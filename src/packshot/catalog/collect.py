@@ -103,6 +103,8 @@ class CollectReport:
 def collect(settings: Settings, workspace: Path, *, catalog: Path | None = None, force: bool = False) -> CollectReport:
     """Collect the source that `settings.source` chooses, or the user's own `catalog` (CSV or Parquet).
 
+    With `catalog`, further sets that `profiles.own.sets` names are taken from the source, to borrow their labels.
+
     `force` collects again where the source is unchanged. Raises SourceError (or a subclass: an unreachable source, a
     catalogue file with wrong columns), NothingCollected for an empty one, OutputNotWritable for a full or
     read-only disk.
@@ -154,11 +156,32 @@ def read_source(workspace: Path) -> SourceRecord:
 
 def _read(settings: Settings, workspace: Path, catalog: Path | None) -> tuple[Choice, SourceTable]:
     if catalog is not None:
-        table = read_own(catalog, settings.catalog)
-        return Choice("own", f"own catalogue {catalog.name}", f"named by the user: {catalog.name}", {}), table
+        return _read_own(settings, workspace, catalog)
     choice = choose(settings, workspace)
     say(f"source: {choice.chosen} ({choice.why})")
     return choice, read(choice, settings)
+
+
+def _read_own(settings: Settings, workspace: Path, catalog: Path) -> tuple[Choice, SourceTable]:
+    """The own catalogue, and, to borrow labels from, what other sets its profile names."""
+    own = read_own(catalog, settings.catalog)
+    named = f"own catalogue {catalog.name}"
+    borrowed = [name for name in settings.profiles["own"].sets if name != "own"]
+    if not borrowed:
+        return Choice("own", named, f"named by the user: {catalog.name}", {}), own
+    base = choose(settings, workspace)
+    missing = [name for name in borrowed if name not in base.sets]
+    if missing:
+        raise SourceError(
+            f"profiles.own.sets names {', '.join(missing)}, which {base.chosen} does not have; "
+            f"it has {', '.join(base.sets)}"
+        )
+    base = dataclasses.replace(base, sets={name: base.sets[name] for name in borrowed})
+    say(f"source of {', '.join(borrowed)}: {base.chosen} ({base.why})")
+    others = read(base, settings)
+    table = SourceTable(pd.concat([own.images, others.images], ignore_index=True), {**own.facts, **others.facts})
+    told = f"{named} with {', '.join(borrowed)} of {base.chosen}"
+    return Choice("own", told, f"named by the user: {catalog.name}; {base.why}", base.sets), table
 
 
 def _fingerprint(choice: Choice, profile: Profile, table: SourceTable, seed: int) -> str:
