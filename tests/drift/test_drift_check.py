@@ -93,12 +93,20 @@ def test_a_batch_without_senders_alarms_only_beyond_every_single_sender(
     assert alarm.alarm
 
 
+def test_a_batch_of_one_known_sender_alarms_only_beyond_every_single_sender(
+    tmp_path: Path, home: Home, reference: Reference
+) -> None:
+    rng = np.random.default_rng(7)
+    for name, shift, alarm in (("usual", 0.0, False), ("foreign", 9.0, True)):
+        batch = write_batch(tmp_path / name / "v.parquet", images(rng, [50], shift), name)
+        found = check(SETTINGS, batch, reference=reference)
+        assert found.alarm is alarm and "one sender alone" in found.null
+
+
 def test_what_cannot_be_tested_says_so(tmp_path: Path, home: Home, reference: Reference) -> None:
     rng = np.random.default_rng(5)
     few = check(SETTINGS, write_batch(tmp_path / "e/v.parquet", images(rng, [3, 2]), "e"), reference=reference)
     assert not few.alarm and few.p_value is None and few.reason.startswith("not enough images")
-    lone = check(SETTINGS, write_batch(tmp_path / "f/v.parquet", images(rng, [50], 9.0), "f"), reference=reference)
-    assert not lone.alarm and lone.reason.startswith("not enough senders")
     empty = Reference(tmp_path / "empty.parquet", "packshot", 3, "r")
     pd.read_parquet(reference.path).iloc[:0].to_parquet(empty.path)
     batch = write_batch(tmp_path / "g/v.parquet", images(rng, [3] * 10), "g")

@@ -178,10 +178,13 @@ def compare(batch: Batch, reference: Sample, rules: DriftSettings) -> Comparison
             "the embeddings of the batch and of the reference differ in length; score the batch again"
         )
     rng = np.random.default_rng(int(hashlib.sha256(batch.batch_id.encode()).hexdigest()[:12], 16))
-    strangers = batch.unknown_senders > rules.max_unknown_senders and _senders_matter(reference)
-    if not strangers:
+    if not _senders_matter(reference):
         return _by_senders(batch, reference, rules, rng)
-    return _by_windows(batch, reference, rules, rng)
+    if batch.unknown_senders > rules.max_unknown_senders:
+        return _by_windows(batch, reference, rules, rng, "senders of the batch unknown")
+    if batch.sample.n_groups < 2:
+        return _by_windows(batch, reference, rules, rng, "one sender alone")
+    return _by_senders(batch, reference, rules, rng)
 
 
 def _senders_matter(reference: Sample) -> bool:
@@ -211,10 +214,12 @@ def _by_senders(batch: Batch, reference: Sample, rules: DriftSettings, rng: np.r
     )
 
 
-def _by_windows(batch: Batch, reference: Sample, rules: DriftSettings, rng: np.random.Generator) -> Comparison:
+def _by_windows(
+    batch: Batch, reference: Sample, rules: DriftSettings, rng: np.random.Generator, why: str
+) -> Comparison:
     theirs = thin(reference, rules.max_images, None, rng)
     ours = thin(batch.sample, max(len(theirs) // 2, rules.min_images), None, rng)
-    null = f"senders of the batch unknown: against windows and single senders of the {theirs.n_groups} in the reference"
+    null = f"{why}: against windows and single senders of the {theirs.n_groups} in the reference"
     if theirs.n_groups < 2:
         return Comparison(None, [], {}, null, ours, theirs, "the reference has one sender only")
     sides = reference_windows(len(ours), theirs.groups, rules.permutations, rng)
