@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 from sample_batch import BrightnessJudge, picture, save, scorer
 
 from packshot.config import load_settings
@@ -71,3 +71,20 @@ def test_a_new_name_never_takes_the_place_of_another_image() -> None:
     assert output_name("a/x.gif", "GIF", {"a/x.gif", "a/x.png"}) == "a/x.gif.png"
     assert output_name("plain", "TIFF", {"plain"}) == "plain.png"
     assert output_name("x.png", "BMP", {"x.png"}) == "x.png"
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp"])
+def test_the_colour_profile_goes_along(tmp_path: Path, ending: str) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    save(tmp_path / f"in/wide.{ending}", picture(120), icc_profile=profile)
+    save(tmp_path / f"in/plain.{ending}", picture(120))
+    Image.fromarray(picture(120)).convert("CMYK").save(tmp_path / "in/ink.jpg", icc_profile=profile)
+    enhance_folder(SETTINGS, tmp_path / "in", tmp_path / "out", scorer=scorer())
+
+    def kept(name: str) -> bytes | None:
+        with Image.open(tmp_path / "out" / name) as image:
+            return image.info.get("icc_profile")
+
+    assert kept(f"wide.{ending}") == profile
+    assert kept(f"plain.{ending}") is None
+    assert kept("ink.jpg") is None, "a profile of inks says nothing of RGB"

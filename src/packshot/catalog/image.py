@@ -152,14 +152,28 @@ def read_alpha(path: Path | bytes, limits: ImageLimits) -> Pixels | None:
         return np.asarray(image.convert("RGBA").getchannel("A")).copy()
 
 
+def read_profile(path: Path | bytes, limits: ImageLimits) -> bytes | None:
+    """The ICC profile that says what the RGB values of a file mean; None where it has none, or is of other colours."""
+    content, name = _content(path, limits)
+    with _opened(content, limits, name) as image:
+        profile = image.info.get("icc_profile")
+        return profile if isinstance(profile, bytes) and image.mode in ("RGB", "RGBA", "P", "PA") else None
+
+
 def encode(
-    image: Pixels, path: Path, *, format: str, jpeg_quality: int = 95, alpha: NDArray[np.uint8] | None = None
+    image: Pixels,
+    path: Path,
+    *,
+    format: str,
+    jpeg_quality: int = 95,
+    alpha: NDArray[np.uint8] | None = None,
+    profile: bytes | None = None,
 ) -> None:
     """Write H x W x 3 uint8 RGB to `path` as `format` (one of DECODABLE), atomically.
 
     JPEG is written at `jpeg_quality` with 4:4:4 chroma, WebP at the same quality; the others are lossless
     but GIF, which has 256 colours. With `alpha` (H x W uint8) the colours are un-blended from white first,
-    so that the file shown on a white page is `image` again.
+    so that the file shown on a white page is `image` again. `profile` is an ICC profile to embed.
     Raises ValueError for an unknown format, or alpha in JPEG or BMP; OutputNotWritable on a full disk.
     """
     options = _save_options(format, jpeg_quality)
@@ -169,6 +183,8 @@ def encode(
         raise ValueError(f"{format} has no alpha channel; write PNG, WEBP, TIFF or GIF, or leave alpha out")
     else:
         picture = Image.fromarray(_unblend(image, alpha), "RGBA")
+    if profile is not None:
+        options = options | {"icc_profile": profile}
     with atomic_path(path) as temporary:
         picture.save(temporary, format=format, **options)
 

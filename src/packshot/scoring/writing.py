@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from packshot.catalog.image import ImageLimits, encode, read_alpha
+from packshot.catalog.image import ImageLimits, encode, read_alpha, read_profile
 from packshot.errors import PackshotError
 
 KEPT_FORMATS = ("JPEG", "PNG", "WEBP")
@@ -33,13 +33,15 @@ def output_name(path: str, format: str, taken: Collection[str]) -> str:
 def write_enhanced(
     image: NDArray[np.uint8], source: Path, target: Path, format: str, limits: ImageLimits, jpeg_quality: int
 ) -> None:
-    """Write H x W x 3 uint8 RGB atomically in the format of its source; transparency is taken over from it.
+    """Write H x W x 3 uint8 RGB atomically in the format of its source; transparency and colour profile are taken over
+    from it.
 
     Raises OutputNotWritable.
     """
     kept = format if format in KEPT_FORMATS else "PNG"
     alpha = None if kept == "JPEG" else read_alpha(source, limits)
-    encode(image, target, format=kept, jpeg_quality=jpeg_quality, alpha=alpha)
+    profile = read_profile(source, limits)
+    encode(image, target, format=kept, jpeg_quality=jpeg_quality, alpha=alpha, profile=profile)
 
 
 def check_output_apart(directory: Path, out: Path) -> None:
