@@ -9,41 +9,17 @@ fifteen others; the last two must be 0.
 
 from __future__ import annotations
 
-import argparse
 import io
-from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from packshot.bundle import Judge
-from packshot.catalog.image import BadImage, ImageLimits, decode
-from packshot.config import load_settings
-from packshot.progress import track
+from judged_pictures import BATCH, Pixels, judged, options, scores
 
-Pixels = npt.NDArray[np.uint8]
-BATCH = 16
 SHRINK = 0.9
-ENDINGS = {".jpg", ".jpeg", ".png", ".webp"}
-
-
-def pictures(folder: Path, count: int, seed: int) -> list[Pixels]:
-    """`count` readable pictures below `folder`, drawn by seed."""
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)
-    limits = ImageLimits.from_settings(load_settings().validation)
-    found: list[Pixels] = []
-    for place in np.random.default_rng(seed).permutation(len(files)):
-        if len(found) == count:
-            break
-        try:
-            found.append(decode(files[place], limits))
-        except BadImage as error:
-            print(f"left out: {error}")
-    return found
 
 
 def smaller(image: Pixels) -> Pixels:
@@ -59,25 +35,11 @@ def through(image: Pixels, form: str) -> Pixels:
     return np.asarray(Image.open(buffer).convert("RGB"))
 
 
-def scores(judge: Judge, images: list[Pixels], batch: int, what: str) -> npt.NDArray[np.float64]:
-    """Overall score of each picture, judged `batch` at a time."""
-    starts = track(range(0, len(images), batch), what, total=-(-len(images) // batch), unit="batches")
-    return np.array([seen.quality for start in starts for seen in judge.judge(images[start : start + batch])])
-
-
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, required=True, help="folder of the trained model")
-    parser.add_argument("--images", type=Path, required=True, help="folder of pictures")
-    parser.add_argument("--count", type=int, default=200, help="pictures to judge (default 200)")
-    parser.add_argument("--seed", type=int, default=0, help="which pictures (default 0)")
-    given = parser.parse_args()
-    judge = Judge.load(given.bundle)
-    images = pictures(given.images, given.count, given.seed)
-    if not images:
-        parser.error(f"no readable picture below {given.images}")
-    before = scores(judge, images, BATCH, "as they are")
+    parser = options(__doc__ or "", 200)
+    judge, images = judged(parser, parser.parse_args())
+    before = scores(judge, images, "as they are")
     table = Table("change", "median", "90th percentile", "largest", title=f"points of 100, n = {len(images)}")
     for name, changed, batch in (
         (f"resized by {SHRINK}", [smaller(image) for image in images], BATCH),
@@ -85,7 +47,7 @@ def main() -> None:
         ("written as lossless WebP", [through(image, "WEBP") for image in images], BATCH),
         ("judged alone", images, 1),
     ):
-        moved = 100 * np.abs(scores(judge, changed, batch, name) - before)
+        moved = 100 * np.abs(scores(judge, changed, name, batch) - before)
         table.add_row(name, *(f"{value:.3f}" for value in (np.median(moved), np.quantile(moved, 0.9), moved.max())))
     Console().print(table)
 

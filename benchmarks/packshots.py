@@ -8,7 +8,6 @@ with a soft edge, and prints how often the packshot scores at least as high, and
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,11 +17,10 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from judge_stability import BATCH, pictures, scores
+from judged_pictures import Pixels, options, pictures, scores
 from packshot.bundle import Judge
 from packshot.model.ground import white_ground
 
-Pixels = npt.NDArray[np.uint8]
 LEAST, MOST = 0.2, 0.9
 GROUNDS = 3
 """Busy grounds a packshot is put on."""
@@ -49,21 +47,17 @@ def on_ground(image: Pixels, ground: npt.NDArray[np.bool_], other: Pixels) -> Pi
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, required=True, help="folder of the trained model")
-    parser.add_argument("--images", type=Path, required=True, help="folder with packshots among its pictures")
+    parser = options(__doc__ or "", 60)
     parser.add_argument("--grounds", type=Path, required=True, help="folder of photographs to serve as grounds")
-    parser.add_argument("--count", type=int, default=60, help="packshots at most (default 60)")
-    parser.add_argument("--seed", type=int, default=0, help="which grounds (default 0)")
     given = parser.parse_args()
-    judge = Judge.load(given.bundle)
-    found = list(packshots(pictures(given.images, 100_000, given.seed), given.count))
-    grounds = pictures(given.grounds, GROUNDS * len(found), given.seed)
+    found = list(packshots(pictures(given.images, given.seed), given.count))
+    grounds = pictures(given.grounds, given.seed, GROUNDS * len(found))
     if not found or len(grounds) < GROUNDS * len(found):
         parser.error(f"{len(found)} packshots and {len(grounds)} grounds are too few")
+    judge = Judge.load(given.bundle)
     busy = [on_ground(image, ground, grounds.pop()) for image, ground in found for _ in range(GROUNDS)]
-    before = np.repeat(scores(judge, [image for image, _ in found], BATCH, "packshots"), GROUNDS)
-    lead = 100 * (before - scores(judge, busy, BATCH, "on busy grounds"))
+    before = np.repeat(scores(judge, [image for image, _ in found], "packshots"), GROUNDS)
+    lead = 100 * (before - scores(judge, busy, "on busy grounds"))
     table = Table(
         "packshot at least as high", "median lead", "10 % below", title=f"{len(found)} packshots, n = {len(lead)}"
     )

@@ -9,9 +9,7 @@ projected gradient descent (Madry et al. 2018) that may change each channel of e
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +18,12 @@ from rich.console import Console
 from rich.table import Table
 from torch.nn import functional
 
-from judge_stability import BATCH, pictures, scores
+from judged_pictures import Pixels, judged, options, scores
 from packshot.bundle import Judge
 from packshot.degrade import DEGRADATIONS, apply
 from packshot.model.preprocess import view_size
 from packshot.progress import track
 
-Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 EPSILON = 2
 MILD = 1
@@ -72,22 +69,15 @@ def random_change(image: Pixels, generator: np.random.Generator) -> Pixels:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, required=True, help="folder of the trained model")
-    parser.add_argument("--images", type=Path, required=True, help="folder of pictures")
-    parser.add_argument("--count", type=int, default=40, help="pictures (default 40)")
+    parser = options(__doc__ or "", 40)
     parser.add_argument("--steps", type=int, default=10, help="steps of the attack (default 10)")
-    parser.add_argument("--seed", type=int, default=0, help="which pictures (default 0)")
     given = parser.parse_args()
-    judge = Judge.load(given.bundle)
-    images = pictures(given.images, given.count, given.seed)
-    if not images:
-        parser.error(f"no readable picture below {given.images}")
-    before = scores(judge, images, BATCH, "as they are")
+    judge, images = judged(parser, given)
+    before = scores(judge, images, "as they are")
     table = Table("change", "median", "10 % below", "10 % above", title=f"points of 100, n = {len(images)}")
 
     def add(name: str, changed: list[Pixels]) -> None:
-        moved: Floats = 100 * (scores(judge, changed, BATCH, name) - before)
+        moved: Floats = 100 * (scores(judge, changed, name) - before)
         table.add_row(name, *(f"{value:+.2f}" for value in np.quantile(moved, [0.5, 0.1, 0.9])))
 
     for family in sorted({kind.family for kind in DEGRADATIONS.values()}):
