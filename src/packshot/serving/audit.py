@@ -18,26 +18,27 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from packshot.catalog.statistics import WHITE_FROM
 from packshot.config import AuditSettings, Settings
 from packshot.errors import PackshotError
 from packshot.evaluation import plots
 from packshot.evaluation.resampling import group_weights
 from packshot.files import atomic_path
+from packshot.scoring.decisions import ATTRIBUTES
 from packshot.scoring.listing import read_catalog_columns
 from packshot.scoring.verdicts import read_verdicts
 
 Floats = NDArray[np.float64]
 Finding = Literal["gap", "none", "too few groups", "cannot be told apart"]
-DAMAGE = ("sharpness", "colour_balance", "detail")
 LIGHTNESS = "product lightness"
 OF_THE_VERDICTS = ("category", "sender", "style")
 BY_DEFAULT = ("category", "sender", LIGHTNESS)
 _COLUMNS = (
     *("path", "sku", "quality", "decision", "error", "width", "height", "brightness", "white_share"),
     *OF_THE_VERDICTS,
-    *DAMAGE,
+    *ATTRIBUTES,
 )
-WHITE = 250 / 255
+WHITE = WHITE_FROM / 255
 RESAMPLES = 1000
 LEAST_LEFT = 0.01
 """A slice of which damage explains all but this share cannot be told apart from the damage."""
@@ -164,7 +165,7 @@ def audit_slices(frame: pd.DataFrame, by: Sequence[str], rules: AuditSettings) -
 def _orthonormal(frame: pd.DataFrame) -> Floats:
     """An orthonormal basis of 1, the damage and the logarithm of the size; rows x at most 5."""
     size = np.log(frame["width"].astype(float) * frame["height"].astype(float))
-    columns = [np.ones(len(frame)), *(frame[name].astype(float) for name in DAMAGE), size]
+    columns = [np.ones(len(frame)), *(frame[name].astype(float) for name in ATTRIBUTES), size]
     matrix = np.stack([np.asarray(column, dtype=float) for column in columns], axis=1)
     matrix[:, 1:] -= matrix[:, 1:].mean(axis=0)
     spread = matrix.std(axis=0)
