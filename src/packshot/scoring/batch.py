@@ -150,14 +150,15 @@ def _fail_if_none_was_judged(rows: Sequence[dict[str, Any]]) -> None:
 
 def _rows(work: _Work, opened: Iterable[Opened]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    for chunk in _chunks(opened):
+    for chunk in chunks(opened):
         readable = [item for item in chunk if item.pixels is not None]
         judged = dict(zip(map(id, readable), _judge(work.scorer, readable), strict=True))
         rows.extend(_row(work, item, judged.get(id(item))) for item in chunk)
     return rows
 
 
-def _chunks(opened: Iterable[Opened]) -> Iterator[list[Opened]]:
+def chunks(opened: Iterable[Opened]) -> Iterator[list[Opened]]:
+    """What a call of the judge gets at a time."""
     iterator = iter(opened)
     while chunk := list(islice(iterator, TOGETHER)):
         yield chunk

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from packshot.files import write_parquet
 from packshot.model.examples import ExampleSpace, Floats, nearest, prototypes
 from packshot.progress import say, track
 from packshot.registry.models import bundle_path
+from packshot.scoring.batch import chunks
 from packshot.scoring.listing import BatchFile, list_batch
 from packshot.scoring.reading import Opened, read_ahead
 from packshot.scoring.scorer import Scorer, open_scorer
@@ -27,7 +27,6 @@ from packshot.scoring.shards import check_same_model
 from packshot.scoring.verdicts import read_verdicts
 
 BLOCKS = ("style_vector", "embedding")
-TOGETHER = 8
 
 
 class NoExamples(PackshotError):
@@ -104,7 +103,7 @@ def _examples(settings: Settings, examples: Path, out: Path, scorer: Scorer) -> 
     limits = ImageLimits.from_settings(settings.validation)
     opened = track(read_ahead(shown, examples.resolve(), limits), "examples", total=len(shown))
     rows: list[dict[str, Any]] = []
-    while chunk := list(islice(opened, TOGETHER)):
+    for chunk in chunks(opened):
         rows += _described([item for item in chunk if _usable(item)], scorer)
     missing = {_style(file) for file in shown} - {row["label"] for row in rows}
     if missing:
