@@ -187,7 +187,7 @@ def ablate(
     found = step(load_settings(), workspace_named(workspace_name), only or ())
     for (name, figure), part in found.groupby(["set", "figure"], sort=False):
         say(f"{figure}, {name}\n{part.drop(columns=['set', 'figure']).round(4).to_string(index=False, na_rep='')}")
-    emit({"rows": found.to_dict("records")})
+    emit({"rows": found.astype(object).where(found.notna(), None).to_dict("records")})
 
 
 @app.command()

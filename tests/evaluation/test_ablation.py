@@ -1,11 +1,15 @@
 """Leaving a part out changes that part alone, and the difference is one of the same rows and folds."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from small_workspace import make_settings, make_workspace
+from typer.testing import CliRunner
 
+from packshot.cli import app
 from packshot.evaluation.ablation import WHOLE, Inputs, UnknownVariant, ablate, variants
 from packshot.training.dataset import load_dataset, load_pairs
 from packshot.training.features import build_features
@@ -69,6 +73,18 @@ def test_the_table_compares_on_the_same_rows(settings, workspace):
     assert np.isfinite(table["value"]).all()
     pd.testing.assert_frame_equal(pd.read_parquet(workspace / "reports/ablation.parquet"), table)
     assert (workspace / "reports/ablation.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_result_line_is_json_without_nan(monkeypatch):
+    table = pd.DataFrame({"variant": [WHOLE], "set": ["own"], "figure": ["SRCC"], "value": [0.5], "low": [np.nan]})
+    monkeypatch.setattr("packshot.evaluation.ablation.ablate", lambda *given: table)
+    done = CliRunner().invoke(app, ["ablate"])
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    (row,) = json.loads(done.stdout.splitlines()[-1], parse_constant=refuse)["rows"]
+    assert row["value"] == 0.5 and row["low"] is None
 
 
 def test_a_variant_that_there_is_not_is_named(settings, workspace):
