@@ -108,6 +108,7 @@ def test_the_command_trains_in_so_many_processes_as_the_settings_say(workspace, 
         )
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout.splitlines()[-1]) == {"bundle": str(workspace / "models/packshot")}
+        assert done.stderr.count("closed-form start") == int(count), "each process starts; one of them writes"
         assert done.stderr.count("kept the state of epoch") == 1
         found[count] = load_file(workspace / "models/packshot/weights.safetensors")
     for name, value in found["1"].items():

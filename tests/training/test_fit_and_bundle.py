@@ -18,6 +18,7 @@ from packshot.home import Home
 from packshot.training.checkpoint import load_checkpoint
 from packshot.training.crossval import cross_validate
 from packshot.training.features import build_features
+from packshot.training.fit import has_bf16
 from packshot.training.recorder import NullRecorder
 from packshot.training.run import train
 
@@ -208,3 +209,17 @@ def test_a_bundle_of_another_version_says_so_whatever_else_it_holds(tmp_path):
     (tmp_path / "bundle.json").write_text("not json")
     with pytest.raises(BundleError, match="not a valid bundle record"):
         read_record(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ({"avx512_bf16": True}, True),
+        ({"amx_bf16": True}, True),
+        ({"avx512_bf16": False, "avx2": True}, False),
+        ({}, False),
+    ],
+)
+def test_half_precision_is_for_processors_that_have_it(monkeypatch, known, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known)
+    assert has_bf16(torch.device("cpu")) is expected
