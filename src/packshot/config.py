@@ -190,8 +190,8 @@ class Recipe(Section):
     enhance_steps: Positive
     """Enhancer batches an epoch."""
     enhance_precision: Literal["auto", "f32", "bf16"]
-    """Of the enhancer's convolutions while it trains. `auto`: bf16 where the GPU, or the CPU (AVX512-BF16, AMX), has
-    it, which halves the time; on other CPUs it would cost time."""
+    """Of the enhancer's convolutions while it trains. `auto`: bf16 where the GPU, or the CPU (AVX512-BF16, AMX),
+    computes in it; elsewhere it would be emulated and cost time."""
     folds: Annotated[int, Field(ge=2)]
     """Group folds of the cross-validated figures."""
     model: dict[str, Any]
