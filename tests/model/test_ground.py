@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from packshot.model.ground import keep_white_ground, white_ground
+from packshot.model.ground import GREY, keep_white_ground, white_ground, with_grey_ground
 
 
 def packshot(ground: int = 255) -> np.ndarray:
@@ -69,3 +69,19 @@ def test_specks_on_the_ground_are_not_brought_back():
 def test_small_pictures_keep_their_shape(shape, value):
     image = np.full((*shape, 3), value, np.uint8)
     assert keep_white_ground(image, darker(image)).shape == image.shape
+
+
+def test_the_ground_of_a_packshot_is_shown_grey_and_its_product_as_it_is():
+    image = packshot()
+    shown = with_grey_ground(image)
+    assert (shown[0] == GREY).all() and (shown[:, -1] == GREY).all()
+    assert np.array_equal(shown[30:50, 40:60], image[30:50, 40:60])
+
+
+def test_a_ground_that_is_not_white_and_a_blown_out_sky_are_shown_as_they_are():
+    grey = packshot(230)
+    sky = np.full((80, 100, 3), 90, np.uint8)
+    sky[:30] = 255
+    assert white_ground(sky).mean() > 0.3
+    for image in (grey, sky):
+        assert with_grey_ground(image) is image

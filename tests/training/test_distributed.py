@@ -77,7 +77,8 @@ def test_the_losses_and_weights_of_two_processes_are_those_of_one(workspace, tmp
     one, two = load_checkpoint(tmp_path / "one"), load_checkpoint(tmp_path / "two")
     assert len(one.state["history"]) == len(two.state["history"]) == 3
     for alone, together in zip(one.state["history"], two.state["history"], strict=True):
-        assert together == {name: pytest.approx(value, rel=1e-3, abs=1e-4) for name, value in alone.items()}
+        near = {name: 5e-3 if name.endswith("psnr_gain") else 1e-4 for name in alone}  # dB, of small differences
+        assert together == {name: pytest.approx(value, rel=1e-3, abs=near[name]) for name, value in alone.items()}
     first, second = one.part("network"), two.part("network")
     assert first.keys() == second.keys()
     start = _started(make_settings(seed=3), task_of(workspace)).state_dict()

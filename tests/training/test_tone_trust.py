@@ -34,13 +34,12 @@ def task() -> Task:
     both = np.stack([clean, clean - DARKER], axis=1).reshape(-1, 1, SIDE, SIDE, 3)
     rows = np.arange(2 * IMAGES)
     pairs = Pairs(
-        index=pd.DataFrame({"copy": rows % 2}),
+        index=pd.DataFrame({"copy": rows % 2, "degradations": np.where(rows % 2, "underexposure:1", "")}),
         stats=torch.zeros(len(rows), 1),
         attributes=torch.ones(len(rows), 3),
         severity=torch.zeros(len(rows)),
         patches=torch.from_numpy(both),
         clean=torch.from_numpy(rows - rows % 2),
-        patch_row=rows,
     )
     return Task(None, pairs, rows[:0], rows[:0], rows[:0], rows, enhance=True)
 
@@ -58,7 +57,7 @@ def test_the_share_is_the_one_that_gains_most(guess, best):
 
 def test_training_follows_tones_in_full():
     network = network_that_brightens_by(0.1)
-    codes = network.enhancer.train().codes(torch.zeros(1, network.enhancer.codes_layer[0].in_features))
+    codes = network.enhancer.train().codes(torch.zeros(1, small_architecture().trunk_dim))
     assert float(codes.curves.detach().mean()) == pytest.approx(0.1)
 
 
@@ -67,10 +66,10 @@ def test_half_precision_is_for_training_alone_and_stays_near():
     enhancer = PackshotNet(small_architecture()).enhancer
     for parameter in enhancer.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
-    pixels, z = torch.rand(2, 3, 32, 32), torch.zeros(2, enhancer.codes_layer[0].in_features)
-    full = {mode: enhancer.train(mode)(pixels, enhancer.codes(z)) for mode in (True, False)}
+    pixels, codes = torch.rand(2, 3, 32, 32), enhancer.eval().codes(torch.zeros(2, small_architecture().trunk_dim))
+    full = {mode: enhancer.train(mode)(pixels, codes) for mode in (True, False)}
     enhancer.half_precision = True
-    half = {mode: enhancer.train(mode)(pixels, enhancer.codes(z)) for mode in (True, False)}
+    half = {mode: enhancer.train(mode)(pixels, codes) for mode in (True, False)}
     assert torch.equal(half[False], full[False])
     assert half[True].dtype == torch.float32 and not torch.equal(half[True], full[True])
     assert torch.allclose(half[True], full[True], atol=0.02)

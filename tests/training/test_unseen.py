@@ -62,7 +62,6 @@ def made_up(settings) -> tuple[Dataset, Pairs]:
         severity=torch.tensor(severity),
         patches=torch.zeros(0),
         clean=torch.from_numpy(place - copy),
-        patch_row=np.full(len(rows), -1),
     )
     return data, pairs
 

@@ -54,7 +54,6 @@ def made_up(network: PackshotNet) -> tuple[Dataset, Pairs]:
         severity=1 - attributes.min(dim=1).values,
         patches=torch.zeros(0),
         clean=torch.arange(len(copies)) // COPIES * COPIES,
-        patch_row=np.full(len(copies), -1),
     )
     return data, pairs
 
@@ -65,7 +64,7 @@ def test_attributes_and_quality_are_known_from_the_start(network):
     warm_start(network, data, learn, pairs, np.arange(60 * COPIES), seed=0)
     unseen = np.arange(60 * COPIES, PICTURES * COPIES)
     with torch.inference_mode():
-        aspects = network.aspects(network.trunk(pairs.stats[unseen]))
+        aspects = network.aspects(pairs.stats[unseen])
         quality = network.overall(network.trunk(data.stats[test]))
     assert ((aspects > 0) & (aspects < 1)).all()
     for each in range(3):
@@ -81,7 +80,7 @@ def test_the_quality_head_is_solved_again_with_rows_that_stopped_the_training(ne
     refit_quality(network, data, np.arange(60), pairs, none, seed=0)
     after = network.overall(network.trunk(data.stats[30:60])).detach()
     error = [float((each - data.quality[30:60]).abs().mean()) for each in (before, after)]
-    assert error[1] < 0.8 * error[0]
+    assert error[1] < 0.9 * error[0]
 
 
 def test_the_axes_of_drift_know_kinds_of_pictures_that_nobody_scored(network):

@@ -30,6 +30,11 @@ class Step:
         return f"{self.name}:{self.level}"
 
 
+def moves_pixels(steps: str) -> bool:
+    """Whether one of the steps, written `name:level` and joined by +, puts pixels elsewhere."""
+    return any(DEGRADATIONS[step.split(":")[0]].family == "geometry" for step in steps.split("+") if step)
+
+
 def draw_mix(seed: int) -> tuple[Step, ...]:
     """One to three degradations of different families at random levels 1..4, in camera order."""
     generator = np.random.default_rng(seed & 0xFFFFFFFF)

@@ -44,6 +44,8 @@ TUNING_PAIRS = 12
 SINGLE_CROPS = 24
 HARM_DB = 0.1
 UNTOUCHED_DB = 40.0
+LOWER = 0.01
+"""A pristine crop that is judged lower than before by more than this was harmed."""
 SAME_ATTRIBUTE = 0.001
 """A rise of an attribute by no more than this counts as none."""
 ATTRIBUTES = ("sharpness", "colour_balance", "detail")
@@ -61,7 +63,8 @@ class HeldOut:
 
     per_image: image_id, source, path, subset, category, group, quality_mos, quality, quality_low, quality_high, style,
     style_pred, style_confidence. per_pair: image_id, group, degradations, family, psnr_in, psnr_out, psnr_classic
-    (dB), likewise ssim and haarpsi; psnr_pristine, of the undamaged crop put through the enhancer. per_single:
+    (dB), likewise ssim and haarpsi; of the undamaged crop put through the enhancer psnr_pristine, and
+    quality_pristine_in and _out, what the judge says of it before and after. per_single:
     image_id, degradation, level (0: the clean crop), attribute (that suffers), judged (that attribute), reference
     (full-reference score, 0..1), and all three attributes. metrics: name to figure, never NaN; what is undefined is
     absent.
@@ -229,7 +232,8 @@ def _own_to_other(per_single: pd.DataFrame, attribute: str) -> float:
 
 def enhance_figures(per_pair: pd.DataFrame) -> dict[str, float]:
     """Mean PSNR (dB), SSIM and HaarPSI gains, enhanced and classic; the gain by family of degradation; and, of pristine
-    crops put through the enhancer, how near they stay and the share that does not stay within UNTOUCHED_DB."""
+    crops put through the enhancer, how near they stay, the share that does not stay within UNTOUCHED_DB, and the share
+    that is judged lower than before."""
     if per_pair.empty:
         return {}
     means = per_pair.drop(columns=["image_id", "group", "degradations", "family"]).mean()
@@ -247,11 +251,16 @@ def enhance_figures(per_pair: pd.DataFrame) -> dict[str, float]:
         "enhance/share_harmed": (gain < -HARM_DB).mean(),
         "enhance/psnr_pristine": means["psnr_pristine"],
         "enhance/share_pristine_changed": (per_pair["psnr_pristine"] < UNTOUCHED_DB).mean(),
+        "enhance/share_pristine_lower": _judged_lower(per_pair).mean(),
     }
     families = per_pair["family"].str.split("+")
     for family in sorted({one for several in families for one in several}):
         found[f"enhance/psnr_gain/{family}"] = gain[[family in several for several in families]].mean()
     return {name: float(value) for name, value in found.items()}
+
+
+def _judged_lower(per_pair: pd.DataFrame) -> pd.Series:
+    return per_pair["quality_pristine_out"] < per_pair["quality_pristine_in"] - LOWER
 
 
 def _defined(calls: Figures) -> dict[str, float]:
@@ -297,15 +306,26 @@ def _enhanced(
     records = []
     for pair in track(mixed_pairs(rows, settings, workspace), "enhancing held-out pictures", total=len(rows)):
         record = _compared(pair, judge.enhance(pair.degraded), classic(pair.degraded))
-        records.append(record | {"psnr_pristine": m.psnr(pair.clean, judge.enhance(pair.clean))})
+        records.append(record | _unharmed(judge, pair.clean))
     return pd.DataFrame(records, columns=list(PAIR_COLUMNS))
 
 
 PAIR_COLUMNS = (
     *("image_id", "group", "degradations", "family"),
     *(f"{figure}_{which}" for figure in ("psnr", "ssim", "haarpsi") for which in ("in", "out", "classic")),
-    "psnr_pristine",
+    *("psnr_pristine", "quality_pristine_in", "quality_pristine_out"),
 )
+
+
+def _unharmed(judge: Judge, clean: Any) -> dict[str, float]:
+    """How a pristine crop fares in the enhancer."""
+    enhanced = judge.enhance(clean)
+    before, after = judge.judge([clean, enhanced])
+    return {
+        "psnr_pristine": m.psnr(clean, enhanced),
+        "quality_pristine_in": before.quality,
+        "quality_pristine_out": after.quality,
+    }
 
 
 def _tuned(pairs: Iterable[Pair]) -> ClassicChain:

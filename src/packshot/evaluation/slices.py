@@ -38,7 +38,7 @@ _WRITTEN = tuple(
         rf"style/(accuracy|macro_f1|accuracy_folds|accuracy_folds_std|accuracy_majority|ece|ece_folds)/{_SET}",
         rf"style/(few_shot|few_shot_std)/{_SET}",
         r"enhance/(psnr_in|psnr_out|psnr_gain|psnr_gain_classic|psnr_gain_over_classic|psnr_pristine)",
-        r"enhance/(share_harmed|share_pristine_changed)",
+        r"enhance/(share_harmed|share_pristine_changed|share_pristine_lower)",
         r"enhance/(ssim|haarpsi)_gain(_classic)?",
         r"enhance/psnr_gain/(?P<family>[^/]+)",
         r"interval/coverage_folds/(?P<kind>[^/]+)",

@@ -14,6 +14,9 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 UNSHUFFLE = 2
+HIDDEN = 256
+DROP = 0.2
+"""Of what the codes are read from: damage is told to the enhancer by thousands of images, which is few."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,11 @@ class Enhancer(nn.Module):
         super().__init__()
         self.width, self.blocks, self.points, self.count = width, blocks, curve_points, lut_count
         outputs = 3 * (curve_points + 1) + lut_count + blocks * 2 * width
-        self.codes_layer = nn.Sequential(nn.Linear(inputs, 96), nn.GELU(), nn.Linear(96, outputs))
+        self.codes_layer = nn.Sequential(
+            *(nn.Dropout(DROP), nn.Linear(inputs, HIDDEN), nn.GELU()),
+            *(nn.Dropout(DROP), nn.Linear(HIDDEN, HIDDEN), nn.GELU()),
+            *(nn.Dropout(DROP), nn.Linear(HIDDEN, outputs)),
+        )
         self.luts = nn.Parameter(torch.zeros(lut_count, 3, lut_size, lut_size, lut_size))
         packed = 3 * UNSHUFFLE**2
         self.enter = nn.Conv2d(packed, width, 3, padding=1)

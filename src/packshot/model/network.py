@@ -1,4 +1,4 @@
-"""One network for all tasks: backbone, statistics, a shared trunk, and the heads on it."""
+"""One network for all tasks: backbone, statistics, two trunks, and the heads on them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from packshot.model.text import TEXT_SIZES
 
 EMBEDDING_DIM = 64
 ENHANCER_DIM = 64
-"""The enhancer is told the first so many coordinates of the trunk: the rest tell pictures apart, not their damage."""
+"""The enhancer is told the first so many coordinates of `damage`: the rest tell pictures apart, not their damage."""
 KINDS = 8
 """Most kinds of image that the interval of the overall score tells apart."""
 CLIP = 5.0
@@ -69,7 +69,7 @@ class Perception:
 
 
 class Trunk(nn.Module):
-    """Standardised statistics to a vector that all heads share; starts as a principal component analysis."""
+    """Standardised statistics to a vector for several heads; starts as a principal component analysis."""
 
     mean: torch.Tensor
     scale: torch.Tensor
@@ -100,7 +100,11 @@ class Trunk(nn.Module):
 
 
 class PackshotNet(nn.Module):
-    """Backbone + trunk + heads + enhancer. Random until fitted; the enhancer starts as the identity."""
+    """Backbone + trunks + heads + enhancer. Random until fitted; the enhancer starts as the identity.
+
+    `trunk` has the axes on which pictures differ and is what overall quality and style see; `damage` has those on which
+    degraded copies differ too, and is what the attributes and the enhancer see.
+    """
 
     embedding: torch.Tensor
     kind_of_image: torch.Tensor
@@ -113,6 +117,7 @@ class PackshotNet(nn.Module):
         stats = 2 * sum(self.backbone.channels) * len(a.long_sides)
         gram = gram_size(self.backbone.channels)
         self.trunk = Trunk(stats, a.trunk_dim)
+        self.damage = Trunk(stats, a.trunk_dim)
         self.quality = KernelHead(a.trunk_dim, a.landmarks, a.quality_heads)
         self.attributes = KernelHead(a.trunk_dim, a.attribute_landmarks, len(ATTRIBUTES))
         self.style_space = StyleSpace(gram, a.style_dim)
@@ -163,9 +168,9 @@ class PackshotNet(nn.Module):
             return soft_unit(mean)
         return soft_unit(torch.where(heads < 0, mean, each.gather(1, heads.clamp_min(0)[:, None])[:, 0]))
 
-    def aspects(self, z: torch.Tensor) -> torch.Tensor:
-        """Trunk vectors N x trunk_dim to sharpness, colour balance and detail, N x 3, 0..1."""
-        return soft_unit(self.attributes(z))
+    def aspects(self, stats: torch.Tensor) -> torch.Tensor:
+        """Statistics N x S to sharpness, colour balance and detail, N x 3, 0..1."""
+        return soft_unit(self.attributes(self.damage(stats)))
 
     def style(
         self, z: torch.Tensor, gram: torch.Tensor, text: torch.Tensor | None = None, mask: torch.Tensor | None = None
@@ -189,11 +194,11 @@ class PackshotNet(nn.Module):
         """All heads but the enhancer; `heads` as in `overall`."""
         z = self.trunk(features.stats)
         vector, logits = self.style(z, features.gram, text, mask)
-        return Perception(self.overall(z, heads), self.aspects(z), logits, vector)
+        return Perception(self.overall(z, heads), self.aspects(features.stats), logits, vector)
 
     def enhancer_codes(self, stats: torch.Tensor) -> Codes:
         """Coefficients of curves, tables and modulation for images with these statistics, N x S."""
-        return self.enhancer.codes(self.trunk.scaled(self.trunk(stats))[:, :ENHANCER_DIM])
+        return self.enhancer.codes(self.damage.scaled(self.damage(stats))[:, :ENHANCER_DIM])
 
     def embed(self, stats: torch.Tensor) -> torch.Tensor:
         """N x S to N x (at most 64): principal components of the training images, fixed after fitting."""

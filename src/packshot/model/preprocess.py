@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-VERSION = 1
+from packshot.model.ground import with_grey_ground
+
+VERSION = 2
 """Raised whenever the same image would give other pixels; part of the feature cache key and of the bundle."""
 SHORTEST_SIDE = 32
 """Pixels: the total stride of the backbones, so that the last stage has at least one cell."""
@@ -22,15 +24,16 @@ def views(image: Image, long_sides: Sequence[int]) -> list[Image]:
 
     `image` is uint8, H x W x 3, RGB. For every entry of `long_sides` (pixels) the result holds the image
     itself where its longer side is no greater, else the image shrunk by area averaging to that longer side:
-    an image is never enlarged, since that would hide what resolution it has. A side shorter than 32 pixels is
-    padded by repeating the edge. Equal views are the same object.
+    an image is never enlarged, since that would hide what resolution it has. The white ground of a packshot is shown
+    grey (see `packshot.model.ground`). A side shorter than 32 pixels is padded by repeating the edge. Equal views are
+    the same object.
     """
     made: dict[tuple[int, int], Image] = {}
     result = []
     for side in long_sides:
         size = view_size(image.shape[1], image.shape[0], side)
         if size not in made:
-            made[size] = _pad(_shrink(image, size))
+            made[size] = _pad(with_grey_ground(_shrink(image, size)))
         result.append(made[size])
     return result
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from packshot.config import Profile
+from packshot.degrade.mixes import moves_pixels
 from packshot.errors import PackshotError
 from packshot.training import layout
 
@@ -67,10 +69,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Degraded copies; copy 0 of each image is clean.
-
-    `clean` is the row of that copy, for every row; `patch_row` the row in `patches`, -1 for copies without patches.
-    """
+    """Degraded copies; copy 0 of each image is clean, and `clean` is the row of that copy, for every row."""
 
     index: pd.DataFrame
     stats: torch.Tensor
@@ -78,11 +77,15 @@ class Pairs:
     severity: torch.Tensor
     patches: torch.Tensor
     clean: torch.Tensor
-    patch_row: npt.NDArray[np.int64]
 
-    def with_patches(self, rows: Rows) -> Rows:
-        """Those of `rows` that the enhancer can learn from."""
-        chosen: Rows = rows[self.patch_row[rows] >= 0]
+    @cached_property
+    def aligned(self) -> npt.NDArray[np.bool_]:
+        """Whether each row's pixels are where the clean copy has them, so that they can be compared."""
+        return np.array([not moves_pixels(steps) for steps in self.index["degradations"]], dtype=bool)
+
+    def repairable(self, rows: Rows) -> Rows:
+        """Those of `rows` that the enhancer can learn from, clean copies included."""
+        chosen: Rows = rows[self.aligned[rows]]
         return chosen
 
     def of_split(self, split: str, without: Sequence[str] = ()) -> Rows:
@@ -117,8 +120,6 @@ def load_pairs(workspace: Path) -> Pairs:
     index, arrays = _read(workspace, layout.PAIR_INDEX, layout.PAIR_VALUES)
     place = np.arange(len(index))
     copy = index["copy"].to_numpy(dtype=np.int64)
-    kept = len(arrays["patches"]) // max(int((copy == 0).sum()), 1)
-    patch_row = np.where(copy < kept, (np.cumsum(copy == 0) - 1) * kept + copy, -1)
     return Pairs(
         index=index,
         stats=arrays["stats"].float(),
@@ -126,7 +127,6 @@ def load_pairs(workspace: Path) -> Pairs:
         severity=arrays["severity"],
         patches=arrays["patches"],
         clean=torch.from_numpy((place - copy).astype(np.int64)),
-        patch_row=patch_row.astype(np.int64),
     )
 
 

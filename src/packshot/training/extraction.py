@@ -17,7 +17,7 @@ from safetensors.numpy import load, save
 from packshot.catalog import statistics as picture_statistics
 from packshot.files import write_bytes
 from packshot.model import backbone as backbone_module
-from packshot.model import preprocess, statistics
+from packshot.model import ground, preprocess, statistics
 from packshot.model.network import PackshotNet
 from packshot.model.preprocess import Image
 from packshot.training.pretrained import fingerprint
@@ -38,7 +38,7 @@ class Extractor:
         """The extractor of the network's backbone and views."""
         digest = hashlib.sha256(fingerprint(network.backbone).encode())
         digest.update(json.dumps([network.architecture.long_sides, preprocess.VERSION]).encode())
-        for module in (preprocess, statistics, backbone_module, picture_statistics):
+        for module in (ground, preprocess, statistics, backbone_module, picture_statistics):
             digest.update(inspect.getsource(module).encode())
         return cls(network, digest.hexdigest()[:16])
 

@@ -12,7 +12,7 @@ from packshot.model.network import PackshotNet
 from packshot.model.parallel import one_core
 from packshot.training.build import architecture_of
 from packshot.training.dataset import Dataset, Rows
-from packshot.training.warm_start import start_attributes, start_style_space
+from packshot.training.warm_start import start_style_space, start_trunk
 
 SHOTS = 5
 EPISODES = 50
@@ -49,7 +49,7 @@ def few_shot_figures(settings: Settings, data: Dataset, profile: Profile) -> dic
 def _points(settings: Settings, data: Dataset, rows: Rows) -> Floats:
     network = PackshotNet(architecture_of(settings, data.styles, 1, 1))
     seed, learn = settings.training.seed, data.of_splits("train")
-    start_attributes(network, data, learn, None, np.zeros(0, dtype=np.int64), seed)
+    start_trunk(network, data, learn, None, np.zeros(0, dtype=np.int64), seed)
     start_style_space(network, data, learn, styled=False, seed=seed)
     network.eval()
     blocks = [

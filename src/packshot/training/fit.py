@@ -46,7 +46,7 @@ from packshot.training.warm_start import FEWEST_RATED
 
 STYLE_BATCH = 64
 PAIR_BATCH = 96
-VALIDATION_PATCHES = 48
+VALIDATION_PATCHES = 240
 CLEAN_SHARE = 0.1
 """Share of the enhancer's batches that are undamaged pictures: they must stay as they are."""
 GRADIENT_NORM = 5.0
@@ -270,11 +270,11 @@ class _Loop:
         pairs, device = self.task.pairs, self.network.device
         assert pairs is not None
         both = np.concatenate([copies, pairs.clean.numpy()[copies]])
-        z = self.network.trunk(self.source.pairs(both))
+        stats = self.source.pairs(both)
         nearness = (1 - pairs.severity[both]).to(device)
-        predicted = self.network.overall(z)
+        predicted = self.network.overall(self.network.trunk(stats))
         ranked.append(ranking_loss(predicted, nearness, torch.from_numpy(pairs.clean.numpy()[both]).to(device)))
-        attributes = attribute_loss(self.network.aspects(z), pairs.attributes[both].to(device))
+        attributes = attribute_loss(self.network.aspects(stats), pairs.attributes[both].to(device))
         found: dict[str, torch.Tensor | None] = {"attributes": attributes}
         if len(self.rated) < FEWEST_RATED:
             found["quality"] = quality_loss(predicted, nearness)
@@ -283,7 +283,7 @@ class _Loop:
     def _enhancement(self, generator: np.random.Generator) -> torch.Tensor:
         pairs = self.task.pairs
         assert pairs is not None
-        rows = draw(generator, pairs.with_patches(self.task.train_pairs), self.recipe.enhance_batch_size)
+        rows = draw(generator, pairs.repairable(self.task.train_pairs), self.recipe.enhance_batch_size)
         clean_too = generator.random(len(rows)) < CLEAN_SHARE
         rows = np.where(clean_too, pairs.clean.numpy()[rows], rows)
         patch = generator.integers(pairs.patches.shape[1], size=len(rows))
@@ -319,7 +319,7 @@ class _Loop:
         pairs = self.task.pairs
         assert pairs is not None
         generator = np.random.default_rng([self.settings.seed, 2])
-        shown = pairs.with_patches(self.task.validation_pairs)
+        shown = pairs.repairable(self.task.validation_pairs)
         spoiled = shown[pairs.index["copy"].to_numpy()[shown] > 0]
         rows = np.sort(draw(generator, spoiled, VALIDATION_PATCHES))
         degraded, clean = patch_pairs(pairs, rows, np.zeros(len(rows), dtype=np.int64), self.network.device)
@@ -376,8 +376,8 @@ def draw(generator: np.random.Generator, rows: Rows, count: int) -> Rows:
 def patch_pairs(pairs: Pairs, rows: Rows, patch: Rows, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Degraded and clean patches, each N x 3 x side x side in 0..1."""
     chosen = torch.from_numpy(patch)
-    degraded = pairs.patches[torch.from_numpy(pairs.patch_row[rows]), chosen]
-    clean = pairs.patches[torch.from_numpy(pairs.patch_row[pairs.clean.numpy()[rows]]), chosen]
+    degraded = pairs.patches[torch.from_numpy(rows), chosen]
+    clean = pairs.patches[pairs.clean[rows], chosen]
     first, second = (each.to(device).permute(0, 3, 1, 2).float() / 255 for each in (degraded, clean))
     return first, second
 
@@ -431,7 +431,7 @@ def _rate_and_decay(name: str, recipe: Recipe) -> tuple[float, float]:
     decay = 0.0 if name.startswith(UNDECAYED) or name.endswith("bias") else recipe.weight_decay
     if name.startswith("backbone."):
         return recipe.learning_rate * recipe.backbone_lr_factor, decay
-    if name.startswith("trunk."):
+    if name.startswith(("trunk.", "damage.")):
         return recipe.learning_rate * recipe.trunk_lr_factor, decay
     if name.startswith(FRESH):
         return recipe.learning_rate, decay

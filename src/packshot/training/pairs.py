@@ -18,7 +18,7 @@ from packshot.training.extraction import Arrays, Extractor
 
 TEACHER_SIDE = 192
 """Pixels: the part of a crop that the full-reference scores look at."""
-VERSION = 4
+VERSION = 5
 
 
 def pair_rows(manifest: pd.DataFrame, profile: Profile, recipe: Recipe, seed: int) -> pd.DataFrame:
@@ -75,7 +75,7 @@ def spoil(image: Image, image_id: str, recipe: Recipe, extractor: Extractor, see
     """One pristine image and its degraded copies, C in all.
 
     `stats` C x S float16; `attributes` C x 3 (1 where that attribute is unhurt); `severity` C, 1 minus the
-    full-reference score; `patches` M x P x patch x patch x 3 uint8, of the clean copy, the target, and of the mixes.
+    full-reference score; `patches` C x P x patch x patch x 3 uint8, in one place of all copies.
     `attributes` is NaN for mixes: what each part did cannot be told from the sum.
     """
     clean = crop_of(image, image_id, recipe, seed)
@@ -84,7 +84,7 @@ def spoil(image: Image, image_id: str, recipe: Recipe, extractor: Extractor, see
     return {
         "stats": np.stack([extractor(copy)["stats"] for copy in copies]),
         **_teachers(clean, copies, plans),
-        "patches": _patches(copies[: 1 + recipe.mixes], image_id, recipe, seed),
+        "patches": _patches(copies, image_id, recipe, seed),
     }
 
 

@@ -25,7 +25,7 @@ def fit_tone_trust(network: PackshotNet, task: Task, source: FeatureSource) -> d
     pairs = task.pairs
     if pairs is None:
         return {}
-    rows = pairs.with_patches(task.validation_pairs)
+    rows = pairs.repairable(task.validation_pairs)
     rows = rows[pairs.index["copy"].to_numpy()[rows] > 0]
     if not len(rows):
         return {}

@@ -76,5 +76,5 @@ def _judged(settings: Settings, data: Dataset, pairs: Pairs, learn: Rows, rows: 
     """
     network = PackshotNet(architecture_of(settings, data.styles, 1, max(len(learn), 1)))
     start_attributes(network, data, data.of_splits("train"), pairs, learn, settings.training.seed)
-    judged = network.eval().aspects(network.trunk(pairs.stats[rows])).prod(dim=1)
+    judged = network.eval().aspects(pairs.stats[rows]).prod(dim=1)
     return dict(zip(rows.tolist(), judged.tolist(), strict=True))

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from packshot.model.network import PackshotNet
+from packshot.model.network import PackshotNet, Trunk
 from packshot.model.quality import KernelHead
 from packshot.training.closed_form import (
     KernelRidge,
@@ -20,6 +20,9 @@ from packshot.training.dataset import Dataset, Pairs, Rows
 FEWEST_RATED = 24
 """With fewer human scores than this the full-reference scores of the pairs teach the overall score."""
 FLOOR = 1e-4
+FLATTENED = 0.3
+"""Of the axes of quality, between 0, as far apart as pictures lie, and 1, all at one deviation: what people rate also
+shows along axes on which pictures differ little."""
 BLOCK_NORM = 10.0
 """Typical length of each block of the classifier's input, so that neither block outweighs the other."""
 STYLE_ROWS = 1500
@@ -30,23 +33,39 @@ def warm_start(
     network: PackshotNet, data: Dataset, rows: Rows, pairs: Pairs | None, pair_rows: Rows, seed: int
 ) -> None:
     """Fit everything that has a closed form on `rows` (training rows only), in place; deterministic."""
-    start_attributes(network, data, rows, pairs, pair_rows, seed)
+    start_trunk(network, data, rows, pairs, pair_rows, seed)
+    if pairs is not None:
+        start_attributes(network, data, rows, pairs, pair_rows, seed)
     _start_quality(network, *quality_targets(data, data.with_quality(rows), pairs, pair_rows), seed)
     start_style_space(network, data, rows, seed)
     _start_classifier(network, data, data.with_style(rows))
 
 
 @torch.no_grad()
-def start_attributes(
+def start_trunk(
     network: PackshotNet, data: Dataset, rows: Rows, pairs: Pairs | None, pair_rows: Rows, seed: int
 ) -> None:
-    """Fit the trunk and, on the degraded copies `pair_rows`, the attributes; in place, deterministic."""
+    """Fit the axes of quality and style, and the embedding; in place, deterministic.
+
+    The axes are those of the rated pictures where there are enough, since their ranks are the hardest to tell apart;
+    degraded copies count only where they have to teach the overall score.
+    """
     scored, _ = quality_targets(data, data.with_quality(rows), pairs, pair_rows)
-    _start_trunk(network, _seen(data, rows, pairs, pair_rows), scored if len(scored) else data.stats[rows], seed)
+    taught = len(data.with_quality(rows)) >= FEWEST_RATED
+    seen = scored if taught else _with_copies(data.stats[rows], pairs, pair_rows)
+    _fit_trunk(network.trunk, seen, scored if len(scored) else data.stats[rows], FLATTENED, seed)
     _start_embedding(network, data.stats[rows] if len(rows) else scored, seed)
-    if pairs is not None:
-        told = pair_rows[pairs.attributes[pair_rows].isfinite().all(dim=1).numpy()]
-        _start_kernel(network, network.attributes, pairs.stats[told], pairs.attributes[told], seed)
+
+
+@torch.no_grad()
+def start_attributes(network: PackshotNet, data: Dataset, rows: Rows, pairs: Pairs, pair_rows: Rows, seed: int) -> None:
+    """Fit the axes of damage and the attributes on the degraded copies `pair_rows`; in place, deterministic."""
+    rated = data.with_quality(rows)
+    pictures = data.stats[rated if len(rated) >= FEWEST_RATED else rows]
+    seen = _with_copies(pictures, pairs, pair_rows)
+    _fit_trunk(network.damage, seen, pairs.stats[pair_rows] if len(pair_rows) else seen, 0.0, seed)
+    told = pair_rows[pairs.attributes[pair_rows].isfinite().all(dim=1).numpy()]
+    _start_kernel(network.damage, network.attributes, pairs.stats[told], pairs.attributes[told], seed)
 
 
 @torch.no_grad()
@@ -86,13 +105,14 @@ def quality_targets(
     return pairs.stats[pair_rows], 1 - pairs.severity[pair_rows]
 
 
-def _start_trunk(network: PackshotNet, stats: torch.Tensor, typical: torch.Tensor, seed: int) -> None:
-    trunk = network.trunk
+def _fit_trunk(trunk: Trunk, stats: torch.Tensor, typical: torch.Tensor, flattened: float, seed: int) -> None:
+    """Axes of `stats`, each shortened by its deviation to the power `flattened`; `typical` rows set the unit."""
     trunk.mean.copy_(stats.mean(dim=0))
     deviation = stats.std(dim=0, unbiased=False)
     trunk.scale.copy_(torch.where(deviation > FLOOR, 1 / (deviation + FLOOR), 0.0))
     standard = trunk.standardise(stats)
     axes = principal_components(standard - standard.mean(dim=0), trunk.linear.out_features, seed)
+    axes = axes / (standard @ axes.T).std(dim=0, unbiased=False).clamp_min(FLOOR)[:, None] ** flattened
     z = trunk.standardise(typical) @ axes.T
     # the mean squared distance of two rows is twice the total variance
     unit = (2 * z.var(dim=0, unbiased=False).sum()).clamp_min(FLOOR).sqrt()
@@ -112,24 +132,20 @@ def _start_embedding(network: PackshotNet, stats: torch.Tensor, seed: int) -> No
     network.embedding.copy_((axes / unit).T)
 
 
-def _seen(data: Dataset, rows: Rows, pairs: Pairs | None, pair_rows: Rows) -> torch.Tensor:
-    """What the principal components are found on: the rated pictures, where there are enough, since their ranks are
-    the hardest to tell apart; and degraded copies, so that damage has axes too."""
-    rated = data.with_quality(rows)
-    pictures = data.stats[rated if len(rated) >= FEWEST_RATED else rows]
+def _with_copies(pictures: torch.Tensor, pairs: Pairs | None, pair_rows: Rows) -> torch.Tensor:
     return pictures if pairs is None or not len(pair_rows) else torch.cat([pictures, pairs.stats[pair_rows]])
 
 
 def _start_quality(network: PackshotNet, stats: torch.Tensor, scores: torch.Tensor, seed: int) -> KernelRidge | None:
-    return _start_kernel(network, network.quality, stats, scores[:, None], seed)
+    return _start_kernel(network.trunk, network.quality, stats, scores[:, None], seed)
 
 
 def _start_kernel(
-    network: PackshotNet, head: KernelHead, stats: torch.Tensor, targets: torch.Tensor, seed: int
+    trunk: Trunk, head: KernelHead, stats: torch.Tensor, targets: torch.Tensor, seed: int
 ) -> KernelRidge | None:
     if not len(targets):
         return None
-    z = network.trunk(stats.to(network.device)).double().cpu().numpy()
+    z = trunk(stats.to(head.bias.device)).double().cpu().numpy()
     fitted = kernel_ridge(z, targets.double().numpy(), len(head.weights), seed)
     _place(head, fitted)
     return fitted
