@@ -1,9 +1,10 @@
-"""Is a plain white ground a fault? A packshot against the same product on busy grounds.
+"""Is a plain white ground a fault, or one out of focus? The same product on white, on busy grounds, on blurred ones.
 
     python benchmarks/packshots.py --bundle models/packshot --images IMAGES/furniture --grounds IMAGES/biq2021
 
 Takes pictures of which a plain white ground covers 20 % to 90 %, puts parts of other photographs in place of the ground
-with a soft edge, and prints how often the packshot scores at least as high, and by how much.
+with a soft edge, sharp and as a lens with a shallow depth of field would show them, and prints how often what is no
+fault scores at least as high, and by how much.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from packshot.model.ground import white_ground
 LEAST, MOST = 0.2, 0.9
 GROUNDS = 3
 """Busy grounds a packshot is put on."""
+OUT_OF_FOCUS = 0.015
+"""Deviation of the blur of a ground out of focus, as a share of the picture's longer side."""
 
 
 def packshots(images: list[Pixels], count: int) -> Iterator[tuple[Pixels, npt.NDArray[np.bool_]]]:
@@ -45,6 +48,11 @@ def on_ground(image: Pixels, ground: npt.NDArray[np.bool_], other: Pixels) -> Pi
     return np.asarray(np.rint(share * cover + (1 - share) * image), dtype=np.uint8)
 
 
+def out_of_focus(ground: Pixels) -> Pixels:
+    """`ground` as it looks far behind the product."""
+    return np.asarray(cv2.GaussianBlur(ground, (0, 0), OUT_OF_FOCUS * max(ground.shape[:2])), dtype=np.uint8)
+
+
 def main() -> None:
     """Measure and print."""
     parser = options(__doc__ or "", 60)
@@ -55,13 +63,20 @@ def main() -> None:
     if not found or len(grounds) < GROUNDS * len(found):
         parser.error(f"{len(found)} packshots and {len(grounds)} grounds are too few")
     judge = Judge.load(given.bundle)
-    busy = [on_ground(image, ground, grounds.pop()) for image, ground in found for _ in range(GROUNDS)]
-    before = np.repeat(scores(judge, [image for image, _ in found], "packshots"), GROUNDS)
-    lead = 100 * (before - scores(judge, busy, "on busy grounds"))
+    places = [(image, ground, grounds.pop()) for image, ground in found for _ in range(GROUNDS)]
+    white = np.repeat(scores(judge, [image for image, _ in found], "packshots"), GROUNDS)
+    busy = scores(judge, [on_ground(*place) for place in places], "on busy grounds")
+    blurred = [on_ground(image, ground, out_of_focus(other)) for image, ground, other in places]
+    shallow = scores(judge, blurred, "on blurred grounds")
     table = Table(
-        "packshot at least as high", "median lead", "10 % below", title=f"{len(found)} packshots, n = {len(lead)}"
+        "", "at least as high", "median lead, points", "10 % below", title=f"{len(found)} packshots, n = {len(places)}"
     )
-    table.add_row(f"{(lead >= 0).mean():.1%}", f"{np.median(lead):+.2f}", f"{np.quantile(lead, 0.1):+.2f}")
+    for what, lead in (
+        ("white ground against busy", white - busy),
+        ("ground out of focus against busy", shallow - busy),
+    ):
+        told = (f"{(lead >= 0).mean():.1%}", f"{100 * np.median(lead):+.2f}", f"{100 * np.quantile(lead, 0.1):+.2f}")
+        table.add_row(what, *told)
     Console().print(table)
 
 
