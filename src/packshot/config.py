@@ -167,6 +167,9 @@ class Recipe(Section):
     """Epochs without a better validation score before training stops."""
     batch_size: Positive
     enhance_batch_size: Positive
+    accumulate: Positive
+    """Batches an optimiser step: their gradients are averaged, as if they were one, in the memory of one. Pictures are
+    ranked within their batch."""
     learning_rate: Annotated[float, Field(gt=0)]
     backbone_lr_factor: Annotated[float, Field(gt=0)]
     """Learning rate of unfrozen backbone stages, as a share of `learning_rate`."""

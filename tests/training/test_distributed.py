@@ -42,10 +42,15 @@ def task_of(workspace: Path) -> Task:
     return Task(data, pairs, learn, stop, pairs.of_split("train")[:7], pairs.of_split("validation")[:3], True)
 
 
-def train_live(workspace: Path, folder: Path) -> None:
+ACCUMULATED = {"accumulate": 4, "enhance_steps": 5, "batch_size": 8}
+"""The first four batches make one step; the heads learn from the third alone, so that one is not the one averaged."""
+
+
+def train_live(workspace: Path, folder: Path, **changes: int) -> None:
     """A short training, of the upper backbone stages too; the first process leaves its checkpoint in `folder`."""
     settings = make_settings(seed=3)
-    short = settings.training.chosen.model_copy(update={"epochs": 2, "enhance_steps": 2, "enhance_batch_size": 5})
+    usual = {"epochs": 2, "enhance_steps": 2, "enhance_batch_size": 5}
+    short = settings.training.chosen.model_copy(update=usual | changes)
     training = settings.training.model_copy(update={"recipes": {"tiny": short}})
     torch.set_num_threads(1)
     task = task_of(workspace)
@@ -61,9 +66,10 @@ def train_live(workspace: Path, folder: Path) -> None:
 
 
 def torchrun(count: int, *command: str, **environment: str) -> None:
+    path = [str(HELPERS), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count), *command],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(HELPERS)} | environment,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path)} | environment,
         capture_output=True,
         text=True,
         timeout=300,
@@ -71,9 +77,10 @@ def torchrun(count: int, *command: str, **environment: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_losses_and_weights_of_two_processes_are_those_of_one(workspace, tmp_path):
-    train_live(workspace, tmp_path / "one")
-    torchrun(2, __file__, str(workspace), str(tmp_path / "two"))
+@pytest.mark.parametrize("changes", [{}, ACCUMULATED], ids=["each batch a step", "accumulated"])
+def test_the_losses_and_weights_of_two_processes_are_those_of_one(workspace, tmp_path, changes):
+    train_live(workspace, tmp_path / "one", **changes)
+    torchrun(2, __file__, str(workspace), str(tmp_path / "two"), json.dumps(changes))
     one, two = load_checkpoint(tmp_path / "one"), load_checkpoint(tmp_path / "two")
     assert len(one.state["history"]) == len(two.state["history"]) == 3
     for alone, together in zip(one.state["history"], two.state["history"], strict=True):
@@ -128,4 +135,4 @@ def test_every_row_is_somebodys_and_weights_make_the_mean(rows):
 
 
 if __name__ == "__main__":
-    train_live(Path(sys.argv[1]), Path(sys.argv[2]))
+    train_live(Path(sys.argv[1]), Path(sys.argv[2]), **json.loads(sys.argv[3]))

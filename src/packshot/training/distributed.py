@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +75,10 @@ class Ranks:
         if self.world == 1:
             return step
         return nn.parallel.DistributedDataParallel(step, find_unused_parameters=True, broadcast_buffers=False)
+
+    def apart(self, step: nn.Module) -> AbstractContextManager[None]:
+        """Within this, gradients of the wrapped `step` add up in each process; the next one outside averages them."""
+        return step.no_sync() if isinstance(step, nn.parallel.DistributedDataParallel) else nullcontext()
 
 
 class SharedFeatures:

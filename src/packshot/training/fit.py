@@ -2,13 +2,17 @@
 
 Everything random in an epoch is drawn from generators seeded by (seed, epoch), so a run that is resumed at an epoch
 ends in the same numbers as one that was never broken.
+
+With `accumulate` the optimiser takes one step for so many batches, down the mean of their losses; an epoch's last step
+may be of fewer. Ranking still compares the pictures of one batch with one another, not those of all.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,8 +107,17 @@ def fit(
     return loop.run()
 
 
+@dataclass(frozen=True)
+class _MicroStep:
+    """Whether a batch is perceived, whether it is enhanced, and how much of the epoch is over before it."""
+
+    perceive: bool
+    enhance: bool
+    share: float
+
+
 class _Step(nn.Module):
-    """One step's loss, as a module, so that its gradients can be averaged over processes."""
+    """One batch's loss, as a module, so that its gradients can be averaged over processes."""
 
     def __init__(self, network: PackshotNet, loss: MultiTaskLoss, terms: Callable[..., Terms]) -> None:
         super().__init__()
@@ -187,27 +200,24 @@ class _Loop:
         generator = np.random.default_rng([self.settings.seed, 1, epoch])
         self.network.train()
         totals: dict[str, list[float]] = {}
-        for perceive, enhance, share in self._steps():
-            self._set_rates((epoch + share) / self.recipe.epochs)
-            loss, terms = self.step(generator, perceive, enhance)
-            self._descend(loss)
-            for name, value in terms.items():
-                totals.setdefault(name, []).append(float(value.detach()))
+        steps, size = list(self._steps()), self.recipe.accumulate
+        for start in range(0, len(steps), size):
+            self._set_rates((epoch + steps[start].share) / self.recipe.epochs)
+            self._descend(steps[start : start + size], generator, totals)
         terms, figures = self._validate()
         figures |= {f"train/{name}": self.ranks.mean(float(np.mean(values))) for name, values in totals.items()}
         self._note(epoch, terms, figures, time.monotonic() - begun)
         self.progress.epoch = epoch + 1
         self._keep()
 
-    def _steps(self) -> Iterator[tuple[bool, bool, float]]:
-        """Whether a step perceives, whether it enhances, and how much of the epoch is over."""
+    def _steps(self) -> Iterator[_MicroStep]:
         rows = max(len(self.rated), len(self.styled)) or len(self.task.train_pairs)
         perceiving = max(1, math.ceil(rows / self.recipe.batch_size))
         enhancing = self.recipe.enhance_steps if self.task.enhance else 0
         count = max(perceiving, enhancing)
         for step in range(count):
             perceive = (step + 1) * perceiving // count > step * perceiving // count
-            yield perceive, step < enhancing, step / count
+            yield _MicroStep(perceive, step < enhancing, step / count)
 
     def _set_rates(self, done: float) -> None:
         """Cosine from the full rate to a twentieth, after a short rise."""
@@ -216,11 +226,22 @@ class _Loop:
         for group in self.optimiser.param_groups:
             group["lr"] = group["full_rate"] * share
 
-    def _descend(self, loss: torch.Tensor) -> None:
+    def _descend(
+        self, steps: Sequence[_MicroStep], generator: np.random.Generator, totals: dict[str, list[float]]
+    ) -> None:
+        """One step of the optimiser down the mean loss of `steps`, whose terms are added to `totals`."""
         self.optimiser.zero_grad(set_to_none=True)
-        if not loss.requires_grad:
+        learned = False
+        for each in steps:
+            with nullcontext() if each is steps[-1] else self.ranks.apart(self.step):
+                loss, terms = self.step(generator, each.perceive, each.enhance)
+                if loss.requires_grad:
+                    (loss / len(steps)).backward()
+                    learned = True
+            for name, value in terms.items():
+                totals.setdefault(name, []).append(float(value.detach()))
+        if not learned:
             return
-        loss.backward()  # type: ignore[no-untyped-call]
         for group in self.optimiser.param_groups:
             # each by itself: a large gradient of one head must not slow the others
             nn.utils.clip_grad_norm_(group["params"], GRADIENT_NORM)
