@@ -1,5 +1,7 @@
 """The closed-form start: what the copies teach is known before the first epoch."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ from scipy.stats import spearmanr
 from small_network import small_architecture
 
 from packshot.model.network import PackshotNet
+from packshot.model.text import TEXT_SIZES
 from packshot.training.dataset import Dataset, Pairs
 from packshot.training.warm_start import refit_quality, warm_start
 
@@ -94,3 +97,30 @@ def test_the_axes_of_drift_know_kinds_of_pictures_that_nobody_scored(network):
     between = (seen[:60].mean(dim=0) - seen[60:].mean(dim=0)).norm()
     within = (seen[60:] - seen[60:].mean(dim=0)).norm(dim=1).mean()
     assert between > 2 * within
+
+
+def test_text_is_known_from_the_start_and_where_it_is_missing_nothing_changes():
+    torch.manual_seed(0)
+    network = PackshotNet(small_architecture(text_encoder="minilm", style_classifier="mlp", text_dim=8)).eval()
+    data, _ = made_up(network)
+    random = torch.Generator().manual_seed(2)
+    style = torch.randint(2, (PICTURES,), generator=random)
+    names = torch.nn.functional.normalize(torch.randn(2, TEXT_SIZES["minilm"], generator=random), dim=1)
+    has_text = (torch.arange(PICTURES) % 4 > 0).float()[:, None]
+    silent = replace(data, style=style)
+    told = replace(silent, text=names[style] * has_text, has_text=has_text)
+    learn, test, none = np.arange(60), np.arange(60, PICTURES), np.zeros(0, dtype=np.int64)
+
+    def logits(*text: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            return network.style(network.trunk(data.stats[test]), data.gram[test], *text)[1]
+
+    warm_start(network, silent, learn, None, none, seed=0)
+    pictures = logits()
+    assert torch.equal(logits(told.text[test], has_text[test]), pictures), "nothing was learned of text"
+    warm_start(network, told, learn, None, none, seed=0)
+    assert torch.equal(logits(), pictures)
+    seen = has_text[test][:, 0] > 0
+    right = logits(told.text[test], has_text[test]).argmax(dim=1) == style[test]
+    assert right[seen].float().mean() > 0.9 > (pictures.argmax(dim=1) == style[test]).float().mean()
+    assert torch.equal(logits(told.text[test], has_text[test])[~seen], pictures[~seen])

@@ -51,7 +51,8 @@ class StyleClassifier(nn.Module):
     """Logits from style vector, scaled trunk and text: a linear map, plus a small MLP where asked for.
 
     `linear` and `svm` differ in the loss alone. The MLP is added to the linear map and starts at zero, so that
-    all three begin at the same closed-form solution. So do the text columns: untrained text changes nothing.
+    all three begin at the same closed-form solution. The text columns start at zero too where there is no text to learn
+    from: then text changes nothing.
     """
 
     scale: torch.Tensor

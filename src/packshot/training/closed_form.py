@@ -125,10 +125,17 @@ def ridge_classifier(x: Matrix, labels: Sequence[int], classes: int) -> tuple[Ma
     """
     targets = np.eye(classes)[np.asarray(labels)]
     mean = targets.mean(axis=0)
+    return ridge_regression(x, targets - mean), mean
+
+
+def ridge_regression(x: Matrix, y: Matrix) -> Matrix:
+    """Weights, K x D, of the ridge regression without intercept of y (N x K) on x (N x D).
+
+    The ridge is chosen by leave-one-out error.
+    """
     values, vectors = np.linalg.eigh(x @ x.T)
-    errors = {
-        ridge: float(np.mean(_left_out_errors(values, vectors, targets - mean, ridge) ** 2)) for ridge in CLASS_RIDGES
-    }
+    errors = {ridge: float(np.mean(_left_out_errors(values, vectors, y, ridge) ** 2)) for ridge in CLASS_RIDGES}
     ridge = min(errors, key=lambda each: errors[each])
-    dual = vectors @ ((vectors.T @ (targets - mean)) / (np.maximum(values, 0) + ridge)[:, None])
-    return (x.T @ dual).T, mean
+    dual = vectors @ ((vectors.T @ y) / (np.maximum(values, 0) + ridge)[:, None])
+    weights: Matrix = (x.T @ dual).T
+    return weights

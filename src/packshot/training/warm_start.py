@@ -14,6 +14,7 @@ from packshot.training.closed_form import (
     kernel_ridge_without,
     principal_components,
     ridge_classifier,
+    ridge_regression,
 )
 from packshot.training.dataset import Dataset, Pairs, Rows
 
@@ -26,6 +27,8 @@ shows along axes on which pictures differ little."""
 BLOCK_NORM = 10.0
 """Typical length of each block of the classifier's input, so that neither block outweighs the other."""
 STYLE_ROWS = 1500
+TEXT_SPREAD = 0.5
+"""Root mean square of the text branch's first coordinate before its tanh, which is nearly linear there."""
 
 
 @torch.no_grad()
@@ -38,7 +41,7 @@ def warm_start(
         start_attributes(network, data, rows, pairs, pair_rows, seed)
     _start_quality(network, *quality_targets(data, data.with_quality(rows), pairs, pair_rows), seed)
     start_style_space(network, data, rows, seed)
-    _start_classifier(network, data, data.with_style(rows))
+    _start_classifier(network, data, data.with_style(rows), seed)
 
 
 @torch.no_grad()
@@ -178,7 +181,7 @@ def start_style_space(network: PackshotNet, data: Dataset, rows: Rows, seed: int
     space.reduction.weight.copy_(axes)
 
 
-def _start_classifier(network: PackshotNet, data: Dataset, styled: Rows) -> None:
+def _start_classifier(network: PackshotNet, data: Dataset, styled: Rows, seed: int) -> None:
     labels = data.style[styled]
     classifier = network.classifier
     if len(set(labels.tolist())) < 2:
@@ -197,6 +200,23 @@ def _start_classifier(network: PackshotNet, data: Dataset, styled: Rows) -> None
     # ridge scores are near probabilities; as logits they must spread further
     classifier.linear.weight.copy_(torch.from_numpy(weights * LOGIT_SCALE).float())
     classifier.linear.bias.copy_(torch.from_numpy(bias * LOGIT_SCALE).float())
+    told = data.has_text[styled][:, 0] > 0
+    if told.any():
+        targets = np.eye(classifier.linear.out_features)[labels[told].numpy()]
+        _start_text(network, data.text[styled][told].float(), targets - bias, seed)
+
+
+def _start_text(network: PackshotNet, text: torch.Tensor, targets: npt.NDArray[np.float64], seed: int) -> None:
+    """Text gives evidence of its own, added to that of the picture, which stays what it is where text is missing."""
+    # not centred: absent text is zero, and that there is a text may tell something too
+    axes = principal_components(text, network.text.projection.out_features, seed)
+    spread = (text @ axes.T).square().mean(dim=0).max().sqrt().clamp_min(FLOOR)
+    network.text.projection.weight.copy_(axes * (TEXT_SPREAD / spread))
+    network.text.projection.bias.zero_()
+    said = torch.tanh(network.text.projection(text))
+    scale = BLOCK_NORM / float(said.norm(dim=1).square().mean().sqrt().clamp_min(FLOOR))
+    weights = ridge_regression((said * scale).double().numpy(), targets)
+    network.classifier.text.weight.copy_(torch.from_numpy(weights * scale * LOGIT_SCALE).float())
 
 
 LOGIT_SCALE = 5.0
