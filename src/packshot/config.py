@@ -156,6 +156,10 @@ class LossSettings(Section):
     ranking: Annotated[float, Field(ge=0)]
     style: Annotated[float, Field(ge=0)]
     enhance: Annotated[float, Field(ge=0)]
+    gradient_norm: Annotated[float, Field(ge=0)]
+    """Above 0, the overall score shall change little where its input does: the length of its gradient with respect to
+    the standardised statistics is a term, and counts where width and ridge of the kernel machine are chosen. Costs rank
+    correlation: `benchmarks/gradient_norm.py`."""
     weighting: Literal["fixed", "uncertainty"]
 
 

@@ -4,6 +4,7 @@ from packshot.model.losses import (
     MultiTaskLoss,
     attribute_loss,
     enhance_loss,
+    gradient_norm,
     quality_loss,
     ranking_loss,
     ssim,
@@ -11,7 +12,7 @@ from packshot.model.losses import (
 )
 
 NAN = float("nan")
-WEIGHTS = {"quality": 1.0, "attributes": 0.5, "ranking": 0.25, "style": 1.0, "enhance": 1.0}
+WEIGHTS = {"quality": 1.0, "attributes": 0.5, "ranking": 0.25, "style": 1.0, "enhance": 1.0, "gradient_norm": 0.0}
 
 
 def test_rows_without_a_label_do_not_count():
@@ -62,3 +63,14 @@ def test_uncertainty_weights_are_learned():
     loss.start({"quality": torch.tensor(1.0)})
     loss({"quality": torch.tensor(3.0)}).backward()
     assert loss.log_variance.grad[0] < 0
+
+
+def test_the_gradient_norm_is_that_of_the_score_and_can_be_lowered():
+    weights = torch.tensor([3.0, 4.0], requires_grad=True)
+    inputs = torch.randn(5, 2)
+    with torch.no_grad():
+        assert torch.allclose(gradient_norm(lambda x: x @ weights, inputs), torch.tensor(5.0))
+    gradient_norm(lambda x: x @ weights, inputs).backward()
+    assert torch.allclose(weights.grad, torch.tensor([0.6, 0.8]))
+    curved = gradient_norm(lambda x: (x**2).sum(dim=1), inputs)
+    assert torch.allclose(curved, 2 * inputs.norm(dim=1).mean())

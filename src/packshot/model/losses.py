@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-TASKS = ("quality", "attributes", "ranking", "style", "enhance")
+TASKS = ("quality", "attributes", "ranking", "style", "enhance", "gradient_norm")
 Terms = dict[str, torch.Tensor]
 HUBER_DELTA = 0.1
 RANKING_MARGIN = 0.3
@@ -80,6 +80,19 @@ def ssim(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     both = F.avg_pool2d(first * second, size, 1) - mean_1 * mean_2
     top = (2 * mean_1 * mean_2 + c1) * (2 * both + c2)
     return (top / ((mean_1**2 + mean_2**2 + c1) * (var_1 + var_2 + c2))).mean()
+
+
+def gradient_norm(score: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
+    """Mean length of the gradient of `score` (N x D to N) at `inputs` (N x D): how far a small change can move it.
+
+    A scalar; it can itself be differentiated, unless gradients are switched off around the call.
+    """
+    differentiable = torch.is_grad_enabled()
+    with torch.enable_grad():
+        at = inputs.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(score(at).sum(), at, create_graph=differentiable)
+    length: torch.Tensor = gradient.norm(dim=1).mean()
+    return length
 
 
 class MultiTaskLoss(nn.Module):

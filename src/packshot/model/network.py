@@ -12,6 +12,7 @@ from torch import nn
 
 from packshot.model.backbone import Backbone, build_backbone
 from packshot.model.enhancer import Codes, Enhancer
+from packshot.model.losses import gradient_norm
 from packshot.model.preprocess import Image, to_tensor, views
 from packshot.model.quality import ATTRIBUTES, KernelHead, soft_unit
 from packshot.model.statistics import gram_size, gram_vector, stage_statistics
@@ -91,7 +92,11 @@ class Trunk(nn.Module):
 
     def forward(self, stats: torch.Tensor) -> torch.Tensor:
         """N x S to N x trunk_dim, in units in which a typical pair of images is at distance 1."""
-        z: torch.Tensor = self.linear(self.standardise(stats)) / self.unit
+        return self.project(self.standardise(stats))
+
+    def project(self, standard: torch.Tensor) -> torch.Tensor:
+        """Standardised statistics, N x S, to N x trunk_dim."""
+        z: torch.Tensor = self.linear(standard) / self.unit
         return z
 
     def scaled(self, z: torch.Tensor) -> torch.Tensor:
@@ -167,6 +172,10 @@ class PackshotNet(nn.Module):
         if heads is None:
             return soft_unit(mean)
         return soft_unit(torch.where(heads < 0, mean, each.gather(1, heads.clamp_min(0)[:, None])[:, 0]))
+
+    def steepness(self, stats: torch.Tensor) -> torch.Tensor:
+        """Mean length of the gradient of `overall` with respect to the standardised statistics, at `stats` N x S."""
+        return gradient_norm(lambda at: self.overall(self.trunk.project(at)), self.trunk.standardise(stats))
 
     def aspects(self, stats: torch.Tensor) -> torch.Tensor:
         """Statistics N x S to sharpness, colour balance and detail, N x 3, 0..1."""

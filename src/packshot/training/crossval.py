@@ -90,7 +90,7 @@ def out_of_fold(settings: Settings, data: Dataset, pairs: Pairs | None, rows: Ro
         if not held.any() or held.all():
             continue
         with one_core():
-            network = _fitted_without(settings, data, pairs, rows[~held], rows[held])
+            network = fitted_without(settings, data, pairs, rows[~held], rows[held])
         with torch.inference_mode():
             seen = network.perceive(KeptFeatures(network, data, pairs).rows(rows[held]), *_text(data, rows[held]))
         quality[torch.from_numpy(held)] = seen.quality
@@ -120,7 +120,8 @@ def group_folds(data: Dataset, rows: Rows, folds: int, seed: int) -> npt.NDArray
     return np.array([chosen[group] for group in table["group"]], dtype=np.int64)
 
 
-def _fitted_without(settings: Settings, data: Dataset, pairs: Pairs | None, rows: Rows, held: Rows) -> PackshotNet:
+def fitted_without(settings: Settings, data: Dataset, pairs: Pairs | None, rows: Rows, held: Rows) -> PackshotNet:
+    """A network fitted on `rows`, and on unlabelled rows and pairs that share no group with `held`."""
     forbidden = set(data.index["group"].iloc[held])
     groups = data.index["group"].iloc[rows].to_numpy(dtype=object)
     inner = np.isin(groups, _some_groups(groups, settings.training.seed))
@@ -130,10 +131,11 @@ def _fitted_without(settings: Settings, data: Dataset, pairs: Pairs | None, rows
     torch.manual_seed(settings.training.seed)
     network = PackshotNet(architecture_of(settings, data.styles, len(rows), max(len(pair_rows[0]), 1)))
     network.backbone.requires_grad_(False)
-    warm_start(network, data, np.concatenate([rows[~inner], unlabelled]), pairs, pair_rows[0], settings.training.seed)
+    seed, steepness = settings.training.seed, settings.training.loss.gradient_norm
+    warm_start(network, data, np.concatenate([rows[~inner], unlabelled]), pairs, pair_rows[0], seed, steepness)
     task = Task(data, pairs, rows[~inner], rows[inner], pair_rows[0], pair_rows[1], enhance=False)
     fit(network, task, KeptFeatures(network, data, pairs), settings.training, quiet=True)
-    refit_quality(network, data, rows, pairs, pair_rows[0], settings.training.seed)
+    refit_quality(network, data, rows, pairs, pair_rows[0], seed, steepness)
     return network.eval()
 
 

@@ -263,10 +263,13 @@ class _Loop:
         ranked: list[torch.Tensor | None] = []
         if len(rated):
             data, device = self.task.data, self.network.device
-            predicted = self.network.overall(self.network.trunk(self.source.rows(rated).stats))
+            stats = self.source.rows(rated).stats
+            predicted = self.network.overall(self.network.trunk(stats))
             target = data.quality[rated].to(device)
             found["quality"] = quality_loss(predicted, target)
             ranked.append(ranking_loss(predicted, target, data.source[rated].to(device)))
+            if self.settings.loss.gradient_norm:
+                found["gradient_norm"] = self.network.steepness(stats)
         if len(styled):
             found["style"] = self._style(styled)
         if len(copies):

@@ -143,7 +143,8 @@ def _rated(task: Task) -> Rows:
 def _refitted(network: PackshotNet, task: Task, settings: Settings) -> pd.DataFrame | None:
     """Solve the quality heads on the trained trunk; where there are several, which head has not seen which row."""
     data, seed, heads = task.data, settings.training.seed, network.architecture.quality_heads
-    found = refit_quality(network, data, _known(task), task.pairs, task.train_pairs, seed)
+    steepness = settings.training.loss.gradient_norm
+    found = refit_quality(network, data, _known(task), task.pairs, task.train_pairs, seed, steepness)
     if heads == 1 or found is None:
         return None
     rated = _rated(task)
@@ -176,7 +177,8 @@ def _started(settings: Settings, task: Task) -> PackshotNet:
     network.backbone.requires_grad_(False)
     say(f"train: closed-form start on {len(task.train)} rows")
     with one_core():
-        warm_start(network, task.data, task.train, task.pairs, task.train_pairs, settings.training.seed)
+        seed, steepness = settings.training.seed, settings.training.loss.gradient_norm
+        warm_start(network, task.data, task.train, task.pairs, task.train_pairs, seed, steepness)
     return network
 
 

@@ -33,13 +33,22 @@ TEXT_SPREAD = 0.5
 
 @torch.no_grad()
 def warm_start(
-    network: PackshotNet, data: Dataset, rows: Rows, pairs: Pairs | None, pair_rows: Rows, seed: int
+    network: PackshotNet,
+    data: Dataset,
+    rows: Rows,
+    pairs: Pairs | None,
+    pair_rows: Rows,
+    seed: int,
+    steepness: float = 0.0,
 ) -> None:
-    """Fit everything that has a closed form on `rows` (training rows only), in place; deterministic."""
+    """Fit everything that has a closed form on `rows` (training rows only), in place; deterministic.
+
+    `steepness` holds a steep overall score against its kernel, see `kernel_ridge`.
+    """
     start_trunk(network, data, rows, pairs, pair_rows, seed)
     if pairs is not None:
         start_attributes(network, data, rows, pairs, pair_rows, seed)
-    _start_quality(network, *quality_targets(data, data.with_quality(rows), pairs, pair_rows), seed)
+    _start_quality(network, *quality_targets(data, data.with_quality(rows), pairs, pair_rows), seed, steepness)
     start_style_space(network, data, rows, seed)
     _start_classifier(network, data, data.with_style(rows), seed)
 
@@ -73,14 +82,20 @@ def start_attributes(network: PackshotNet, data: Dataset, rows: Rows, pairs: Pai
 
 @torch.no_grad()
 def refit_quality(
-    network: PackshotNet, data: Dataset, rows: Rows, pairs: Pairs | None, pair_rows: Rows, seed: int
+    network: PackshotNet,
+    data: Dataset,
+    rows: Rows,
+    pairs: Pairs | None,
+    pair_rows: Rows,
+    seed: int,
+    steepness: float = 0.0,
 ) -> KernelRidge | None:
     """Solve the quality head anew, in place, on the trunk as training left it.
 
     `rows` are training and validation rows: once training has stopped, those that stopped it may teach too.
-    Returns the solution; None where there is nothing to learn from.
+    `steepness` is as in `warm_start`. Returns the solution; None where there is nothing to learn from.
     """
-    return _start_quality(network, *quality_targets(data, data.with_quality(rows), pairs, pair_rows), seed)
+    return _start_quality(network, *quality_targets(data, data.with_quality(rows), pairs, pair_rows), seed, steepness)
 
 
 @torch.no_grad()
@@ -139,17 +154,19 @@ def _with_copies(pictures: torch.Tensor, pairs: Pairs | None, pair_rows: Rows) -
     return pictures if pairs is None or not len(pair_rows) else torch.cat([pictures, pairs.stats[pair_rows]])
 
 
-def _start_quality(network: PackshotNet, stats: torch.Tensor, scores: torch.Tensor, seed: int) -> KernelRidge | None:
-    return _start_kernel(network.trunk, network.quality, stats, scores[:, None], seed)
+def _start_quality(
+    network: PackshotNet, stats: torch.Tensor, scores: torch.Tensor, seed: int, steepness: float
+) -> KernelRidge | None:
+    return _start_kernel(network.trunk, network.quality, stats, scores[:, None], seed, steepness)
 
 
 def _start_kernel(
-    trunk: Trunk, head: KernelHead, stats: torch.Tensor, targets: torch.Tensor, seed: int
+    trunk: Trunk, head: KernelHead, stats: torch.Tensor, targets: torch.Tensor, seed: int, steepness: float = 0.0
 ) -> KernelRidge | None:
     if not len(targets):
         return None
     z = trunk(stats.to(head.bias.device)).double().cpu().numpy()
-    fitted = kernel_ridge(z, targets.double().numpy(), len(head.weights), seed)
+    fitted = kernel_ridge(z, targets.double().numpy(), len(head.weights), seed, steepness)
     _place(head, fitted)
     return fitted
 
