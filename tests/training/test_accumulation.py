@@ -90,4 +90,5 @@ def test_a_broken_run_goes_on_to_the_same_weights(task, tmp_path, monkeypatch):
     run(tmp_path / "broken")
     whole, resumed = (load_checkpoint(tmp_path / name) for name in ("whole", "broken"))
     assert whole.state == resumed.state and whole.tensors.keys() == resumed.tensors.keys()
-    assert all(torch.equal(value, resumed.tensors[name]) for name, value in whole.tensors.items())
+    for name, value in whole.tensors.items():
+        assert torch.equal(value.nan_to_num(), resumed.tensors[name].nan_to_num()), name  # NaN: a task that is absent
