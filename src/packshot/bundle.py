@@ -61,6 +61,25 @@ class Calibration(BaseModel):
     """Out-of-fold predictions behind the interval; 0: no human score was there, the interval is 0..1."""
 
 
+class Adaptation(BaseModel):
+    """Where an adapted model came from, and what it was shown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    source: str
+    """Name and version of the model it was, or the name of its folder."""
+    source_sha256: str
+    """Digest of that bundle's files."""
+    pictures: int
+    """Unlabelled pictures learned from; those held out to measure are not among them."""
+    pictures_sha256: str
+    """Digest of their ids, sorted."""
+    settings: dict[str, float]
+    """Section `adapt` as it was."""
+    calibration_refitted: bool
+    """Whether intervals and confidences were fitted anew; without labels they are those of the source."""
+
+
 class BundleVersions(BaseModel):
     """What of `bundle.json` is read first: the rest may be named otherwise in another version."""
 
@@ -90,7 +109,9 @@ class BundleRecord(BaseModel):
     """Epochs trained; the state kept is that of `best_epoch`, -1 being the closed-form start."""
     best_epoch: int
     metrics: dict[str, float]
-    """Figures on the validation split at the state kept."""
+    """Figures on the validation split at the state kept; of an adapted model, on its held-out pictures."""
+    adaptation: Adaptation | None = None
+    """Absent where the model is as training left it."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +137,7 @@ def save_bundle(folder: Path, network: PackshotNet, record: BundleRecord) -> Non
     """Write weights and record; the same network gives the same bytes."""
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     write_bytes(folder / WEIGHTS, save(state))
-    write_json(folder / RECORD, record.model_dump(mode="json"))
+    write_json(folder / RECORD, record.model_dump(mode="json", exclude_none=True))
 
 
 def read_record(folder: Path) -> BundleRecord:

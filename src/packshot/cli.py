@@ -1,7 +1,7 @@
 """The `packshot` command: one subcommand a step. dvc.yaml, the DAGs and people call the same ones.
 
 Results go to standard output as one JSON line (and to the file named by PACKSHOT_RESULT); progress and
-messages go to standard error. Exit codes: 0 done, 2 wrong use or settings, 3 promotion refused, 4 not
+messages go to standard error. Exit codes: 0 done, 2 wrong use or settings, 3 promotion or adaptation refused, 4 not
 enough evidence to promote, 5 drift alarm (with --fail-on-alarm), 6 unexplained gap (with --fail-on-gap),
 99 nothing to do; others name their error.
 """
@@ -278,6 +278,44 @@ def enhance(
     from packshot.scoring.enhance import enhance_folder
 
     emit(enhance_folder(load_settings(), directory, out, model=model).as_record())
+
+
+@app.command()
+def adapt(
+    directory: Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of your own pictures; no label needed.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the adapted bundle and what it gained.")],
+    model: Model = "champion",
+    workspace_name: Annotated[
+        str | None,
+        typer.Option("--workspace", help="Measure also on the labelled held-out rows of this workspace."),
+    ] = None,
+    keep_anyway: Annotated[
+        bool, typer.Option("--keep-anyway", help="Write the bundle although a figure fell beyond adapt.margin.")
+    ] = False,
+) -> None:
+    """Adapt a model to your own unlabelled pictures: the upper backbone learns to rank their degraded copies.
+
+    OUT is a bundle for --model, with adaptation.json and adaptation.png: figures before and after on held-out pictures.
+    Exit code 3: a figure fell by more than adapt.margin; OUT then says so and holds no bundle.
+    """
+    from packshot.ops.adapt import run
+    from packshot.ops.pipeline import workspace_named
+
+    labelled = workspace_named(workspace_name) if workspace_name else None
+    adapted = run(load_settings(), directory, out, model, labelled, keep_anyway)
+    record = adapted.record
+    for name, value in record["before"].items():
+        say(f"{name:32} {value:.4f} -> {record['after'].get(name, float('nan')):.4f}")
+    low, high = record["ranking_interval"]
+    say(
+        f"gain in ranking within pictures: {low:+.4f} to {high:+.4f}; undamaged pictures moved by a median of "
+        f"{record['median_shift']:.4f}; intervals are those of the source, not fitted anew"
+    )
+    for fallen in record["fallen"]:
+        say(f"{fallen}, beyond adapt.margin" + ("" if adapted.kept else ": no bundle is written; see --keep-anyway"))
+    emit({"out": str(out), **record})
+    if not adapted.kept:
+        raise typer.Exit(REFUSED)
 
 
 @app.command()

@@ -351,6 +351,35 @@ class SearchSettings(Section):
     that change what the frozen backbone says: they would need new features."""
 
 
+class AdaptSettings(Section):
+    """Adapting a model to a folder of unlabelled pictures."""
+
+    steps: Positive
+    batch_size: Positive
+    """Pictures a step; each comes with all its copies."""
+    backbone_lr_factor: Annotated[float, Field(ge=0.01, le=0.1)]
+    """Learning rate of the upper backbone stages, as a share of the recipe's `learning_rate`."""
+    frozen_stages: Annotated[int, Field(ge=5)]
+    """Stages of each backbone, from the input, that stay as they are: at least those that style is read from."""
+    mixes: Annotated[int, Field(ge=0)]
+    """Copies of each picture under a mix of degradations: they teach how to rank."""
+    singles: Annotated[int, Field(ge=2)]
+    """Copies under one degradation, two levels of each: they teach the attributes too."""
+    crop: Annotated[int, Field(ge=64)]
+    """Largest side, in pixels, of the part of a picture that is degraded to learn from; half of it is the smallest."""
+    anchor: Annotated[float, Field(ge=0)]
+    """Weight, against ranking, of what holds the answers on whole undamaged pictures where they were."""
+    ridge: Annotated[float, Field(gt=0)]
+    """How firmly the attribute heads stay at their weights: the ridge of the correction that is solved for them."""
+    held_out: Annotated[float, Field(gt=0, lt=1)]
+    """Share of the pictures, in whole groups of near-duplicates, that measures the gain and is not learned from."""
+    pictures: Annotated[int, Field(ge=8)]
+    """Most pictures used; of a larger folder so many are drawn."""
+    margin: Unit
+    """Largest fall of a rank correlation of the overall score, or of the accuracy of styles, that is accepted."""
+    seed: int
+
+
 class DvcSettings(Section):
     """Versioned data."""
 
@@ -374,6 +403,7 @@ class Settings(Section):
     drift: DriftSettings
     audit: AuditSettings
     search: SearchSettings
+    adapt: AdaptSettings
     dvc: DvcSettings
 
     @model_validator(mode="after")

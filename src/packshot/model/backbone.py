@@ -65,14 +65,22 @@ class Backbone(nn.Module):
         """How many stages `freeze` can count."""
         return len(self.channels)
 
+    @property
+    def members(self) -> list[Backbone]:
+        """The backbones that look at the picture each by itself: this one, or those that were joined."""
+        return [self]
+
     def forward(self, pixels: torch.Tensor) -> list[torch.Tensor]:
         """Feature maps, N x channels[i] x h_i x w_i, one for each stage."""
-        x = (pixels - self.mean) / self.std
-        maps = []
-        for stage in self.stages:
-            x = stage(x)
-            maps.append(x)
-        return maps
+        return self.lower(pixels, len(self.stages))
+
+    def lower(self, pixels: torch.Tensor, count: int) -> list[torch.Tensor]:
+        """Feature maps of the first `count` stages; of a member, as `upper`."""
+        return _in_turn(list(self.stages)[:count], (pixels - self.mean) / self.std)
+
+    def upper(self, values: torch.Tensor, count: int) -> list[torch.Tensor]:
+        """Feature maps of the stages after the first `count`, from the last map that `lower` gives (count >= 1)."""
+        return _in_turn(list(self.stages)[count:], values)
 
     def freeze(self, count: int) -> None:
         """Stop gradients in the first `count` stages, allow them in the others."""
@@ -86,6 +94,14 @@ class Backbone(nn.Module):
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
         return self
+
+
+def _in_turn(stages: Sequence[nn.Module], x: torch.Tensor) -> list[torch.Tensor]:
+    maps = []
+    for stage in stages:
+        x = stage(x)
+        maps.append(x)
+    return maps
 
 
 def build_backbone(name: str) -> Backbone:
@@ -190,6 +206,11 @@ class JoinedBackbone(Backbone):
     def depth(self) -> int:
         """How many stages `freeze` can count: those of the deepest part."""
         return max(cast(Backbone, part).depth for part in self.parts)
+
+    @property
+    def members(self) -> list[Backbone]:
+        """The joined backbones."""
+        return [cast(Backbone, part) for part in self.parts]
 
     def forward(self, pixels: torch.Tensor) -> list[torch.Tensor]:
         """Feature maps of all parts, one after the other."""

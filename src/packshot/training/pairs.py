@@ -83,12 +83,14 @@ def spoil(image: Image, image_id: str, recipe: Recipe, extractor: Extractor, see
     copies = [spoiled(clean, image_id, steps, copy, seed) for copy, steps in enumerate(plans)]
     return {
         "stats": np.stack([extractor(copy)["stats"] for copy in copies]),
-        **_teachers(clean, copies, plans),
+        **teachers(clean, copies, plans),
         "patches": _patches(copies, image_id, recipe, seed),
     }
 
 
-def _teachers(clean: Image, copies: Sequence[Image], plans: Sequence[tuple[Step, ...]]) -> Arrays:
+def teachers(clean: Image, copies: Sequence[Image], plans: Sequence[tuple[Step, ...]]) -> Arrays:
+    """What the copies of one picture teach, by full-reference scores of their middle: `attributes` and `severity` as in
+    `spoil`. All copies have the shape of `clean`; `plans` says what was done to each."""
     top, left = (max(side - TEACHER_SIDE, 0) // 2 for side in clean.shape[:2])
     window = np.s_[top : top + TEACHER_SIDE, left : left + TEACHER_SIDE]
     near = scores([clean[window]] * len(copies), [copy[window] for copy in copies])
