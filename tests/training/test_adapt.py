@@ -100,7 +100,7 @@ def answers(network: PackshotNet, pictures: list[tuple[str, np.ndarray]]) -> tor
 
 def learned(network: PackshotNet, settings: Settings, rate: float = 0.005) -> PackshotNet:
     other = copied(network)
-    adapt(other, list(lessons(photographs(), settings.training.chosen, settings.adapt)), settings.adapt, rate)
+    adapt(other, lessons(photographs(), settings.training.chosen, settings.adapt), settings.adapt, rate)
     return other
 
 

@@ -102,8 +102,8 @@ def run(
     recipe, rate = settings.training.chosen, settings.training.chosen.learning_rate
     first = gains.judged_ladders(before, track(own, "judging before"))
     torch.set_num_threads(worker_count(settings.training.threads))
-    shown = track([(each.image_id, each.pixels) for each in learn], "degrading")
-    adapt(after.network, list(lessons(shown, recipe, settings.adapt)), settings.adapt, rate)
+    shown = track([(each.image_id, each.pixels) for each in learn], "adapt: degrading and looking")
+    adapt(after.network, lessons(shown, recipe, settings.adapt), settings.adapt, rate)
     second = gains.judged_ladders(after, track(own, "judging after"))
     labelled = None
     if workspace is not None:
@@ -251,9 +251,11 @@ class _Whole:
         assert self._scratch is not None
         try:
             if kind is None:
+                before = self._scratch.with_name(f"{self._scratch.name}-before")
                 if self._out.exists():
-                    shutil.rmtree(self._out)
+                    self._out.rename(before)
                 self._scratch.rename(self._out)
+                shutil.rmtree(before, ignore_errors=True)
         except OSError as error:
             raise OutputNotWritable(self._out, error) from error
         finally:

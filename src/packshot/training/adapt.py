@@ -96,22 +96,23 @@ def lessons(pictures: Iterable[tuple[str, Image]], recipe: Recipe, settings: Ada
         yield Lesson(image, ladder_of(part, image_id, recipe, settings, settings.seed))
 
 
-def adapt(network: PackshotNet, taught: Sequence[Lesson], settings: AdaptSettings, learning_rate: float) -> None:
+def adapt(network: PackshotNet, taught: Iterable[Lesson], settings: AdaptSettings, learning_rate: float) -> None:
     """Train the backbone stages above `frozen_stages` of `network` in place, at `backbone_lr_factor` of
     `learning_rate`, then correct its attribute heads; it ends frozen, in evaluation mode.
 
     Deterministic for one number of threads. Raises ValueError without lessons, UnknownBackbone where the backbone is
     not made of stages that can run apart.
     """
-    if not taught:
-        raise ValueError("there is nothing to learn from: no lesson was given")
     if any(len(member.stages) != len(member.channels) for member in network.backbone.members):
         raise UnknownBackbone(
             f"{network.architecture.backbone} cannot be cut into stages, so its upper ones cannot be adapted; "
             "name a model with an EfficientNet-Lite or torchvision backbone"
         )
     network.requires_grad_(False).eval()
-    known = [_known(network, lesson, settings) for lesson in track(taught, "adapt: looking", unit="pictures")]
+    # one lesson at a time: what is kept of it is smaller than its pictures
+    known = [_known(network, lesson, settings) for lesson in taught]
+    if not known:
+        raise ValueError("there is nothing to learn from: no lesson was given")
     network.backbone.freeze(settings.frozen_stages)
     learned = [each for each in network.backbone.parameters() if each.requires_grad]
     if learned:
@@ -201,8 +202,8 @@ def _loss(network: PackshotNet, known: _Known, settings: AdaptSettings) -> torch
         loss = loss + RANKING_WEIGHT * ranks
     now = _answers(network, network.trunk(_stats(network, known.whole, settings)))
     moved = ((now - known.anchor) / SCORE_UNIT).square().mean()
-    moved = moved + ((quality[:1] - known.quality[:1]) / SCORE_UNIT).square().mean()
-    return loss + settings.anchor * moved
+    shifted: torch.Tensor = ((quality[:1] - known.quality[:1]) / SCORE_UNIT).square().mean()
+    return loss + settings.anchor * (moved + shifted)
 
 
 @torch.no_grad()
