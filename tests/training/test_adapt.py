@@ -45,6 +45,7 @@ def network() -> PackshotNet:
         found.trunk.scale.copy_(1 / (stats.std(dim=0) + 1e-3))
         found.trunk.linear.weight.normal_(0, 1)
         found.trunk.unit.fill_(float(found.trunk(stats).std()) * 5)
+        found.damage.load_state_dict(found.trunk.state_dict())
         z = found.trunk(stats)
         for head in (found.quality, found.attributes):
             head.landmarks.copy_(z[: len(head.landmarks)])

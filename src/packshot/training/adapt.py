@@ -2,7 +2,7 @@
 
 Within one picture the more damaged copy must score lower, while the answers on whole undamaged pictures stay near
 those of the network as it was. By gradient only the upper stages of the backbone learn. The attribute heads are then
-corrected in closed form. Trunk, quality heads, style space, classifier and enhancer keep their weights.
+corrected in closed form. Trunks, quality heads, style space, classifier and enhancer keep their weights.
 """
 
 from __future__ import annotations
@@ -130,14 +130,14 @@ def _small(recipe: Recipe, settings: AdaptSettings) -> Recipe:
 @torch.no_grad()
 def _known(network: PackshotNet, lesson: Lesson, settings: AdaptSettings) -> _Known:
     copies, whole = (_half(network, each, settings) for each in (lesson.ladder.copies, [lesson.whole]))
-    z, of_whole = (network.trunk(_stats(network, each, settings)) for each in (copies, whole))
+    stats, of_whole = (_stats(network, each, settings) for each in (copies, whole))
     device = network.device
     return _Known(
         copies,
         whole,
         lesson.ladder.near.to(device),
-        network.quality(z),
-        lesson.ladder.attributes.to(device) * network.aspects(z)[:1],
+        network.quality(network.trunk(stats)),
+        lesson.ladder.attributes.to(device) * network.aspects(stats)[:1],
         _answers(network, of_whole),
     )
 
@@ -172,8 +172,8 @@ def _stats(network: PackshotNet, half: _Half, settings: AdaptSettings) -> torch.
     return torch.cat(found, dim=1)
 
 
-def _answers(network: PackshotNet, z: torch.Tensor) -> torch.Tensor:
-    return torch.cat([network.quality(z), network.attributes(z)], dim=1)
+def _answers(network: PackshotNet, stats: torch.Tensor) -> torch.Tensor:
+    return torch.cat([network.quality(network.trunk(stats)), network.attributes(network.damage(stats))], dim=1)
 
 
 def _fit(
@@ -193,14 +193,14 @@ def _fit(
 
 
 def _loss(network: PackshotNet, known: _Known, settings: AdaptSettings) -> torch.Tensor:
-    z = network.trunk(_stats(network, known.copies, settings))
-    quality, aspects = network.quality(z), network.attributes(z)
+    stats = _stats(network, known.copies, settings)
+    quality, aspects = network.quality(network.trunk(stats)), network.attributes(network.damage(stats))
     told = known.aspects.isfinite()
     loss: torch.Tensor = ATTRIBUTE_WEIGHT * F.mse_loss(aspects[told], known.aspects[told])
     ranks = ranking_loss(quality.mean(dim=1), known.near, torch.zeros_like(known.near))
     if ranks is not None:
         loss = loss + RANKING_WEIGHT * ranks
-    now = _answers(network, network.trunk(_stats(network, known.whole, settings)))
+    now = _answers(network, _stats(network, known.whole, settings))
     moved = ((now - known.anchor) / SCORE_UNIT).square().mean()
     shifted: torch.Tensor = ((quality[:1] - known.quality[:1]) / SCORE_UNIT).square().mean()
     return loss + settings.anchor * (moved + shifted)
@@ -213,7 +213,7 @@ def _correct_attributes(network: PackshotNet, known: Sequence[_Known], settings:
     heads = network.quality.bias.numel()
     rows, lacking = [], []
     for each in known:
-        z, of_whole = (network.trunk(_stats(network, half, settings)) for half in (each.copies, each.whole))
+        z, of_whole = (network.damage(_stats(network, half, settings)) for half in (each.copies, each.whole))
         told = each.aspects.isfinite().all(dim=1)
         rows += [z[told], of_whole]
         lacking += [
