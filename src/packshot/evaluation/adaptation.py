@@ -91,8 +91,10 @@ def compare(
 
 
 def draw(found: Comparison, pictures: int, path: Path) -> None:
-    """Each figure before and after as a dumbbell, written as PNG."""
-    names = [name for name in found.before if name in found.after and not name.startswith("enhance/")][::-1]
+    """Rank correlations and accuracies before and after, a dumbbell each, written as PNG."""
+    # gains in dB have another scale, and coverage is best at its promise, not at 1
+    names = [name for name in found.before if name in found.after and not name.startswith(("enhance/", "quality/cov"))]
+    names.reverse()
     fig, axes = plots.figure(7.6, 1.6 + 0.32 * len(names))
     for place, name in enumerate(names):
         first, second = found.before[name], found.after[name]
@@ -102,7 +104,7 @@ def draw(found: Comparison, pictures: int, path: Path) -> None:
         axes.plot(second, place, "o", color=colour)
     axes.set_yticks(range(len(names)), names)
     axes.grid(axis="y", visible=False)
-    axes.set(xlabel="before (grey) and after; own: rank correlation with full-reference scores of degraded copies")
+    axes.set(xlabel="before (grey) and after")
     fig.suptitle(
         f"Adapted without labels: {pictures} held-out pictures, whose scores moved {found.median_shift:.3f}",
         fontsize=11,
