@@ -53,7 +53,7 @@ def test_shapes_of_all_heads(network):
     assert network.embed(features.stats).shape == (1, 12)
 
 
-def test_every_task_sends_gradients_through_the_trunk(network):
+def test_every_task_sends_gradients_through_its_trunk(network):
     features = network.features_of_views([torch.rand(2, 3, 64, 64), torch.rand(2, 3, 32, 32)])
     for head in (network.quality, network.attributes):
         torch.nn.init.normal_(head.weights)
@@ -63,8 +63,9 @@ def test_every_task_sends_gradients_through_the_trunk(network):
     enhanced = network.enhancer(torch.rand(2, 3, 16, 16), network.enhancer_codes(features.stats))
     torch.nn.init.normal_(network.enhancer.codes_layer[-1].weight)
     enhanced_again = network.enhancer(torch.rand(2, 3, 16, 16), network.enhancer_codes(features.stats))
-    for output in (seen.quality, seen.attributes, seen.logits, enhanced_again):
-        (gradient,) = torch.autograd.grad(output.square().sum(), network.trunk.linear.weight, retain_graph=True)
+    of_trunks = {network.trunk: (seen.quality, seen.logits), network.damage: (seen.attributes, enhanced_again)}
+    for trunk, output in ((trunk, output) for trunk, outputs in of_trunks.items() for output in outputs):
+        (gradient,) = torch.autograd.grad(output.square().sum(), trunk.linear.weight, retain_graph=True)
         assert gradient.isfinite().all() and gradient.abs().sum() > 0
     assert enhanced.shape == (2, 3, 16, 16)
 

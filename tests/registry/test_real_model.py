@@ -19,6 +19,7 @@ from small_network import small_architecture
 from packshot.bundle import FORMAT_VERSION, BundleRecord, Calibration, Judge, save_bundle
 from packshot.catalog.image import ImageLimits, decode
 from packshot.evaluation.digest import bundle_digest
+from packshot.model import preprocess
 from packshot.model.network import PackshotNet
 from packshot.registry.damage import damaged_copy
 from packshot.registry.models import bundle_path
@@ -49,7 +50,7 @@ def real_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
             tensor.add_(torch.randn(tensor.shape) * 0.1)
     record = BundleRecord(
         format_version=FORMAT_VERSION,
-        preprocessing_version=1,
+        preprocessing_version=preprocess.VERSION,
         packshot_version="0",
         torch_version=torch.__version__,
         architecture=ARCHITECTURE,
