@@ -74,7 +74,7 @@ class Enhancer(nn.Module):
             layer.to(memory_format=torch.channels_last)  # a third less time on a CPU
         self.register_buffer("tone_trust", torch.tensor(0.5))
         self.half_precision = False
-        """While training, convolutions in bfloat16: half the time where hardware has it. Results stay float32."""
+        """While training, convolutions in bfloat16: faster where hardware has it. Results stay float32."""
         self._start_as_identity()
 
     def _start_as_identity(self) -> None:
