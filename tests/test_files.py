@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from packshot.files import OutputNotWritable, atomic_path, write_json, write_parquet, write_text
+from packshot.files import OutputNotWritable, atomic_folder, atomic_path, write_json, write_parquet, write_text
 
 
 def test_a_failed_write_leaves_the_old_content_and_no_litter(tmp_path: Path) -> None:
@@ -20,6 +20,29 @@ def test_a_failed_write_leaves_the_old_content_and_no_litter(tmp_path: Path) -> 
         raise RuntimeError("killed")
     assert target.read_text() == before
     assert [p.name for p in tmp_path.iterdir()] == ["figures.json"]
+
+
+def test_a_folder_appears_whole_or_the_old_one_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "bundle"
+    for content in ("old", "new"):
+        with atomic_folder(target) as building:
+            (building / content).write_text(content)
+        assert [p.name for p in target.iterdir()] == [content], "nothing of what stood there is left"
+    with pytest.raises(RuntimeError), atomic_folder(target) as building:
+        (building / "half").write_text("half")
+        raise RuntimeError("killed")
+    rename = Path.rename
+
+    def full(path: Path, to: Path) -> Path:
+        if (path / "late").exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(OutputNotWritable, match=r"bundle.*No space left"), atomic_folder(target) as building:
+        (building / "late").write_text("late")
+    assert [p.name for p in target.iterdir()] == ["new"]
+    assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
 
 
 def test_a_full_disk_is_named(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +50,41 @@ def atomic_path(target: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `target` that takes its place, whole, when the block ends well.
+
+    Raises OutputNotWritable where it cannot be made or put there: what stood there then still does.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f".{target.name[:40]}.", dir=target.parent))
+    except OSError as error:
+        raise OutputNotWritable(target, error) from error
+    try:
+        yield building
+        _take_place(building, target)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _take_place(building: Path, target: Path) -> None:
+    before = building.with_name(f"{building.name}-before")
+    try:
+        building.chmod(0o755)
+        if target.exists():
+            target.rename(before)
+        try:
+            building.rename(target)
+        except OSError:
+            if before.exists():
+                before.rename(target)
+            raise
+    except OSError as error:
+        raise OutputNotWritable(target, error) from error
+    shutil.rmtree(before, ignore_errors=True)
 
 
 def write_bytes(target: Path, content: bytes) -> None:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +18,7 @@ import pandas as pd
 
 from packshot.catalog.data_docs_pages import finish_pages
 from packshot.errors import PackshotError
-from packshot.files import OutputNotWritable
+from packshot.files import atomic_folder
 
 ROW = "row"
 """Name of the column that numbers the rows of a checked table."""
@@ -136,28 +134,10 @@ def data_docs(folder: Path, at: str) -> Iterator[DataDocs]:
     Raises OutputNotWritable where the site cannot be written.
     """
     _quiet()
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as error:
-        raise OutputNotWritable(folder, error) from error
-    try:
+    with atomic_folder(folder) as building:
         docs = DataDocs(building.resolve(), _time(at))
         yield docs
         docs.finish(folder.name)
-        _take_place(building, folder)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-
-
-def _take_place(building: Path, folder: Path) -> None:
-    try:
-        if folder.exists():
-            shutil.rmtree(folder)
-        building.chmod(0o755)
-        building.rename(folder)
-    except OSError as error:
-        raise OutputNotWritable(folder, error) from error
 
 
 def _quiet() -> None:

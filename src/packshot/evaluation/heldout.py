@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +28,7 @@ from packshot.evaluation.classic import ClassicChain, tune
 from packshot.evaluation.digest import bundle_digest
 from packshot.evaluation.layout import METRICS
 from packshot.evaluation.pairs import IMAGES, Pair, mixed_pairs, pristine_rows, single_count, single_pairs
-from packshot.files import OutputNotWritable, write_json, write_parquet
+from packshot.files import atomic_folder, write_json, write_parquet
 from packshot.home import Home
 from packshot.progress import say, track
 from packshot.revision import SPLIT_MANIFEST, code_rev, data_rev
@@ -100,17 +98,8 @@ def score_heldout_once(bundle: Path, settings: Settings, workspace: Path, split:
         say(f"held-out scores of this bundle on this data are kept in {kept.name}")
         return _read(kept)
     scored = score_heldout(bundle, settings, workspace, split)
-    try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".scored-", dir=kept.parent))
-        try:
-            _write(scored, scratch)
-            shutil.rmtree(kept, ignore_errors=True)
-            scratch.rename(kept)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-    except OSError as error:
-        raise OutputNotWritable(kept, error) from error
+    with atomic_folder(kept) as building:
+        _write(scored, building)
     return _read(kept)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from packshot.errors import PackshotError
 from packshot.evaluation import adaptation as gains
 from packshot.evaluation.digest import bundle_digest
 from packshot.evaluation.heldout import score_heldout, score_heldout_once
-from packshot.files import OutputNotWritable, write_json, write_parquet
+from packshot.files import atomic_folder, write_json, write_parquet
 from packshot.model.parallel import worker_count
 from packshot.model.quality import ATTRIBUTES
 from packshot.progress import say, track
@@ -122,11 +121,11 @@ def run(
     )
     kept = keep_anyway or not found.fallen
     record = {**asdict(found), "adaptation": lineage.model_dump(), "held_out": int(held.sum()), "kept": kept}
-    with _Whole(out) as scratch:
+    with atomic_folder(out) as building:
         if kept:
-            _write_bundle(scratch, folder, after, lineage, found.after, pictures, groups)
-        write_json(scratch / RECORD, record)
-        gains.draw(found, int(held.sum()), scratch / PLOT)
+            _write_bundle(building, folder, after, lineage, found.after, pictures, groups)
+        write_json(building / RECORD, record)
+        gains.draw(found, int(held.sum()), building / PLOT)
     return Adapted(kept, out, record)
 
 
@@ -229,37 +228,6 @@ def _reference_row(picture: Picture, group: str, seen: Judgement) -> dict[str, A
         "embedding": seen.embedding.tolist(),
         "style_vector": seen.style_vector.tolist(),
     }
-
-
-class _Whole:
-    """A scratch folder beside `out` that takes its place when the block ends well."""
-
-    def __init__(self, out: Path) -> None:
-        self._out = out
-        self._scratch: Path | None = None
-
-    def __enter__(self) -> Path:
-        try:
-            self._out.parent.mkdir(parents=True, exist_ok=True)
-            self._scratch = Path(tempfile.mkdtemp(prefix=f".{self._out.name}-", dir=self._out.parent))
-            self._scratch.chmod(0o755)
-        except OSError as error:
-            raise OutputNotWritable(self._out, error) from error
-        return self._scratch
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        assert self._scratch is not None
-        try:
-            if kind is None:
-                before = self._scratch.with_name(f"{self._scratch.name}-before")
-                if self._out.exists():
-                    self._out.rename(before)
-                self._scratch.rename(self._out)
-                shutil.rmtree(before, ignore_errors=True)
-        except OSError as error:
-            raise OutputNotWritable(self._out, error) from error
-        finally:
-            shutil.rmtree(self._scratch, ignore_errors=True)
 
 
 def _lot(name: str) -> str:
