@@ -1,6 +1,7 @@
 """The share by which tones are followed: what a wrong guess costs decides, on degraded validation patches."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -53,6 +54,14 @@ def test_the_share_is_the_one_that_gains_most(guess, best):
     gains = fit_tone_trust(network, task(), source)
     assert float(network.enhancer.tone_trust) == best == max(gains, key=gains.get)
     assert gains[0.0] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_only_copies_whose_pixels_lie_where_they_lay_can_be_repaired():
+    pairs = task().pairs
+    steps = ["", "underexposure:1", "jitter:2", "gaussian_noise:1+jpeg:3", "gaussian_blur:2+ripple:1", "jpeg:1"]
+    moved = replace(pairs, index=pd.DataFrame({"degradations": steps}))
+    assert moved.repairable(np.array([5, 4, 2, 1, 0])).tolist() == [5, 1, 0]
+    assert moved.repairable(np.arange(6)).tolist() == [0, 1, 3, 5]
 
 
 def test_training_follows_tones_in_full():

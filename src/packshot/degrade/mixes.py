@@ -30,9 +30,9 @@ class Step:
         return f"{self.name}:{self.level}"
 
 
-def moves_pixels(steps: str) -> bool:
-    """Whether one of the steps, written `name:level` and joined by +, puts pixels elsewhere."""
-    return any(DEGRADATIONS[step.split(":")[0]].family == "geometry" for step in steps.split("+") if step)
+def families_of(steps: str) -> set[Family]:
+    """The families of steps that are written `name:level` and joined by +."""
+    return {DEGRADATIONS[step.split(":")[0]].family for step in steps.split("+") if step}
 
 
 def draw_mix(seed: int) -> tuple[Step, ...]:

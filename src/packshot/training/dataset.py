@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from packshot.config import Profile
-from packshot.degrade.mixes import moves_pixels
+from packshot.degrade.mixes import families_of
 from packshot.errors import PackshotError
 from packshot.training import layout
 
@@ -81,7 +81,7 @@ class Pairs:
     @cached_property
     def aligned(self) -> npt.NDArray[np.bool_]:
         """Whether each row's pixels are where the clean copy has them, so that they can be compared."""
-        return np.array([not moves_pixels(steps) for steps in self.index["degradations"]], dtype=bool)
+        return np.array(["geometry" not in families_of(steps) for steps in self.index["degradations"]], dtype=bool)
 
     def repairable(self, rows: Rows) -> Rows:
         """Those of `rows` that the enhancer can learn from, clean copies included."""

@@ -7,8 +7,8 @@ import numpy.typing as npt
 import torch
 
 from packshot.config import Settings
-from packshot.degrade import DEGRADATIONS
 from packshot.degrade.catalogue import FAMILY_ATTRIBUTE, Family
+from packshot.degrade.mixes import families_of
 from packshot.model.network import PackshotNet
 from packshot.model.parallel import one_core
 from packshot.progress import track
@@ -28,7 +28,7 @@ def unseen_family_figures(settings: Settings, data: Dataset, pairs: Pairs) -> di
     copies; `degradations/srcc_unseen/<family>`: from heads, axes and standardisation to which the family was unknown.
     The means and the worst over families stand beside them. Empty without pairs.
     """
-    families = [_families(text) for text in pairs.index["degradations"]]
+    families = [families_of(text) for text in pairs.index["degradations"]]
     single = pairs.attributes.isfinite().all(dim=1).numpy()
     split = pairs.index["split"].to_numpy(dtype=object)
     tested: dict[Family, Rows] = {}
@@ -62,10 +62,6 @@ def unseen_family_figures(settings: Settings, data: Dataset, pairs: Pairs) -> di
 def _agreement(judged: npt.NDArray[np.float64], reference: npt.NDArray[np.float32]) -> float:
     """Spearman's rank correlation; 0 for a judge that says the same of all."""
     return 0.0 if np.ptp(judged) == 0 or np.ptp(reference) == 0 else rank_correlation(judged, reference)
-
-
-def _families(text: str) -> set[Family]:
-    return {DEGRADATIONS[step.split(":")[0]].family for step in text.split("+") if step}
 
 
 @torch.no_grad()
