@@ -22,14 +22,12 @@ from rich.table import Table
 
 from packshot.catalog.collect import read_source
 from packshot.config import Settings, load_settings
+from packshot.evaluation.ablation import REST
 from packshot.model.parallel import one_core
 from packshot.progress import say
 from packshot.training.crossval import fitted_without, group_folds
 from packshot.training.dataset import Dataset, load_dataset
 from packshot.training.fit import rank_correlation
-
-REST = 1e-12
-"""A learning rate at which nothing moves from its closed-form start."""
 
 
 def changed(settings: Settings, weight: float, **recipe: Any) -> Settings:

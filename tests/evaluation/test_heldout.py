@@ -21,6 +21,7 @@ from packshot.evaluation.heldout import (
     HeldOut,
     HeldOutError,
     attribute_figures,
+    enhance_figures,
     labelled_rows,
     score_heldout,
     score_heldout_once,
@@ -163,6 +164,11 @@ def test_figures_of_a_judge_of_known_worth(scored: HeldOut) -> None:
     assert found["enhance/psnr_gain"] == pytest.approx(gain)
     assert all(np.isfinite(value) for value in found.values())
     json.dumps(found, allow_nan=False)
+
+
+def test_a_pristine_crop_counts_as_harmed_from_a_point_of_a_hundred(scored: HeldOut) -> None:
+    few = scored.per_pair.head(4).assign(quality_pristine_in=0.5, quality_pristine_out=[0.495, 0.48, 0.6, 0.5])
+    assert enhance_figures(few)["enhance/share_pristine_lower"] == pytest.approx(0.25)
 
 
 def test_ladders_tell_a_good_attribute_from_a_bad_one() -> None:

@@ -15,7 +15,7 @@ from packshot.degrade import DEGRADATIONS
 from packshot.evaluation import metrics as m
 from packshot.evaluation import plots
 from packshot.evaluation.heldout import ATTRIBUTES
-from packshot.evaluation.resampling import Statistic, paired_bootstrap
+from packshot.evaluation.resampling import mean_of, paired_bootstrap
 from packshot.training.adapt import Ladder
 
 RANKING = "own/srcc_within_pictures"
@@ -69,8 +69,8 @@ def compare(
     first, second = _within_pictures(before), _within_pictures(after)
     interval = paired_bootstrap(
         list(first["group"]),
-        _mean(second),
-        _mean(first),
+        mean_of(second["srcc"].to_numpy(dtype=np.float64)),
+        mean_of(first["srcc"].to_numpy(dtype=np.float64)),
         resamples=settings.evaluation.bootstrap,
         confidence=settings.evaluation.confidence,
         seed=settings.adapt.seed,
@@ -124,11 +124,6 @@ def _within_pictures(rows: pd.DataFrame) -> pd.DataFrame:
     if not found:
         raise m.MetricError("no held-out picture has copies that differ; the gain cannot be measured")
     return pd.DataFrame(found, columns=["image_id", "group", "srcc"])
-
-
-def _mean(ranked: pd.DataFrame) -> Statistic:
-    values = ranked["srcc"].to_numpy(dtype=np.float64)
-    return lambda weights: m.weighted_mean(values, weights)
 
 
 def _own_figures(rows: pd.DataFrame, ranked: pd.DataFrame) -> dict[str, float]:

@@ -13,13 +13,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from packshot.evaluation.metrics import Floats, MetricError
+from packshot.evaluation.metrics import Floats, MetricError, weighted_mean
 
 Statistic = Callable[[Floats], Floats]
 """From row multiplicities (b × n) to one value for each of the b resamples."""
 
 MOST_UNDEFINED = 0.01
 """Largest share of resamples on which the figure may be undefined."""
+
+
+def mean_of(values: Floats) -> Statistic:
+    """The mean of n values, as a function of row multiplicities."""
+    return lambda weights: weighted_mean(values, weights)
 
 
 @dataclass(frozen=True)

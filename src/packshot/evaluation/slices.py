@@ -18,11 +18,10 @@ from packshot.evaluation.metrics import (
     MetricError,
     weighted_accuracy,
     weighted_macro_f1,
-    weighted_mean,
     weighted_plcc,
     weighted_srcc,
 )
-from packshot.evaluation.resampling import Statistic
+from packshot.evaluation.resampling import Statistic, mean_of
 
 IMAGE_KEY = ("source", "path")
 PAIR_KEY = ("image_id", "degradations")
@@ -117,7 +116,7 @@ def _quality(metric: str, named: dict[str, str], per_image: pd.DataFrame) -> Sli
     keys = _keys(rows, IMAGE_KEY, mos)
     if named["figure"] == "coverage":
         inside = (_numbers(rows, "quality_low", metric) <= mos) & (mos <= _numbers(rows, "quality_high", metric))
-        return Slice(keys, _groups(rows), _mean(inside.astype(float)))
+        return Slice(keys, _groups(rows), mean_of(inside.astype(float)))
     predicted = _numbers(rows, "quality", metric)
     correlate: Callable[[Floats, Floats, Floats], Floats] = (
         weighted_srcc if named["figure"] == "srcc" else weighted_plcc
@@ -151,11 +150,7 @@ def _enhance(metric: str, named: dict[str, str], per_pair: pd.DataFrame) -> Slic
     values = _numbers(rows, first, metric)
     if second is not None:
         values = values - _numbers(rows, second, metric)
-    return Slice(_keys(rows, PAIR_KEY, _numbers(rows, "psnr_in", metric)), _groups(rows), _mean(values))
-
-
-def _mean(values: Floats) -> Statistic:
-    return lambda weights: weighted_mean(values, weights)
+    return Slice(_keys(rows, PAIR_KEY, _numbers(rows, "psnr_in", metric)), _groups(rows), mean_of(values))
 
 
 def _ordered(rows: pd.DataFrame, key: tuple[str, ...], metric: str) -> pd.DataFrame:

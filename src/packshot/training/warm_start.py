@@ -62,9 +62,9 @@ def start_trunk(
     The axes are those of the rated pictures where there are enough, since their ranks are the hardest to tell apart;
     degraded copies count only where they have to teach the overall score.
     """
-    scored, _ = quality_targets(data, data.with_quality(rows), pairs, pair_rows)
-    taught = len(data.with_quality(rows)) >= FEWEST_RATED
-    seen = scored if taught else _with_copies(data.stats[rows], pairs, pair_rows)
+    rated = data.with_quality(rows)
+    scored, _ = quality_targets(data, rated, pairs, pair_rows)
+    seen = scored if len(rated) >= FEWEST_RATED else _with_copies(data.stats[rows], pairs, pair_rows)
     _fit_trunk(network.trunk, seen, scored if len(scored) else data.stats[rows], FLATTENED, seed)
     _start_embedding(network, data.stats[rows] if len(rows) else scored, seed)
 
