@@ -30,7 +30,7 @@ RECORD = "bundle.json"
 REFERENCE = "reference.parquet"
 FOLDS = "folds.parquet"
 """Where the overall score has several heads: image_id, group, and the head (fold) that did not learn from them."""
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 Image = npt.NDArray[np.uint8]
 
 

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from packshot.cli import app
 from packshot.evaluation.ablation import WHOLE, Inputs, UnknownVariant, ablate, variants
+from packshot.model.signal import SIGNAL_SIZE
 from packshot.training.dataset import load_dataset, load_pairs
 from packshot.training.features import build_features
 
@@ -39,16 +40,22 @@ def workspace(settings, tmp_path_factory):
 def test_each_variant_changes_what_its_name_says(settings, workspace):
     whole = Inputs(settings, load_dataset(workspace, settings.profiles["own"]), load_pairs(workspace))
     made = {name: change(whole) for name, change in variants(settings).items()}
-    size = whole.data.stats.shape[1]
-    one_view = made["largest view only"].data.stats
+    deep, signal = slice(None, -SIGNAL_SIZE), slice(-SIGNAL_SIZE, None)
+    for name in made.keys() - {"no signal statistics"}:
+        assert torch.equal(made[name].data.stats[:, signal], whole.data.stats[:, signal])
+    without, alone = (made[name].data.stats for name in ("no signal statistics", "signal statistics alone"))
+    assert not without[:, signal].any() and torch.equal(without[:, deep], whole.data.stats[:, deep])
+    assert not alone[:, deep].any()
+    size = whole.data.stats[:, deep].shape[1]
+    one_view = made["largest view only"].data.stats[:, deep]
     assert torch.equal(one_view[:, : size // VIEWS], whole.data.stats[:, : size // VIEWS])
     assert not one_view[:, size // VIEWS :].any()
-    last = made["last stage only"].data.stats.reshape(-1, VIEWS, size // VIEWS)
+    last = made["last stage only"].data.stats[:, deep].reshape(-1, VIEWS, size // VIEWS)
     kept = (last != 0).any(dim=0)
     assert torch.equal(kept[0], kept[1])
     # Lite0: 320 channels in the last stage, mean and deviation of each
     assert kept[0, :-640].sum() == 0 and kept[0, -640:].float().mean() > 0.9
-    early = (made["no first three stages"].data.stats.reshape(-1, VIEWS, size // VIEWS) != 0).any(dim=0)
+    early = (made["no first three stages"].data.stats[:, deep].reshape(-1, VIEWS, size // VIEWS) != 0).any(dim=0)
     # 16, 24 and 40 channels
     assert early[:, :160].sum() == 0 and early[:, 160:].float().mean() > 0.9
     assert not made["no Gram vectors"].data.gram.any() and made["no degraded copies"].pairs is None

@@ -10,6 +10,7 @@ from packshot.model.enhancer import enhance_tiled
 from packshot.model.network import Architecture, PackshotNet
 from packshot.model.preprocess import to_tensor, views
 from packshot.model.quality import soft_unit
+from packshot.model.signal import SIGNAL_SIZE
 from packshot.model.statistics import gram_size, gram_stages
 from packshot.training.pretrained import pretrained_backbone
 
@@ -44,7 +45,7 @@ def image(height=70, width=90, seed=0):
 
 def test_shapes_of_all_heads(network):
     features = network.features(image())
-    assert features.stats.shape == (1, 2 * sum(network.backbone.channels) * 2)
+    assert features.stats.shape == (1, 2 * sum(network.backbone.channels) * 2 + SIGNAL_SIZE)
     assert features.gram.shape == (1, gram_size(network.backbone.channels))
     seen = network.perceive(features)
     assert seen.quality.shape == (1,) and seen.attributes.shape == (1, 3)

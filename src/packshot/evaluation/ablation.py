@@ -20,6 +20,7 @@ from packshot.evaluation.resampling import Statistic, paired_bootstrap
 from packshot.evaluation.run import fold_figures
 from packshot.files import write_parquet
 from packshot.model.backbone import build_backbone
+from packshot.model.signal import SIGNAL_SIZE
 from packshot.progress import say
 from packshot.training.crossval import cross_validated
 from packshot.training.dataset import Dataset, Pairs, load_dataset, load_pairs
@@ -65,8 +66,10 @@ def variants(settings: Settings) -> dict[str, Change]:
         "no Gram vectors": lambda inputs: replace(
             inputs, data=replace(inputs.data, gram=torch.zeros_like(inputs.data.gram))
         ),
-        "last stage only": lambda inputs: _masked(inputs, lambda block: block.last),
-        "no first three stages": lambda inputs: _masked(inputs, lambda block: block.stage >= 3),
+        "no signal statistics": lambda inputs: _masked(inputs, lambda block: block.stage is not None),
+        "signal statistics alone": lambda inputs: _masked(inputs, lambda block: block.stage is None),
+        "last stage only": lambda inputs: _masked(inputs, lambda block: block.last or block.stage is None),
+        "no first three stages": lambda inputs: _masked(inputs, lambda block: block.stage is None or block.stage >= 3),
     }
     if len(settings.network.long_sides) > 1:
         found["largest view only"] = lambda inputs: _masked(inputs, lambda block: block.view == 0)
@@ -118,10 +121,10 @@ def _with_training(inputs: Inputs, **changes: Any) -> Inputs:
 
 @dataclass(frozen=True)
 class _Block:
-    """The statistics of one stage of one backbone in one view."""
+    """The statistics of one stage of one backbone in one view; of the signal where there is no stage."""
 
     view: int
-    stage: int
+    stage: int | None
     last: bool
     columns: int
 
@@ -133,7 +136,8 @@ def _blocks(settings: Settings) -> list[_Block]:
         with torch.device("meta"):
             channels = build_backbone(name).channels
         stages += [(stage, stage == len(channels) - 1, 2 * count) for stage, count in enumerate(channels)]
-    return [_Block(view, *stage) for view in range(len(settings.network.long_sides)) for stage in stages]
+    deep = [_Block(view, *stage) for view in range(len(settings.network.long_sides)) for stage in stages]
+    return [*deep, _Block(0, None, False, SIGNAL_SIZE)]
 
 
 def _masked(inputs: Inputs, keep: Callable[[_Block], bool]) -> Inputs:

@@ -15,12 +15,15 @@ from packshot.model.enhancer import Codes, Enhancer
 from packshot.model.losses import gradient_norm
 from packshot.model.preprocess import Image, to_tensor, views
 from packshot.model.quality import ATTRIBUTES, KernelHead, soft_unit
+from packshot.model.signal import SIGNAL_SIZE, signal_statistics
 from packshot.model.statistics import gram_size, gram_vector, stage_statistics
 from packshot.model.style import StyleClassifier, StyleSpace, TextBranch
 from packshot.model.text import TEXT_SIZES
 
 EMBEDDING_DIM = 64
-ENHANCER_DIM = 64
+SIGNAL_AXES = 64
+"""So many of a trunk's axes, and half of them at most, are of the signal; they come first."""
+ENHANCER_DIM = 96
 """The enhancer is told the first so many coordinates of `damage`: the rest tell pictures apart, not their damage."""
 KINDS = 8
 """Most kinds of image that the interval of the overall score tells apart."""
@@ -53,7 +56,8 @@ class Architecture(BaseModel):
 
 @dataclass(frozen=True)
 class Features:
-    """What the backbone says about images: `stats` N x S, `gram` N x G, float32."""
+    """What is seen in images: `stats` N x S, of the backbone's maps and then SIGNAL_SIZE of the pixels themselves;
+    `gram` N x G; float32."""
 
     stats: torch.Tensor
     gram: torch.Tensor
@@ -119,7 +123,7 @@ class PackshotNet(nn.Module):
         super().__init__()
         self.architecture = a = architecture
         self.backbone: Backbone = build_backbone(a.backbone)
-        stats = 2 * sum(self.backbone.channels) * len(a.long_sides)
+        stats = 2 * sum(self.backbone.channels) * len(a.long_sides) + SIGNAL_SIZE
         gram = gram_size(self.backbone.channels)
         self.trunk = Trunk(stats, a.trunk_dim)
         self.damage = Trunk(stats, a.trunk_dim)
@@ -143,13 +147,19 @@ class PackshotNet(nn.Module):
         return self.quality.bias.device
 
     def features(self, image: Image) -> Features:
-        """One image (uint8, H x W x 3, RGB, any size) through preprocessing and backbone; N is 1."""
+        """One image (uint8, H x W x 3, RGB, any size) through preprocessing, backbone and signal statistics; N is 1."""
         return self.features_of_views(
             [to_tensor(view, self.device) for view in views(image, self.architecture.long_sides)]
         )
 
     def features_of_views(self, pixels: Sequence[torch.Tensor]) -> Features:
-        """Views as float N x 3 x h x w in 0..1, one for each of `long_sides`. Style is read from the first."""
+        """Views as float N x 3 x h x w in 0..1, one for each of `long_sides`. Style and signal are read from the
+        first."""
+        found = self.backbone_features(pixels)
+        return Features(torch.cat([found.stats, signal_statistics(pixels[0])], dim=1), found.gram)
+
+    def backbone_features(self, pixels: Sequence[torch.Tensor]) -> Features:
+        """As `features_of_views`, without the signal statistics."""
         stats: list[torch.Tensor] = []
         gram: torch.Tensor | None = None
         previous: torch.Tensor | None = None

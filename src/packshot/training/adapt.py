@@ -22,6 +22,7 @@ from packshot.model.losses import ranking_loss
 from packshot.model.network import PackshotNet
 from packshot.model.preprocess import Image, to_tensor, views
 from packshot.model.quality import KernelHead
+from packshot.model.signal import signal_statistics
 from packshot.model.statistics import stage_statistics
 from packshot.progress import track
 from packshot.training.pairs import crop_of, spoiled, steps_of, teachers
@@ -60,9 +61,10 @@ class Lesson:
 @dataclass(frozen=True)
 class _Half:
     """What the frozen stages say of N pictures of one shape: for each view, None where it is the one before, for each
-    member of the backbone its statistics (N x L) and its last map (float16)."""
+    member of the backbone its statistics (N x L) and its last map (float16); and the statistics of the signal."""
 
     views: list[list[tuple[torch.Tensor, torch.Tensor]] | None]
+    signal: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -146,15 +148,18 @@ def _half(network: PackshotNet, images: Sequence[Image], settings: AdaptSettings
     found: list[list[tuple[torch.Tensor, torch.Tensor]] | None] = []
     sides = network.architecture.long_sides
     shape: torch.Size | None = None
+    signal: list[torch.Tensor] = []
     for view in zip(*(views(image, sides) for image in images), strict=True):
         pixels = torch.cat([to_tensor(each, network.device) for each in view])
+        if not signal:
+            signal.append(signal_statistics(pixels))
         if pixels.shape == shape:
             found.append(None)
             continue
         shape = pixels.shape
         maps = [member.lower(pixels, settings.frozen_stages) for member in network.backbone.members]
         found.append([(stage_statistics(each), each[-1].half()) for each in maps])
-    return _Half(found)
+    return _Half(found, torch.cat(signal))
 
 
 def _stats(network: PackshotNet, half: _Half, settings: AdaptSettings) -> torch.Tensor:
@@ -169,7 +174,7 @@ def _stats(network: PackshotNet, half: _Half, settings: AdaptSettings) -> torch.
             upper = member.upper(values.float(), settings.frozen_stages)
             parts += [lower, stage_statistics(upper)] if upper else [lower]
         found.append(torch.cat(parts, dim=1))
-    return torch.cat(found, dim=1)
+    return torch.cat([*found, half.signal], dim=1)
 
 
 def _answers(network: PackshotNet, stats: torch.Tensor) -> torch.Tensor:

@@ -1,12 +1,14 @@
-"""What the frozen backbone says of an image, kept by content: a second run, or new data, costs only what is new."""
+"""What the frozen backbone and the signal say of an image, kept by content: a second run costs only what is new."""
 
 from __future__ import annotations
 
 import hashlib
 import inspect
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,21 +19,24 @@ from safetensors.numpy import load, save
 from packshot.catalog import statistics as picture_statistics
 from packshot.files import write_bytes
 from packshot.model import backbone as backbone_module
-from packshot.model import ground, preprocess, statistics
+from packshot.model import ground, preprocess, signal, statistics
 from packshot.model.network import PackshotNet
-from packshot.model.preprocess import Image
+from packshot.model.preprocess import Image, to_tensor, views
 from packshot.training.pretrained import fingerprint
 
 Arrays = dict[str, npt.NDArray[np.generic]]
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
 class Extractor:
-    """Backbone features of images as float16 arrays `stats` (S) and `gram` (G)."""
+    """Features of images as float16 arrays: `stats` (S) and `gram` (G)."""
 
     network: PackshotNet
-    key: str
-    """16 hex digits: weights, views and the code that turns pixels into features."""
+    backbone_key: str
+    """16 hex digits: weights, views and the code that turns pixels into what the backbone says."""
+    signal_key: str
+    """16 hex digits: the largest view and the code that turns pixels into signal statistics."""
 
     @classmethod
     def of(cls, network: PackshotNet) -> Extractor:
@@ -40,17 +45,43 @@ class Extractor:
         digest.update(json.dumps([network.architecture.long_sides, preprocess.VERSION]).encode())
         for module in (ground, preprocess, statistics, backbone_module, picture_statistics):
             digest.update(inspect.getsource(module).encode())
-        return cls(network, digest.hexdigest()[:16])
+        of_signal = hashlib.sha256(json.dumps([network.architecture.long_sides[0], preprocess.VERSION]).encode())
+        for module in (ground, preprocess, signal):
+            of_signal.update(inspect.getsource(module).encode())
+        return cls(network, digest.hexdigest()[:16], of_signal.hexdigest()[:16])
+
+    @property
+    def key(self) -> str:
+        """Of all features."""
+        return f"{self.backbone_key}-{self.signal_key}"
 
     def __call__(self, image: Image) -> Arrays:
         """Features of one image, uint8 H x W x 3 RGB. Computed alone, so that no batch can change them."""
+        return joined(self.backbone(image), self.signal(image))
+
+    def backbone(self, image: Image) -> Arrays:
+        """What the backbone says of one image: `stats` and `gram`."""
         with torch.inference_mode():
-            found = self.network.features(image)
-        most = np.finfo(np.float16).max
-        return {
-            "stats": np.clip(found.stats[0].cpu().numpy(), -most, most).astype(np.float16),
-            "gram": found.gram[0].cpu().numpy().astype(np.float16),
-        }
+            found = self.network.backbone_features(self._views(image))
+        return {"stats": _half(found.stats[0]), "gram": _half(found.gram[0])}
+
+    def signal(self, image: Image) -> Arrays:
+        """What the pixels of one image say: `signal`."""
+        with torch.inference_mode():
+            return {"signal": _half(signal.signal_statistics(self._views(image)[0])[0])}
+
+    def _views(self, image: Image) -> list[torch.Tensor]:
+        return [to_tensor(view, self.network.device) for view in views(image, self.network.architecture.long_sides)]
+
+
+def joined(backbone: Arrays, of_signal: Arrays) -> Arrays:
+    """The arrays of the backbone, those of the signal behind its `stats`."""
+    return {**backbone, "stats": np.concatenate([backbone["stats"], of_signal["signal"]], axis=-1)}
+
+
+def _half(values: torch.Tensor) -> npt.NDArray[np.float16]:
+    most = np.finfo(np.float16).max
+    return np.asarray(np.clip(values.cpu().numpy(), -most, most), dtype=np.float16)
 
 
 @dataclass(frozen=True)
@@ -72,3 +103,26 @@ class ArrayCache:
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.safetensors"
+
+
+def kept(cache: ArrayCache, key: str, make: Callable[[], Arrays]) -> Arrays:
+    """The arrays kept under `key`, else those that `make` returns, which are kept then."""
+    found = cache.get(key)
+    if found is None:
+        found = make()
+        cache.put(key, found)
+    return found
+
+
+class Once(Generic[Made]):
+    """Calls `make` when first asked, and not again."""
+
+    def __init__(self, make: Callable[[], Made]) -> None:
+        self._make = make
+        self._made: list[Made] = []
+
+    def __call__(self) -> Made:
+        """What `make` returned."""
+        if not self._made:
+            self._made.append(self._make())
+        return self._made[0]

@@ -20,13 +20,14 @@ from packshot.files import write_bytes, write_parquet
 from packshot.home import Home
 from packshot.model.network import PackshotNet
 from packshot.model.parallel import each_on_one_core, worker_count
+from packshot.model.preprocess import Image
 from packshot.model.text import TEXT_SIZES, build_text_encoder
 from packshot.progress import say, track
 from packshot.revision import SPLIT_MANIFEST
 from packshot.training import layout
 from packshot.training.build import architecture_of
-from packshot.training.extraction import ArrayCache, Arrays, Extractor
-from packshot.training.pairs import pair_key, pair_rows, spoil, steps_of
+from packshot.training.extraction import ArrayCache, Arrays, Extractor, Once, joined, kept
+from packshot.training.pairs import lesson, pair_key, pair_rows, signal_of, spoil, steps_of
 from packshot.training.pretrained import pretrained_backbone
 
 KEPT = (
@@ -84,17 +85,14 @@ def _write_images(
     settings: Settings,
     workspace: Path,
 ) -> None:
-    cache = ArrayCache(Home.from_environment().features / extractor.key)
+    folder = Home.from_environment().features
+    cache, signals = ArrayCache(folder / extractor.backbone_key), ArrayCache(folder / f"signal-{extractor.signal_key}")
 
     def one(job: tuple[str, str]) -> tuple[str, Arrays]:
         image_id, path = job
-        found = cache.get(image_id)
-        if found is None:
-            image = opener(path)
-            measured = image_statistics(image)
-            found = {**extractor(image), "measured": np.array([measured[name] for name in MEASURED])}
-            cache.put(image_id, found)
-        return image_id, found
+        image = Once(lambda: opener(path))
+        deep = kept(cache, image_id, lambda: extractor.backbone(image()) | _measured(image()))
+        return image_id, joined(deep, kept(signals, image_id, lambda: extractor.signal(image())))
 
     unique = manifest.drop_duplicates("image_id")
     jobs = list(zip(unique["image_id"].astype(str), unique["path"].astype(str), strict=True))
@@ -114,6 +112,11 @@ def _write_images(
         index[name] = measured[:, place]
     write_bytes(workspace / layout.VALUES, save(arrays, metadata={"key": extractor.key}))
     write_parquet(workspace / layout.INDEX, index)
+
+
+def _measured(image: Image) -> Arrays:
+    found = image_statistics(image)
+    return {"measured": np.array([found[name] for name in MEASURED])}
 
 
 def _text_vectors(manifest: pd.DataFrame, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
@@ -144,12 +147,10 @@ def _write_pairs(
 
     def one(job: tuple[str, str]) -> Arrays:
         image_id, path = job
-        key = pair_key(extractor, image_id, recipe, seed)
-        found = cache.get(key)
-        if found is None:
-            found = spoil(opener(path), image_id, recipe, extractor, seed)
-            cache.put(key, found)
-        return found
+        spoilt = Once(lambda: spoil(opener(path), image_id, recipe, seed))
+        keys = [pair_key(key, image_id, recipe, seed) for key in (extractor.backbone_key, extractor.signal_key)]
+        deep = kept(cache, keys[0], lambda: lesson(spoilt(), recipe, extractor, seed))
+        return joined(deep, kept(cache, keys[1], lambda: signal_of(spoilt(), extractor)))
 
     jobs = list(zip(rows["image_id"].astype(str), rows["path"].astype(str), strict=True))
     results = list(track(each_on_one_core(one, jobs, workers), "degraded pairs", total=len(jobs)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -41,9 +42,18 @@ def pair_rows(manifest: pd.DataFrame, profile: Profile, recipe: Recipe, seed: in
     return pd.concat(chosen).drop(columns=["lot", "turn"]) if chosen else fitting.drop(columns=["lot", "turn"])
 
 
-def pair_key(extractor: Extractor, image_id: str, recipe: Recipe, seed: int) -> str:
-    """Cache key of what `spoil` returns."""
-    parts = [extractor.key, image_id, recipe.mixes, recipe.singles, recipe.crop, recipe.patch, recipe.patches, seed]
+@dataclass(frozen=True)
+class Spoilt:
+    """A pristine crop and its degraded copies, C in all, the first unhurt; `plans` says what was done to each."""
+
+    image_id: str
+    copies: list[Image]
+    plans: list[tuple[Step, ...]]
+
+
+def pair_key(features_key: str, image_id: str, recipe: Recipe, seed: int) -> str:
+    """Cache key of what is computed from the copies of an image by code of this key."""
+    parts = [features_key, image_id, recipe.mixes, recipe.singles, recipe.crop, recipe.patch, recipe.patches, seed]
     return hashlib.sha256("/".join(map(str, [VERSION, *parts])).encode()).hexdigest()
 
 
@@ -71,26 +81,35 @@ def spoiled(clean: Image, image_id: str, steps: Sequence[Step], copy: int, seed:
     return apply_mix(clean, steps, (_lot(f"{image_id}/{copy}", seed) >> 8) & 0x7FFFFFFF)
 
 
-def spoil(image: Image, image_id: str, recipe: Recipe, extractor: Extractor, seed: int) -> Arrays:
-    """One pristine image and its degraded copies, C in all.
-
-    `stats` C x S float16; `attributes` C x 3 (1 where that attribute is unhurt); `severity` C, 1 minus the
-    full-reference score; `patches` C x P x patch x patch x 3 uint8, in one place of all copies.
-    `attributes` is NaN for mixes: what each part did cannot be told from the sum.
-    """
+def spoil(image: Image, image_id: str, recipe: Recipe, seed: int) -> Spoilt:
+    """A part of a pristine image and its degraded copies; the same for the same id, recipe and seed."""
     clean = crop_of(image, image_id, recipe, seed)
     plans = steps_of(image_id, recipe, seed)
-    copies = [spoiled(clean, image_id, steps, copy, seed) for copy, steps in enumerate(plans)]
+    return Spoilt(image_id, [spoiled(clean, image_id, steps, copy, seed) for copy, steps in enumerate(plans)], plans)
+
+
+def lesson(spoilt: Spoilt, recipe: Recipe, extractor: Extractor, seed: int) -> Arrays:
+    """What C copies teach, but for their signal statistics.
+
+    `stats` C x S float16, of the backbone; `attributes` C x 3 (1 where that attribute is unhurt); `severity` C, 1 minus
+    the full-reference score; `patches` C x P x patch x patch x 3 uint8, in one place of all copies.
+    `attributes` is NaN for mixes: what each part did cannot be told from the sum.
+    """
     return {
-        "stats": np.stack([extractor(copy)["stats"] for copy in copies]),
-        **teachers(clean, copies, plans),
-        "patches": _patches(copies, image_id, recipe, seed),
+        "stats": np.stack([extractor.backbone(copy)["stats"] for copy in spoilt.copies]),
+        **teachers(spoilt.copies[0], spoilt.copies, spoilt.plans),
+        "patches": _patches(spoilt.copies, spoilt.image_id, recipe, seed),
     }
+
+
+def signal_of(spoilt: Spoilt, extractor: Extractor) -> Arrays:
+    """`signal`, C x SIGNAL_SIZE float16, of C copies."""
+    return {"signal": np.stack([extractor.signal(copy)["signal"] for copy in spoilt.copies])}
 
 
 def teachers(clean: Image, copies: Sequence[Image], plans: Sequence[tuple[Step, ...]]) -> Arrays:
     """What the copies of one picture teach, by full-reference scores of their middle: `attributes` and `severity` as in
-    `spoil`. All copies have the shape of `clean`; `plans` says what was done to each."""
+    `lesson`. All copies have the shape of `clean`; `plans` says what was done to each."""
     top, left = (max(side - TEACHER_SIDE, 0) // 2 for side in clean.shape[:2])
     window = np.s_[top : top + TEACHER_SIDE, left : left + TEACHER_SIDE]
     near = scores([clean[window]] * len(copies), [copy[window] for copy in copies])

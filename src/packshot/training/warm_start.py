@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from packshot.model.network import PackshotNet, Trunk
+from packshot.model.network import SIGNAL_AXES, PackshotNet, Trunk
 from packshot.model.quality import KernelHead
+from packshot.model.signal import SIGNAL_SIZE
 from packshot.training.closed_form import (
     KernelRidge,
     kernel_ridge,
@@ -21,14 +24,26 @@ from packshot.training.dataset import Dataset, Pairs, Rows
 FEWEST_RATED = 24
 """With fewer human scores than this the full-reference scores of the pairs teach the overall score."""
 FLOOR = 1e-4
-FLATTENED = 0.3
-"""Of the axes of quality, between 0, as far apart as pictures lie, and 1, all at one deviation: what people rate also
-shows along axes on which pictures differ little."""
 BLOCK_NORM = 10.0
 """Typical length of each block of the classifier's input, so that neither block outweighs the other."""
 STYLE_ROWS = 1500
 TEXT_SPREAD = 0.5
 """Root mean square of the text branch's first coordinate before its tanh, which is nearly linear there."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How far apart pictures lie in a trunk: by the signal, over what they lie apart by the backbone; and how far each
+    of the two is flattened, between 0, as far apart as pictures lie, and 1, all axes at one deviation."""
+
+    signal: float
+    flattened: float
+    signal_flattened: float
+
+
+QUALITY = Shape(signal=0.35, flattened=0.3, signal_flattened=0.3)
+"""Flattened, since what people rate also shows along axes on which pictures differ little."""
+DAMAGE = Shape(signal=1.0, flattened=0.0, signal_flattened=0.5)
 
 
 @torch.no_grad()
@@ -65,7 +80,7 @@ def start_trunk(
     rated = data.with_quality(rows)
     scored, _ = quality_targets(data, rated, pairs, pair_rows)
     seen = scored if len(rated) >= FEWEST_RATED else _with_copies(data.stats[rows], pairs, pair_rows)
-    _fit_trunk(network.trunk, seen, scored if len(scored) else data.stats[rows], FLATTENED, seed)
+    _fit_trunk(network.trunk, seen, scored if len(scored) else data.stats[rows], QUALITY, seed)
     _start_embedding(network, data.stats[rows] if len(rows) else scored, seed)
 
 
@@ -75,7 +90,7 @@ def start_attributes(network: PackshotNet, data: Dataset, rows: Rows, pairs: Pai
     rated = data.with_quality(rows)
     pictures = data.stats[rated if len(rated) >= FEWEST_RATED else rows]
     seen = _with_copies(pictures, pairs, pair_rows)
-    _fit_trunk(network.damage, seen, pairs.stats[pair_rows] if len(pair_rows) else seen, 0.0, seed)
+    _fit_trunk(network.damage, seen, pairs.stats[pair_rows] if len(pair_rows) else seen, DAMAGE, seed)
     told = pair_rows[pairs.attributes[pair_rows].isfinite().all(dim=1).numpy()]
     _start_kernel(network.damage, network.attributes, pairs.stats[told], pairs.attributes[told], seed)
 
@@ -123,14 +138,17 @@ def quality_targets(
     return pairs.stats[pair_rows], 1 - pairs.severity[pair_rows]
 
 
-def _fit_trunk(trunk: Trunk, stats: torch.Tensor, typical: torch.Tensor, flattened: float, seed: int) -> None:
-    """Axes of `stats`, each shortened by its deviation to the power `flattened`; `typical` rows set the unit."""
+def _fit_trunk(trunk: Trunk, stats: torch.Tensor, typical: torch.Tensor, shape: Shape, seed: int) -> None:
+    """Axes of `stats`, of the signal and then of the backbone; `typical` rows set the unit."""
     trunk.mean.copy_(stats.mean(dim=0))
     deviation = stats.std(dim=0, unbiased=False)
     trunk.scale.copy_(torch.where(deviation > FLOOR, 1 / (deviation + FLOOR), 0.0))
     standard = trunk.standardise(stats)
-    axes = principal_components(standard - standard.mean(dim=0), trunk.linear.out_features, seed)
-    axes = axes / (standard @ axes.T).std(dim=0, unbiased=False).clamp_min(FLOOR)[:, None] ** flattened
+    of_signal = min(SIGNAL_AXES, trunk.linear.out_features // 2)
+    axes = torch.zeros_like(trunk.linear.weight)
+    backbone, signal = standard[:, :-SIGNAL_SIZE], standard[:, -SIGNAL_SIZE:]
+    axes[:of_signal, -SIGNAL_SIZE:] = shape.signal * _axes(signal, of_signal, shape.signal_flattened, seed)
+    axes[of_signal:, :-SIGNAL_SIZE] = _axes(backbone, len(axes) - of_signal, shape.flattened, seed)
     z = trunk.standardise(typical) @ axes.T
     # the mean squared distance of two rows is twice the total variance
     unit = (2 * z.var(dim=0, unbiased=False).sum()).clamp_min(FLOOR).sqrt()
@@ -138,6 +156,14 @@ def _fit_trunk(trunk: Trunk, stats: torch.Tensor, typical: torch.Tensor, flatten
     trunk.unit.copy_(unit)
     deviation = (standard @ (axes / unit).T).std(dim=0, unbiased=False)
     trunk.spread.copy_(torch.where(deviation > FLOOR, 1 / deviation.clamp_min(FLOOR), 0.0))
+
+
+def _axes(standard: torch.Tensor, count: int, flattened: float, seed: int) -> torch.Tensor:
+    """Principal axes of `standard` (N x S), count x S, each shortened by its deviation to the power `flattened`, all
+    together scaled to a total variance of 1."""
+    axes = principal_components(standard - standard.mean(dim=0), count, seed)
+    axes = axes / (standard @ axes.T).std(dim=0, unbiased=False).clamp_min(FLOOR)[:, None] ** flattened
+    return axes / (standard @ axes.T).var(dim=0, unbiased=False).sum().clamp_min(FLOOR).sqrt()
 
 
 def _start_embedding(network: PackshotNet, stats: torch.Tensor, seed: int) -> None:
