@@ -10,9 +10,10 @@ from scipy.stats import spearmanr
 from small_network import small_architecture
 
 from packshot.model.network import PackshotNet
+from packshot.model.signal import SIGNAL_SIZE
 from packshot.model.text import TEXT_SIZES
 from packshot.training.dataset import Dataset, Pairs
-from packshot.training.warm_start import refit_quality, warm_start
+from packshot.training.warm_start import DAMAGE, QUALITY, refit_quality, warm_start
 
 PICTURES, COPIES = 80, 6
 
@@ -73,6 +74,19 @@ def test_attributes_and_quality_are_known_from_the_start(network):
     for each in range(3):
         assert spearmanr(aspects[:, each], pairs.attributes[unseen][:, each]).statistic > 0.5, each
     assert spearmanr(quality, data.quality[test]).statistic > 0.8
+
+
+def test_a_trunk_sees_the_signal_first_and_in_its_share(network):
+    data, pairs = made_up(network)
+    learn, copies = np.arange(PICTURES), np.arange(PICTURES * COPIES)
+    warm_start(network, data, learn, pairs, copies, seed=0)
+    seen = {network.trunk: (data.stats, QUALITY), network.damage: (torch.cat([data.stats, pairs.stats]), DAMAGE)}
+    for trunk, (stats, shape) in seen.items():
+        weight = trunk.linear.weight.detach()
+        of_signal = len(weight) // 2
+        assert not weight[:of_signal, :-SIGNAL_SIZE].any() and not weight[of_signal:, -SIGNAL_SIZE:].any()
+        spread = trunk(stats).detach().var(dim=0)
+        assert spread[:of_signal].sum() / spread[of_signal:].sum() == pytest.approx(shape.signal**2, rel=1e-3)
 
 
 def test_the_quality_head_is_solved_again_with_rows_that_stopped_the_training(network):
