@@ -21,7 +21,7 @@ def test_new_signal_statistics_do_not_ask_the_backbone_again(settings, workspace
     asked = []
     signal, of = Extractor.signal, Extractor.of
     monkeypatch.setattr(Extractor, "backbone", lambda *_: pytest.fail("the backbone was asked again"))
-    monkeypatch.setattr(Extractor, "signal", lambda each, image: asked.append(1) or signal(each, image))
+    monkeypatch.setattr(Extractor, "signal", lambda each, pixels: asked.append(1) or signal(each, pixels))
     build_features(settings, workspace)
     assert not asked, "everything is kept"
     monkeypatch.setattr(Extractor, "of", lambda network: replace(of(network), signal_key="another"))

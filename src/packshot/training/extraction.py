@@ -25,6 +25,7 @@ from packshot.model.preprocess import Image, to_tensor, views
 from packshot.training.pretrained import fingerprint
 
 Arrays = dict[str, npt.NDArray[np.generic]]
+Views = list[torch.Tensor]
 Made = TypeVar("Made")
 
 
@@ -57,20 +58,22 @@ class Extractor:
 
     def __call__(self, image: Image) -> Arrays:
         """Features of one image, uint8 H x W x 3 RGB. Computed alone, so that no batch can change them."""
-        return joined(self.backbone(image), self.signal(image))
+        pixels = self.views(image)
+        return joined(self.backbone(pixels), self.signal(pixels))
 
-    def backbone(self, image: Image) -> Arrays:
-        """What the backbone says of one image: `stats` and `gram`."""
+    def backbone(self, pixels: Views) -> Arrays:
+        """What the backbone says of the views of one image: `stats` and `gram`."""
         with torch.inference_mode():
-            found = self.network.backbone_features(self._views(image))
+            found = self.network.backbone_features(pixels)
         return {"stats": _half(found.stats[0]), "gram": _half(found.gram[0])}
 
-    def signal(self, image: Image) -> Arrays:
-        """What the pixels of one image say: `signal`."""
+    def signal(self, pixels: Views) -> Arrays:
+        """What the pixels of the first view say: `signal`."""
         with torch.inference_mode():
-            return {"signal": _half(signal.signal_statistics(self._views(image)[0])[0])}
+            return {"signal": _half(signal.signal_statistics(pixels[0])[0])}
 
-    def _views(self, image: Image) -> list[torch.Tensor]:
+    def views(self, image: Image) -> Views:
+        """One image, uint8 H x W x 3 RGB, as the network looks at it."""
         return [to_tensor(view, self.network.device) for view in views(image, self.network.architecture.long_sides)]
 
 

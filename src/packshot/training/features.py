@@ -91,8 +91,9 @@ def _write_images(
     def one(job: tuple[str, str]) -> tuple[str, Arrays]:
         image_id, path = job
         image = Once(lambda: opener(path))
-        deep = kept(cache, image_id, lambda: extractor.backbone(image()) | _measured(image()))
-        return image_id, joined(deep, kept(signals, image_id, lambda: extractor.signal(image())))
+        pixels = Once(lambda: extractor.views(image()))
+        deep = kept(cache, image_id, lambda: extractor.backbone(pixels()) | _measured(image()))
+        return image_id, joined(deep, kept(signals, image_id, lambda: extractor.signal(pixels())))
 
     unique = manifest.drop_duplicates("image_id")
     jobs = list(zip(unique["image_id"].astype(str), unique["path"].astype(str), strict=True))
@@ -149,8 +150,9 @@ def _write_pairs(
         image_id, path = job
         spoilt = Once(lambda: spoil(opener(path), image_id, recipe, seed))
         keys = [pair_key(key, image_id, recipe, seed) for key in (extractor.backbone_key, extractor.signal_key)]
-        deep = kept(cache, keys[0], lambda: lesson(spoilt(), recipe, extractor, seed))
-        return joined(deep, kept(cache, keys[1], lambda: signal_of(spoilt(), extractor)))
+        pixels = Once(lambda: [extractor.views(copy) for copy in spoilt().copies])
+        deep = kept(cache, keys[0], lambda: lesson(spoilt(), pixels(), recipe, extractor, seed))
+        return joined(deep, kept(cache, keys[1], lambda: signal_of(pixels(), extractor)))
 
     jobs = list(zip(rows["image_id"].astype(str), rows["path"].astype(str), strict=True))
     results = list(track(each_on_one_core(one, jobs, workers), "degraded pairs", total=len(jobs)))

@@ -15,7 +15,7 @@ from packshot.degrade import DEGRADATIONS, Step, apply_mix, draw_mix, draw_singl
 from packshot.degrade.full_reference import scores
 from packshot.model.preprocess import Image
 from packshot.model.quality import ATTRIBUTES
-from packshot.training.extraction import Arrays, Extractor
+from packshot.training.extraction import Arrays, Extractor, Views
 
 TEACHER_SIDE = 192
 """Pixels: the part of a crop that the full-reference scores look at."""
@@ -88,23 +88,23 @@ def spoil(image: Image, image_id: str, recipe: Recipe, seed: int) -> Spoilt:
     return Spoilt(image_id, [spoiled(clean, image_id, steps, copy, seed) for copy, steps in enumerate(plans)], plans)
 
 
-def lesson(spoilt: Spoilt, recipe: Recipe, extractor: Extractor, seed: int) -> Arrays:
-    """What C copies teach, but for their signal statistics.
+def lesson(spoilt: Spoilt, pixels: Sequence[Views], recipe: Recipe, extractor: Extractor, seed: int) -> Arrays:
+    """What C copies, of which `pixels` are the views, teach, but for their signal statistics.
 
     `stats` C x S float16, of the backbone; `attributes` C x 3 (1 where that attribute is unhurt); `severity` C, 1 minus
     the full-reference score; `patches` C x P x patch x patch x 3 uint8, in one place of all copies.
     `attributes` is NaN for mixes: what each part did cannot be told from the sum.
     """
     return {
-        "stats": np.stack([extractor.backbone(copy)["stats"] for copy in spoilt.copies]),
+        "stats": np.stack([extractor.backbone(each)["stats"] for each in pixels]),
         **teachers(spoilt.copies[0], spoilt.copies, spoilt.plans),
         "patches": _patches(spoilt.copies, spoilt.image_id, recipe, seed),
     }
 
 
-def signal_of(spoilt: Spoilt, extractor: Extractor) -> Arrays:
-    """`signal`, C x SIGNAL_SIZE float16, of C copies."""
-    return {"signal": np.stack([extractor.signal(copy)["signal"] for copy in spoilt.copies])}
+def signal_of(pixels: Sequence[Views], extractor: Extractor) -> Arrays:
+    """`signal`, C x SIGNAL_SIZE float16, of the views of C copies."""
+    return {"signal": np.stack([extractor.signal(each)["signal"] for each in pixels])}
 
 
 def teachers(clean: Image, copies: Sequence[Image], plans: Sequence[tuple[Step, ...]]) -> Arrays:
