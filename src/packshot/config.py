@@ -248,13 +248,16 @@ class Gate(Section):
     """One condition of a promotion."""
 
     metric: str
-    kind: Literal["floor", "ceiling", "non_inferiority"]
+    kind: Literal["floor", "ceiling", "non_inferiority", "superiority"]
     margin: Annotated[float, Field(ge=0)] = 0.0
-    """Non-inferiority: the largest loss against the champion that is still accepted."""
+    """Non-inferiority: the largest loss against the champion that is still accepted. Superiority: the gain that has to
+    be exceeded."""
     value: float | None = None
     """Floor or ceiling; null takes the value of the source's profile."""
     min_groups: Annotated[int, Field(ge=0)] = 0
     """Fewer groups than this is not enough evidence."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] | None = None
+    """Of the interval of a comparison; null takes `evaluation.confidence`."""
 
 
 class RegistrySettings(Section):

@@ -148,6 +148,61 @@ def test_too_little_evidence_does_not_promote(settings: Settings) -> None:
     assert said == "not_enough_evidence"
 
 
+def noisy(version: int, skill: float, spread: float, gain: float = 0.0) -> Evidence:
+    """A model that differs from row to row from the one of this skill, by `spread`, and by `gain` dB on every pair."""
+    found = evidence(version, skill)
+    own = np.random.default_rng(version)
+    found.per_image["quality"] += own.normal(0, spread, ROWS)
+    found.per_pair["psnr_out"] += own.normal(gain, spread, len(found.per_pair))
+    return found
+
+
+def test_a_gate_that_cannot_see_a_loss_of_its_margin_is_refused_as_underpowered(settings: Settings) -> None:
+    gate = GAIN.model_copy(update={"margin": 0.1})
+    champion = evidence(1, 0.9)
+    said, results = decide(settings, [gate, FLOOR], noisy(2, 0.9, 1.0, gain=0.1), champion)
+    result = results[f"{gate.kind}:{gate.metric}"]
+    assert said == "not_enough_evidence" and "underpowered" in result.message
+    assert result.detectable is not None and result.difference is not None and result.low is not None
+    assert result.detectable == pytest.approx(result.difference - result.low) and result.detectable > gate.margin
+    wide = gate.model_copy(update={"margin": result.detectable + 0.3})
+    assert decide(settings, [wide, FLOOR], noisy(2, 0.9, 1.0, gain=0.1), champion)[0] == "promoted"
+    # better beyond doubt: no power is needed to rule out a loss
+    assert decide(settings, [gate, FLOOR], noisy(2, 0.9, 1.0, gain=1.0), champion)[0] == "promoted"
+
+
+def test_superiority_asks_for_a_gain_beyond_its_margin(settings: Settings) -> None:
+    champion = evidence(1, 0.9)
+    gate = Gate(metric="enhance/psnr_gain", kind="superiority", margin=0.2)
+
+    def said(challenger: Evidence, one: Gate = gate) -> tuple[str, GateResult]:
+        outcome_, results = decide(settings, [one, FLOOR], challenger, champion)
+        return outcome_, results[f"superiority:{one.metric}"]
+
+    won, result = said(noisy(2, 0.9, 0.1, gain=0.5))
+    assert won == "promoted" and result.threshold == 0.2 and result.low is not None and result.low > 0.2
+    assert said(noisy(2, 0.9, 0.1, gain=0.0))[0] == "refused", "as good as the champion is not better"
+    assert said(evidence(2, 0.9))[0] == "refused"
+    assert said(noisy(2, 0.9, 1.0, gain=0.3))[0] == "not_enough_evidence"
+    many = gate.model_copy(update={"min_groups": 500})
+    assert said(noisy(2, 0.9, 0.1, gain=0.5), many)[0] == "not_enough_evidence"
+    assert decide(settings, [gate, FLOOR], evidence(1, 0.9), None)[1][f"superiority:{gate.metric}"].verdict == (
+        "not_applicable"
+    )
+
+
+def test_a_gate_may_be_surer_than_the_others(settings: Settings) -> None:
+    champion, challenger = evidence(1, 0.9), noisy(2, 0.9, 0.5, gain=0.2)
+    widths = {}
+    for confidence in (None, 0.8, 0.99):
+        gate = GAIN.model_copy(update={"confidence": confidence})
+        result = decide(settings, [gate], challenger, champion)[1][f"{gate.kind}:{gate.metric}"]
+        assert result.low is not None and result.high is not None
+        assert result.confidence == (confidence or settings.evaluation.confidence)
+        widths[confidence] = result.high - result.low
+    assert widths[0.8] < widths[None] < widths[0.99]
+
+
 def test_a_clear_loss_on_few_groups_still_fails(settings: Settings) -> None:
     many = SRCC.model_copy(update={"min_groups": 500})
     assert decide(settings, [many], evidence(2, 0.6), evidence(1, 0.95))[0] == "refused"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from packshot.catalog.collect import SourceRecord
 from packshot.config import Gate, Profile, Settings
-from packshot.registry.gates import check_settings
+from packshot.registry.gates import PAIRED_KINDS, check_settings
 from packshot.revision import RunKey
 
 
@@ -128,7 +128,7 @@ def _gates(gates: list[Gate]) -> str:
     lines.append("|---|---|---|---|---|")
     for gate in gates:
         value = "" if gate.value is None else f"{gate.value:g}"
-        margin = f"{gate.margin:g}" if gate.kind == "non_inferiority" else ""
+        margin = f"{gate.margin:g}" if gate.kind in PAIRED_KINDS else ""
         lines.append(f"| `{gate.metric}` | {gate.kind} | {value} | {margin} | {gate.min_groups or ''} |")
     return "\n".join(lines)
 

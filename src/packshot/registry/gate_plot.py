@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from packshot.evaluation.plots import BAD, GOOD, INK, MUTED, UNSURE, figure, save
-from packshot.registry.gates import COMPLETE, GateResult
+from packshot.registry.gates import COMPLETE, PAIRED_KINDS, GateResult
 
 COLOURS = {"pass": GOOD, "fail": BAD, "not_enough_evidence": UNSURE, "not_applicable": MUTED}
 
@@ -15,7 +15,8 @@ def plot_gates(results: Sequence[GateResult], title: str, path: Path) -> None:
     """Write a PNG: one row a gate, the distance from its limit scaled so that 0 is the limit and right is better.
 
     Comparisons with the champion carry their interval; floors and ceilings are points. The scale of a row is the
-    limit itself (floors, ceilings) or the margin, so rows of different units share one axis.
+    limit itself (floors, ceilings) or the margin (the interval where that is 0), so that rows of different units share
+    one axis.
     """
     shown = [r for r in results if r.kind != COMPLETE]
     fig, axes = figure(width=8.5, height=1.3 + 0.42 * max(len(shown), 1))
@@ -34,9 +35,9 @@ def plot_gates(results: Sequence[GateResult], title: str, path: Path) -> None:
 def _row(axes: object, y: int, result: GateResult) -> None:
     colour = COLOURS[result.verdict]
     draw = axes
-    if result.kind == "non_inferiority" and result.low is not None and result.high is not None:
+    if result.kind in PAIRED_KINDS and result.low is not None and result.high is not None:
         assert result.difference is not None and result.threshold is not None
-        scale = max(abs(result.threshold), 1e-6) * 2
+        scale = abs(result.threshold) * 2 or max(abs(result.low), abs(result.high), 1e-6)
         low, middle, high = (
             _clip((v - result.threshold) / scale) for v in (result.low, result.difference, result.high)
         )

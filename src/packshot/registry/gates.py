@@ -22,6 +22,7 @@ from packshot.evaluation.slices import IMAGE_KEY, Slice, is_paired, is_written, 
 Verdict = Literal["pass", "fail", "not_enough_evidence", "not_applicable"]
 Outcome = Literal["promoted", "refused", "not_enough_evidence", "nothing_to_do"]
 BOOTSTRAP_SEED = 20
+PAIRED_KINDS = ("non_inferiority", "superiority")
 COMPLETE = "complete"
 """Kind of the results that only say whether all held-out rows were scored."""
 ROUNDING = 1e-9
@@ -50,7 +51,8 @@ class Evidence:
 
 @dataclass(frozen=True)
 class GateResult:
-    """One judged gate. `low`, `high`: interval of challenger minus champion at `confidence`."""
+    """One judged gate. `low`, `high`: interval of challenger minus champion at `confidence`; `detectable`: the smallest
+    loss that these groups can tell from none."""
 
     metric: str
     kind: str
@@ -63,6 +65,7 @@ class GateResult:
     low: float | None = None
     high: float | None = None
     confidence: float | None = None
+    detectable: float | None = None
     groups: int | None = None
     rows: int | None = None
 
@@ -154,8 +157,8 @@ def table(results: Sequence[GateResult]) -> str:
 
 
 def _judge_one(gate: Gate, challenger: Evidence, champion: Evidence | None, settings: EvaluationSettings) -> GateResult:
-    if gate.kind == "non_inferiority":
-        return _non_inferiority(gate, challenger, champion, settings)
+    if gate.kind in PAIRED_KINDS:
+        return _comparison(gate, challenger, champion, settings)
     return _bound(gate, challenger)
 
 
@@ -190,20 +193,22 @@ def _too_few(gate: Gate, challenger: Evidence) -> str | None:
     return f"{gate.metric} rests on {groups} groups, the gate asks for {gate.min_groups}"
 
 
-def _non_inferiority(
+def _comparison(
     gate: Gate, challenger: Evidence, champion: Evidence | None, settings: EvaluationSettings
 ) -> GateResult:
-    threshold = -gate.margin
+    threshold = gate.margin if gate.kind == "superiority" else -gate.margin
+    confidence = gate.confidence or settings.confidence
     if champion is None:
         return GateResult(gate.metric, gate.kind, "not_applicable", "there is no champion yet", threshold=threshold)
     try:
         ours, theirs = (slice_of(gate.metric, e.per_image, e.per_pair) for e in (challenger, champion))
         values = (ours.value, theirs.value)
-        interval = _compare(gate.metric, ours, theirs, settings)
+        interval = _compare(gate.metric, ours, theirs, settings, confidence)
     except MetricError as error:
         said = str(error) if str(error).startswith(gate.metric) else f"{gate.metric}: {error}"
         return GateResult(gate.metric, gate.kind, "fail", said, threshold=threshold)
-    verdict, message = _weigh(gate, interval, settings.confidence)
+    weigh = _weigh_gain if gate.kind == "superiority" else _weigh_loss
+    verdict, message = weigh(gate, interval, confidence)
     return GateResult(
         gate.metric,
         gate.kind,
@@ -214,13 +219,14 @@ def _non_inferiority(
         difference=interval.difference,
         low=interval.low,
         high=interval.high,
-        confidence=settings.confidence,
+        confidence=confidence,
+        detectable=_detectable(interval),
         groups=interval.groups,
         rows=interval.rows,
     )
 
 
-def _compare(metric: str, ours: Slice, theirs: Slice, settings: EvaluationSettings) -> Interval:
+def _compare(metric: str, ours: Slice, theirs: Slice, settings: EvaluationSettings, confidence: float) -> Interval:
     if ours.keys != theirs.keys or ours.groups != theirs.groups:
         shared = len(set(ours.keys) & set(theirs.keys))
         raise MetricError(
@@ -232,22 +238,49 @@ def _compare(metric: str, ours: Slice, theirs: Slice, settings: EvaluationSettin
         ours.statistic,
         theirs.statistic,
         resamples=settings.bootstrap,
-        confidence=settings.confidence,
+        confidence=confidence,
         seed=BOOTSTRAP_SEED,
     )
 
 
-def _weigh(gate: Gate, interval: Interval, confidence: float) -> tuple[Verdict, str]:
-    spread = (
+def _detectable(interval: Interval) -> float:
+    """How far the interval reaches below its estimate: a true loss of less would look like none."""
+    return interval.difference - interval.low
+
+
+def _spread(interval: Interval, confidence: float) -> str:
+    return (
         f"difference {interval.difference:+.4f}, {confidence:.0%} interval {interval.low:+.4f} to {interval.high:+.4f}"
     )
+
+
+def _weigh_loss(gate: Gate, interval: Interval, confidence: float) -> tuple[Verdict, str]:
+    spread, detectable = _spread(interval, confidence), _detectable(interval)
     if interval.high < -gate.margin - ROUNDING:
         return "fail", f"{spread}: worse than the champion by more than the margin of {gate.margin:g}"
     if interval.groups < gate.min_groups:
         return "not_enough_evidence", f"{spread}; {interval.groups} groups, the gate asks for {gate.min_groups}"
+    if interval.low > ROUNDING:
+        return "pass", f"{spread}: better than the champion"
+    if detectable > gate.margin + ROUNDING:
+        return "not_enough_evidence", (
+            f"{spread}: underpowered, the smallest loss that {interval.groups} groups can tell is {detectable:.4f} and "
+            f"the margin is {gate.margin:g}; hold out more groups or widen the margin"
+        )
     if interval.low >= -gate.margin - ROUNDING:
         return "pass", f"{spread}: not worse by more than {gate.margin:g}"
     return "not_enough_evidence", f"{spread}: the interval reaches past the margin of {gate.margin:g}"
+
+
+def _weigh_gain(gate: Gate, interval: Interval, confidence: float) -> tuple[Verdict, str]:
+    spread = _spread(interval, confidence)
+    if interval.high <= gate.margin + ROUNDING:
+        return "fail", f"{spread}: not better than the champion by more than {gate.margin:g}"
+    if interval.groups < gate.min_groups:
+        return "not_enough_evidence", f"{spread}; {interval.groups} groups, the gate asks for {gate.min_groups}"
+    if interval.low > gate.margin + ROUNDING:
+        return "pass", f"{spread}: better by more than {gate.margin:g}"
+    return "not_enough_evidence", f"{spread}: the interval does not lie above {gate.margin:g}"
 
 
 def _missing_rows(evidence: Evidence, heldout: frozenset[tuple[str, str]], role: str) -> GateResult:
@@ -275,7 +308,7 @@ def _filled(gate: Gate, profile: Profile) -> list[Gate]:
 
 
 def _with_threshold(gate: Gate, profile: Profile) -> Gate:
-    if gate.kind == "non_inferiority" or gate.value is not None:
+    if gate.kind in PAIRED_KINDS or gate.value is not None:
         return gate
     if gate.kind == "ceiling" or gate.metric not in profile.floors:
         raise GateSettingsError(
@@ -291,7 +324,7 @@ def _check(gate: Gate, sets: frozenset[str]) -> None:
             f"gate {gate.metric!r}: nothing writes a metric of that name for the sets {sorted(sets)}; "
             "correct the name (the names are the keys of reports/evaluation/metrics.json)"
         )
-    if gate.kind == "non_inferiority" and not is_paired(gate.metric):
+    if gate.kind in PAIRED_KINDS and not is_paired(gate.metric):
         raise GateSettingsError(
             f"gate {gate.metric!r} cannot be a comparison with the champion: it is not computed from held-out rows; "
             "use a floor or a ceiling"
@@ -305,6 +338,7 @@ def _shown(value: float | None) -> str:
 def _must_be(result: GateResult) -> str:
     limit = _shown(result.threshold)
     words = {"floor": f"≥ {limit}", "ceiling": f"≤ {limit}", "non_inferiority": f"difference ≥ {limit}"}
+    words["superiority"] = f"difference > {limit}"
     return words.get(result.kind, "all rows")
 
 
