@@ -49,6 +49,11 @@ def trigger_reason(events: Mapping[Any, Sequence[Any]]) -> str:
     return " and ".join(sorted({asset.name for asset in events})) or "schedule or a person"
 
 
+def started_by(context: Mapping[str, Any]) -> str | None:
+    """The user who started this run; None where a schedule or an event did."""
+    return getattr(context.get("dag_run"), "triggering_user_name", None)
+
+
 MACROS = {"event_value": event_value, "trigger_reason": trigger_reason}
 
 
@@ -92,8 +97,12 @@ class PackshotCommand(BaseOperator):
         self._command: Command | None = None
 
     def execute(self, context: Any) -> Any:
-        """Run the command; see the class."""
-        self._command = Command([str(argument) for argument in self.arguments if argument not in ("", None)])
+        """Run the command; see the class. The ledger names whoever started the run, where a person did."""
+        person = started_by(context)
+        self._command = Command(
+            [str(argument) for argument in self.arguments if argument not in ("", None)],
+            {"PACKSHOT_ACTOR": person} if person else {},
+        )
         finished = self._command.run(self.log.info)
         if finished.nothing_to_do or finished.exit_code in self.also_skip:
             raise AirflowSkipException(f"`{finished.command}` found nothing to do")

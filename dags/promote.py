@@ -1,11 +1,14 @@
 """Let the gates decide whether the challenger becomes the champion."""
 
 from datetime import timedelta
+from typing import Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import DAG, Param, task
+from airflow.sdk.exceptions import AirflowFailException
 
-from packshot_tasks import CHALLENGER, CHAMPION, DEFAULTS, MACROS, PackshotCommand
+from packshot.ops.command import Command
+from packshot_tasks import CHALLENGER, CHAMPION, DEFAULTS, MACROS, PackshotCommand, started_by
 
 DOC = """
 ### promote: may the challenger replace the champion?
@@ -21,17 +24,57 @@ all its figures are written to the ledger first (`packshot registry history`).
 again with a new champion.
 
 **How to read it.** *Refused* and *not enough evidence* are decisions, not failures: `decide` is green, its log has the
-table of gates, and `announce_champion` is skipped. With approval, find the question under *Required actions*; without
-an answer within three days the answer is *Reject*.
+table of gates, and `announce_champion` is skipped. With approval, find the question with the table under *Required
+actions*; those in `registry.approvers` may answer it, but nobody about a version that they had trained or a run that
+they started. Without an answer within `registry.approval_timeout_hours` the answer is *Reject*. Answers are in the
+ledger.
 
 **What follows.** A new champion sends the event `champion`, which starts `score`.
 """
 
 REFUSED, NOT_ENOUGH_EVIDENCE = 3, 4
-CHALLENGER_FLAG = [
-    "{{ '--challenger' if params.challenger or event_value(triggering_asset_events, 'model_version') else '' }}",
-    "{{ params.challenger or event_value(triggering_asset_events, 'model_version', '') }}",
-]
+ASKED_FOR = "params.challenger or event_value(triggering_asset_events, 'model_version', '')"
+JUDGED = f"(ti.xcom_pull(task_ids='judge') or {{}}).get('challenger') or {ASKED_FOR}"
+
+
+def challenger_flag(version: str) -> list[str]:
+    """`--challenger` with the version that a template expression gives, or nothing where it gives none."""
+    return [f"{{{{ '--challenger' if {version} else '' }}}}", f"{{{{ {version} }}}}"]
+
+
+class PersonsAnswer(ApprovalOperator):
+    """Ask those in `registry.approvers`, and write what they answer to the ledger.
+
+    Fails where somebody approves who may not; cleared, it asks again.
+    """
+
+    def execute(self, context: Any) -> Any:
+        """Put the question."""
+        from packshot.config import load_settings
+
+        registry = load_settings().registry
+        asker = started_by(context)
+        self.assigned_users = [{"id": name, "name": name} for name in registry.approvers if name != asker]
+        if registry.approvers and not self.assigned_users:
+            raise AirflowFailException(
+                f"{asker} started this run and is the only one in registry.approvers; name somebody else, since nobody "
+                "approves their own"
+            )
+        self.response_timeout = timedelta(hours=registry.approval_timeout_hours)
+        return super().execute(context)
+
+    def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
+        """Record the answer, then go on or skip what follows."""
+        if "error" not in event:
+            version = context["ti"].xcom_pull(task_ids="judge")["challenger"]
+            said = "--approve" if event["chosen_options"] == [self.APPROVE] else "--reject"
+            who = {"--by": (event["responded_by_user"] or {}).get("name"), "--started-by": started_by(context)}
+            named = [word for flag, name in who.items() if name for word in (flag, name)]
+            finished = Command(["registry", "answer", str(version), said, *named]).run(self.log.info)
+            if finished.exit_code != 0:
+                raise AirflowFailException(finished.cause())
+        return super().execute_complete(context, event)
+
 
 with DAG(
     dag_id="promote",
@@ -73,7 +116,7 @@ with DAG(
 
     judge = PackshotCommand(
         task_id="judge",
-        arguments=["promote", "--check", *CHALLENGER_FLAG, "--json"],
+        arguments=["promote", "--check", *challenger_flag(ASKED_FOR), "--json"],
         also_ok=(REFUSED, NOT_ENOUGH_EVIDENCE),
     )
 
@@ -82,17 +125,16 @@ with DAG(
         """Nobody is asked about a challenger that the gates refuse."""
         return judged["outcome"] not in ("refused", "not_enough_evidence")
 
-    approve = ApprovalOperator(
+    approve = PersonsAnswer(
         task_id="approve",
         subject="Shall version {{ ti.xcom_pull(task_ids='judge')['challenger'] }} become the champion?",
-        body="All gates passed. The figures are in the log of the task `judge`.",
+        body="{{ ti.xcom_pull(task_ids='judge')['table'] }}",
         defaults="Reject",
-        response_timeout=timedelta(days=3),
         ignore_downstream_trigger_rules=True,
     )
     decide = PackshotCommand(
         task_id="decide",
-        arguments=["promote", *CHALLENGER_FLAG, "--json"],
+        arguments=["promote", *challenger_flag(JUDGED), "--json"],
         also_ok=(REFUSED, NOT_ENOUGH_EVIDENCE),
         trigger_rule="none_failed_min_one_success",
     )

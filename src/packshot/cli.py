@@ -245,7 +245,7 @@ def promote(
     result = step(settings, challenger=challenger, champion=champion, workspace=root)
     if not as_json:
         say(result.table())
-    emit(result.as_record())
+    emit(result.as_record() | {"table": result.table()})
     codes = {
         "promoted": 0,
         "refused": REFUSED,
@@ -546,6 +546,23 @@ def registry_rollback(
     from packshot.registry.rollback import rollback
 
     emit(rollback(load_settings(), to).as_record())
+
+
+@registry.command("answer")
+def registry_answer(
+    version: Annotated[int, typer.Argument(help="The version that was asked about.")],
+    approve: Annotated[bool, typer.Option("--approve/--reject", help="What the answer was.")],
+    by: Annotated[str | None, typer.Option(help="Who gave it; left out: nobody did in time.")] = None,
+    started_by: Annotated[str | None, typer.Option(help="Who started the run that asked.")] = None,
+) -> None:
+    """Write to the ledger what a person answered; the promote DAG calls this.
+
+    Exit code 2 where that person may not approve this version.
+    """
+    from packshot.registry.approval import record_answer
+
+    found = record_answer(load_settings(), version, approved=approve, by=by, started_by=started_by)
+    emit({"version": found.version, "approved": found.approved, "by": found.by})
 
 
 @registry.command("adopt")

@@ -270,6 +270,10 @@ class RegistrySettings(Section):
     gates: tuple[Gate, ...]
     approval: bool
     """Ask a person in Airflow before an alias moves."""
+    approvers: tuple[str, ...]
+    """Airflow users who may answer; empty: whoever sees the question. Nobody approves their own."""
+    approval_timeout_hours: Annotated[float, Field(gt=0)]
+    """Without an answer until then the answer is no."""
 
 
 class ScoringSettings(Section):

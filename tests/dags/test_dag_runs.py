@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
 import pytest
 
 PLANNED = {"result": {"batches": ["one", "two"], "model_version": 7}}
@@ -87,6 +90,56 @@ def test_nobody_is_asked_about_a_challenger_that_the_gates_refuse(run, packshot)
     assert state == "success" and tasks["judge"] == "success"
     assert tasks["approve"] == tasks["decide"] == "skipped" and events == {}
     assert [call for call in packshot.calls() if "--check" not in call] == []
+
+
+@pytest.fixture
+def question(dagbag, monkeypatch):
+    """The task that asks a person, as a task runner holds it, and what it put to Airflow."""
+    from airflow.providers.standard.operators import hitl
+
+    put = []
+    monkeypatch.setattr(hitl, "upsert_hitl_detail", lambda **asked: put.append(asked))
+    return dagbag.dags["promote"].task_dict["approve"], put
+
+
+def asked_by(person):
+    instance = SimpleNamespace(id="1", xcom_pull=lambda task_ids: {"challenger": 4, "table": "| gate |"})
+    return {"ti": instance, "task_instance": instance, "dag_run": SimpleNamespace(triggering_user_name=person)}
+
+
+def test_the_question_goes_to_the_approvers_but_for_who_asks(question, monkeypatch):
+    from airflow.sdk.exceptions import AirflowFailException, TaskAwaitingInput
+
+    task, put = question
+    monkeypatch.setenv("PACKSHOT__REGISTRY__APPROVERS", '["ann", "bo"]')
+    monkeypatch.setenv("PACKSHOT__REGISTRY__APPROVAL_TIMEOUT_HOURS", "5")
+    with pytest.raises(TaskAwaitingInput) as waiting:
+        task.execute(asked_by("ann"))
+    assert put[-1]["assigned_users"] == [{"id": "bo", "name": "bo"}]
+    assert put[-1]["defaults"] == ["Reject"] and "table" in put[-1]["body"]
+    assert waiting.value.timeout == timedelta(hours=5)
+    monkeypatch.setenv("PACKSHOT__REGISTRY__APPROVERS", '["ann"]')
+    with pytest.raises(AirflowFailException, match="approves their own"):
+        task.execute(asked_by("ann"))
+
+
+def test_an_answer_is_written_down_before_anything_follows(question, packshot, monkeypatch):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    task, _ = question
+    skipped = []
+    monkeypatch.setattr(type(task), "skip", lambda *_, **__: skipped.append(1), raising=False)
+    monkeypatch.setattr(type(task), "downstream_task_ids", set(), raising=False)
+    answer = {"params_input": {}, "responded_at": datetime.now(UTC), "responded_by_user": {"id": "bo", "name": "bo"}}
+    task.execute_complete(asked_by("ann"), answer | {"chosen_options": ["Approve"]})
+    task.execute_complete(asked_by(None), answer | {"chosen_options": ["Reject"], "responded_by_user": None})
+    assert packshot.calls() == [
+        "registry answer 4 --approve --by bo --started-by ann",
+        "registry answer 4 --reject",
+    ]
+    packshot(registry__answer={"exit": 2, "says": ["packshot: NotYoursToApprove: bo had the version trained"]})
+    with pytest.raises(AirflowFailException, match="had the version trained"):
+        task.execute_complete(asked_by("ann"), answer | {"chosen_options": ["Approve"]})
 
 
 def test_score_maps_over_the_waiting_batches_and_announces_them(run, packshot):
