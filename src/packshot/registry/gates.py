@@ -124,7 +124,7 @@ def judge(
             f"{found[0]} and {found[1]}; nothing was decided"
         )
     if versions[0] == versions[1]:
-        raise EvidenceMismatch(f"challenger and champion are both version {versions[0]}; nothing was decided")
+        raise EvidenceMismatch(f"challenger and champion are both version {challenger.version}; nothing was decided")
     results = [
         _missing_rows(evidence, heldout, role)
         for evidence, role in ((challenger, "challenger"), (champion, "champion"))
@@ -285,7 +285,7 @@ def _weigh_gain(gate: Gate, interval: Interval, confidence: float) -> tuple[Verd
 
 def _missing_rows(evidence: Evidence, heldout: frozenset[tuple[str, str]], role: str) -> GateResult:
     name = f"heldout/rows/{role}"
-    scored = set(zip(*(evidence.per_image[column].astype(str) for column in IMAGE_KEY), strict=True))
+    scored = set(map(tuple, evidence.per_image[list(IMAGE_KEY)].astype(str).to_numpy()))
     missing, extra = len(heldout - scored), len(scored - heldout)
     complete = bool(heldout) and not missing and not extra
     message = f"version {evidence.version} was scored on {len(scored)} of {len(heldout)} held-out rows"
