@@ -1,6 +1,6 @@
 # Packshot: everything a person needs, by name. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo champion up down doctor test test-unit test-e2e lint format types setup lock clean
+.PHONY: help demo champion up down doctor test test-unit test-e2e mutation lint format types setup lock clean
 
 BIN := .venv/bin
 
@@ -33,6 +33,11 @@ test-unit: setup ## the fast tests only
 
 test-e2e: setup ## the whole loop in a real Airflow, on a small data set
 	@scripts/test e2e
+
+mutation: setup ## mutate the promotion gates; fails where no test notices a change
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .mutation \
+	  -r requirements-mutation.txt
+	@PYTHONPATH=.mutation $(BIN)/python tests/mutation.py
 
 lint: setup ## style, types and import contracts
 	@scripts/test lint
