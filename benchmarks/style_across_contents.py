@@ -167,11 +167,7 @@ def features(
     def one(drawing: Drawing) -> Arrays:
         svg = as_svg(drawing)
         key = hashlib.sha256(f"{resvg_py.__version__}\n{side}\n{svg}".encode()).hexdigest()
-        found = cache.get(key)
-        if found is None:
-            found = extractor(rendered(svg, side))
-            cache.put(key, found)
-        return found
+        return cache.kept(key, lambda: extractor(rendered(svg, side)))
 
     found = list(track(each_on_one_core(one, drawings, workers), "emoji", len(drawings)))
     stats, gram = (torch.from_numpy(np.stack([each[name] for each in found])) for name in ("stats", "gram"))

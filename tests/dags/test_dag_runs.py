@@ -128,11 +128,12 @@ def test_an_answer_is_written_down_before_anything_follows(question, packshot, m
 
     task, _ = question
     skipped = []
-    monkeypatch.setattr(type(task), "skip", lambda *_, **__: skipped.append(1), raising=False)
-    monkeypatch.setattr(type(task), "downstream_task_ids", set(), raising=False)
+    monkeypatch.setattr(type(task), "skip", lambda *_, tasks, **__: skipped.append(tasks))
     answer = {"params_input": {}, "responded_at": datetime.now(UTC), "responded_by_user": {"id": "bo", "name": "bo"}}
     task.execute_complete(asked_by("ann"), answer | {"chosen_options": ["Approve"]})
+    assert not skipped
     task.execute_complete(asked_by(None), answer | {"chosen_options": ["Reject"], "responded_by_user": None})
+    assert skipped, "nothing follows a rejection"
     assert packshot.calls() == [
         "registry answer 4 --approve --by bo --started-by ann",
         "registry answer 4 --reject",

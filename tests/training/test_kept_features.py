@@ -7,7 +7,7 @@ import pytest
 from packshot.model.signal import SIGNAL_SIZE
 from packshot.training import layout
 from packshot.training.dataset import load_dataset, load_pairs
-from packshot.training.extraction import Extractor, Once
+from packshot.training.extraction import Extractor
 from packshot.training.features import build_features
 
 
@@ -30,9 +30,3 @@ def test_new_signal_statistics_do_not_ask_the_backbone_again(settings, workspace
     again, copies = load_dataset(workspace, settings.profiles["own"]), load_pairs(workspace)
     assert again.stats.equal(data.stats) and copies.stats.equal(pairs.stats) and copies.patches.equal(pairs.patches)
     assert before == [(workspace / path).read_bytes() for path in (layout.INDEX, layout.PAIR_INDEX)]
-
-
-def test_once_is_once():
-    calls = []
-    made = Once(lambda: calls.append(1))
-    assert made() is made() is None and calls == [1]

@@ -70,20 +70,20 @@ def _octaves(luma: torch.Tensor, colour: torch.Tensor) -> list[torch.Tensor]:
         middle = _smooth(luma)
         band = luma - middle
         energies.append(_mean(band.abs()) + STEP / 4)
-        found += [energies[-1].log(), *_peakedness(band), *_contrasts(band)]
+        found += [energies[-1].log(), _peakedness(band), *_contrasts(band)]
         if octave < NORMALISED_OCTAVES:
             found += _normalised(luma, middle) + _directions(luma)
         if octave < COLOUR_OCTAVES:
             band = colour - _smooth(colour)
-            found += [(_mean(band.abs()) + STEP / 4).log(), *_peakedness(band), *_contrasts(band)]
+            found += [(_mean(band.abs()) + STEP / 4).log(), _peakedness(band), *_contrasts(band)]
             colour = F.avg_pool2d(colour, 2)
         luma = F.avg_pool2d(luma, 2)
     return found + [(fine / coarse).log() for fine, coarse in pairwise(energies)]
 
 
-def _peakedness(band: torch.Tensor) -> list[torch.Tensor]:
+def _peakedness(band: torch.Tensor) -> torch.Tensor:
     """How few pixels hold the energy of a band: edges of a sharp picture, or all of a noisy one."""
-    return [((_mean(band.square()) + 1e-7) / (_mean(band.abs()).square() + 1e-7)).log()]
+    return ((_mean(band.square()) + 1e-7) / (_mean(band.abs()).square() + 1e-7)).log()
 
 
 def _contrasts(band: torch.Tensor) -> list[torch.Tensor]:
@@ -124,7 +124,7 @@ def _directions(luma: torch.Tensor) -> list[torch.Tensor]:
 
 def _grids(luma: torch.Tensor, colour: torch.Tensor) -> list[torch.Tensor]:
     """Steps on the grid of block codecs against all others, and how many neighbours are equal."""
-    across, down = _steps(luma)[:2]
+    across, down = luma[..., 1:] - luma[..., :-1], luma[..., 1:, :] - luma[..., :-1, :]
     found = []
     for grid in GRIDS:
         found += [_on_grid(across.abs().mean(dim=2), grid), _on_grid(down.abs().mean(dim=3), grid)]

@@ -148,18 +148,18 @@ def _half(network: PackshotNet, images: Sequence[Image], settings: AdaptSettings
     found: list[list[tuple[torch.Tensor, torch.Tensor]] | None] = []
     sides = network.architecture.long_sides
     shape: torch.Size | None = None
-    signal: list[torch.Tensor] = []
-    for view in zip(*(views(image, sides) for image in images), strict=True):
-        pixels = torch.cat([to_tensor(each, network.device) for each in view])
-        if not signal:
-            signal.append(signal_statistics(pixels))
+    by_view = [
+        torch.cat([to_tensor(each, network.device) for each in view])
+        for view in zip(*(views(image, sides) for image in images), strict=True)
+    ]
+    for pixels in by_view:
         if pixels.shape == shape:
             found.append(None)
             continue
         shape = pixels.shape
         maps = [member.lower(pixels, settings.frozen_stages) for member in network.backbone.members]
         found.append([(stage_statistics(each), each[-1].half()) for each in maps])
-    return _Half(found, torch.cat(signal))
+    return _Half(found, signal_statistics(by_view[0]))
 
 
 def _stats(network: PackshotNet, half: _Half, settings: AdaptSettings) -> torch.Tensor:

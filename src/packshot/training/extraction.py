@@ -8,7 +8,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +25,6 @@ from packshot.training.pretrained import fingerprint
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 Views = list[torch.Tensor]
-Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -104,28 +102,13 @@ class ArrayCache:
         """Keep `arrays` under `key`, atomically."""
         write_bytes(self._path(key), save({name: np.ascontiguousarray(value) for name, value in arrays.items()}))
 
+    def kept(self, key: str, make: Callable[[], Arrays]) -> Arrays:
+        """The arrays kept under `key`, else those that `make` returns, which are kept then."""
+        found = self.get(key)
+        if found is None:
+            found = make()
+            self.put(key, found)
+        return found
+
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.safetensors"
-
-
-def kept(cache: ArrayCache, key: str, make: Callable[[], Arrays]) -> Arrays:
-    """The arrays kept under `key`, else those that `make` returns, which are kept then."""
-    found = cache.get(key)
-    if found is None:
-        found = make()
-        cache.put(key, found)
-    return found
-
-
-class Once(Generic[Made]):
-    """Calls `make` when first asked, and not again."""
-
-    def __init__(self, make: Callable[[], Made]) -> None:
-        self._make = make
-        self._made: list[Made] = []
-
-    def __call__(self) -> Made:
-        """What `make` returned."""
-        if not self._made:
-            self._made.append(self._make())
-        return self._made[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from packshot.progress import say, track
 from packshot.revision import SPLIT_MANIFEST
 from packshot.training import layout
 from packshot.training.build import architecture_of
-from packshot.training.extraction import ArrayCache, Arrays, Extractor, Once, joined, kept
+from packshot.training.extraction import ArrayCache, Arrays, Extractor, joined
 from packshot.training.pairs import lesson, pair_key, pair_rows, signal_of, spoil, steps_of
 from packshot.training.pretrained import pretrained_backbone
 
@@ -90,10 +91,10 @@ def _write_images(
 
     def one(job: tuple[str, str]) -> tuple[str, Arrays]:
         image_id, path = job
-        image = Once(lambda: opener(path))
-        pixels = Once(lambda: extractor.views(image()))
-        deep = kept(cache, image_id, lambda: extractor.backbone(pixels()) | _measured(image()))
-        return image_id, joined(deep, kept(signals, image_id, lambda: extractor.signal(pixels())))
+        image = functools.cache(lambda: opener(path))
+        pixels = functools.cache(lambda: extractor.views(image()))
+        deep = cache.kept(image_id, lambda: extractor.backbone(pixels()) | _measured(image()))
+        return image_id, joined(deep, signals.kept(image_id, lambda: extractor.signal(pixels())))
 
     unique = manifest.drop_duplicates("image_id")
     jobs = list(zip(unique["image_id"].astype(str), unique["path"].astype(str), strict=True))
@@ -148,11 +149,11 @@ def _write_pairs(
 
     def one(job: tuple[str, str]) -> Arrays:
         image_id, path = job
-        spoilt = Once(lambda: spoil(opener(path), image_id, recipe, seed))
+        spoilt = functools.cache(lambda: spoil(opener(path), image_id, recipe, seed))
         keys = [pair_key(key, image_id, recipe, seed) for key in (extractor.backbone_key, extractor.signal_key)]
-        pixels = Once(lambda: [extractor.views(copy) for copy in spoilt().copies])
-        deep = kept(cache, keys[0], lambda: lesson(spoilt(), pixels(), recipe, extractor, seed))
-        return joined(deep, kept(cache, keys[1], lambda: signal_of(pixels(), extractor)))
+        pixels = functools.cache(lambda: [extractor.views(copy) for copy in spoilt().copies])
+        deep = cache.kept(keys[0], lambda: lesson(spoilt(), pixels(), recipe, extractor, seed))
+        return joined(deep, cache.kept(keys[1], lambda: signal_of(pixels(), extractor)))
 
     jobs = list(zip(rows["image_id"].astype(str), rows["path"].astype(str), strict=True))
     results = list(track(each_on_one_core(one, jobs, workers), "degraded pairs", total=len(jobs)))
