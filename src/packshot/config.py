@@ -75,6 +75,8 @@ class Profile(Section):
     held_back: dict[Literal["same", "foreign"], HeldBack]
     floors: dict[str, float]
     """Promotion floors: metric name to the least value that passes."""
+    ceilings: dict[str, float]
+    """Promotion ceilings: metric name to the largest value that passes."""
 
 
 class CatalogSettings(Section):

@@ -43,22 +43,30 @@ MIRROR_PROFILE = {
     "PACKSHOT__PROFILES__MIRROR__FLOORS": json.dumps(
         {
             "quality/srcc/biq2021": -1.0,
+            "quality/coverage/biq2021": 0.0,
             "style/accuracy/furniture": 0.0,
+            "style/worst_class/furniture": 0.0,
             "enhance/psnr_gain": -60.0,
             "enhance/psnr_gain_over_classic": -60.0,
+            "robustness/falls": 0.0,
         }
     ),
+    "PACKSHOT__PROFILES__MIRROR__CEILINGS": '{"style/ece/furniture": 1.0, "enhance/share_harmed": 1.0}',
 }
 PACKAGES_PROFILE = {
     "PACKSHOT_SOURCE": "packages",
     "PACKSHOT__PROFILES__PACKAGES__FLOORS": json.dumps(
         {
             "quality/srcc/stamps": -1.0,
+            "quality/coverage/stamps": 0.0,
             "style/accuracy/icons": 0.0,
+            "style/worst_class/icons": 0.0,
             "enhance/psnr_gain": -60.0,
             "enhance/psnr_gain_over_classic": -60.0,
+            "robustness/falls": 0.0,
         }
     ),
+    "PACKSHOT__PROFILES__PACKAGES__CEILINGS": '{"style/ece/icons": 1.0, "enhance/share_harmed": 1.0}',
 }
 
 

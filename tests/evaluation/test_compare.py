@@ -14,7 +14,14 @@ ROWS, FOLDS = 150, 3
 
 
 PROFILE = Profile(
-    sets=("shop",), quality=("shop",), style=("shop",), catalogue=("shop",), pristine=("shop",), held_back={}, floors={}
+    sets=("shop",),
+    quality=("shop",),
+    style=("shop",),
+    catalogue=("shop",),
+    pristine=("shop",),
+    held_back={},
+    floors={},
+    ceilings={},
 )
 
 

@@ -20,9 +20,9 @@ from packshot.evaluation.classic import tune
 from packshot.evaluation.heldout import (
     HeldOut,
     HeldOutError,
-    attribute_figures,
     enhance_figures,
     labelled_rows,
+    ladder_figures,
     score_heldout,
     score_heldout_once,
 )
@@ -73,6 +73,7 @@ def settings() -> Settings:
         pristine=("shop",),
         held_back={},
         floors={},
+        ceilings={},
     )
     small = loaded.evaluation.model_copy(update={"pairs": 8, "crop": 64, "singles": 1})
     return loaded.model_copy(update={"profiles": {"own": profile}, "evaluation": small})
@@ -176,6 +177,8 @@ def test_ladders_tell_a_good_attribute_from_a_bad_one() -> None:
         return [
             {
                 "image_id": "a",
+                "group": "a",
+                "quality": 0.5,
                 "degradation": degradation,
                 "level": level,
                 "attribute": attribute,
@@ -193,13 +196,13 @@ def test_ladders_tell_a_good_attribute_from_a_bad_one() -> None:
         + ladder("noise", "detail", range(1, 6), detail=falling)
     )
     rows["judged"] = [row[row["attribute"]] if row["level"] else np.nan for _, row in rows.iterrows()]
-    assert attribute_figures(rows)["attributes/monotone/sharpness"]() == 0.5
+    assert ladder_figures(rows)["attributes/monotone/sharpness"]() == 0.5
     with pytest.raises(MetricError):
-        attribute_figures(rows)["attributes/own_to_other/sharpness"]()  # nothing else ever moves it
-    assert attribute_figures(rows)["attributes/monotone/detail"]() == 1.0
-    assert attribute_figures(rows)["attributes/own_to_other/detail"]() == pytest.approx(0.3 / 0.05)
+        ladder_figures(rows)["attributes/own_to_other/sharpness"]()  # nothing else ever moves it
+    assert ladder_figures(rows)["attributes/monotone/detail"]() == 1.0
+    assert ladder_figures(rows)["attributes/own_to_other/detail"]() == pytest.approx(0.3 / 0.05)
     with pytest.raises(MetricError):
-        attribute_figures(rows)["attributes/monotone/colour_balance"]()
+        ladder_figures(rows)["attributes/monotone/colour_balance"]()
 
 
 def test_the_same_again_is_the_same(scored: HeldOut, settings: Settings, workspace: Path) -> None:

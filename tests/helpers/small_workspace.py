@@ -33,7 +33,7 @@ def picture(number: int, style: int, blur: float) -> np.ndarray:
 def make_settings(**training: object) -> Settings:
     """The project's settings with everything small."""
     raw = load_settings(PROJECT / "params.yaml").model_dump(mode="json")
-    raw["profiles"]["own"] |= {"floors": {}, "held_back": {}}
+    raw["profiles"]["own"] |= {"floors": {}, "ceilings": {}, "held_back": {}}
     raw["model"] |= {
         "long_sides": [64],
         "trunk_dim": 16,

@@ -13,7 +13,6 @@ from skilled_models import Shop, evidence
 from packshot.catalog.manifest import COLUMNS, write_manifest
 from packshot.config import Gate, Profile, Settings, load_settings
 from packshot.evaluation.heldout import HeldOut
-from packshot.evaluation.slices import slice_of
 from packshot.files import write_json
 from packshot.home import Home
 from packshot.registry.ledger import Ledger
@@ -62,6 +61,7 @@ def shop(settings: Settings, home: Home, tmp_path: Path, monkeypatch: pytest.Mon
         pristine=("shop",),
         held_back={},
         floors={"quality/srcc/shop": 0.6},
+        ceilings={},
     )
     gates = (
         Gate(metric="quality/srcc/{quality}", kind="floor"),
@@ -82,8 +82,8 @@ def shop(settings: Settings, home: Home, tmp_path: Path, monkeypatch: pytest.Mon
     def scored(bundle: Path, _: Settings, __: Path, split: str = "test") -> HeldOut:
         skill = json.loads((bundle / "bundle.json").read_text())["skill"]
         found = evidence(0, skill)
-        srcc = slice_of("quality/srcc/shop", found.per_image, found.per_pair).value
-        return HeldOut(found.per_image, found.per_pair, pd.DataFrame(), {"quality/srcc/shop": srcc})
+        srcc = found.slice("quality/srcc/shop").value
+        return HeldOut(found.per_image, found.per_pair, found.per_single, {"quality/srcc/shop": srcc})
 
     monkeypatch.setattr("packshot.registry.promote.score_heldout_once", scored)
     monkeypatch.setattr("packshot.registry.promote.measure", lambda *_: {"serving/latency_ms": 100.0})

@@ -56,7 +56,25 @@ def evidence(version: int, skill: float, metrics: dict[str, float] | None = None
             "ssim_out": 0.6,
         }
     )
-    return Evidence(version, metrics if metrics is not None else {"quality/srcc/shop": skill}, per_image, per_pair)
+    figures = metrics if metrics is not None else {"quality/srcc/shop": skill}
+    return Evidence(version, figures, per_image, per_pair, ladders_of(skill))
+
+
+def ladders_of(skill: float) -> pd.DataFrame:
+    """Blur and noise in three levels on 60 crops; whether each level is seen is a matter of skill."""
+    luck = np.random.default_rng(7)
+    records = [
+        {"image_id": f"{crop:03d}", "group": f"g{crop // 2}", "degradation": None, "level": 0, "quality": 0.8}
+        for crop in range(60)
+    ]
+    for crop in range(60):
+        for degradation, attribute in (("gaussian_blur", "sharpness"), ("noise", "detail")):
+            seen = (luck.uniform(0, 1, 3) < skill).cumsum() * 0.2
+            for level in (1, 2, 3):
+                judged = 0.8 - float(seen[level - 1]) + 0.01 * level * (seen[level - 1] == 0)
+                own = {"degradation": degradation, "level": level, "attribute": attribute}
+                records.append(records[crop] | own | {"quality": judged, "judged": judged, "reference": 1 - level / 10})
+    return pd.DataFrame(records)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from skilled_models import ROWS, evidence
 
 from packshot.config import Gate, Settings
 from packshot.evaluation.resampling import Interval, paired_bootstrap
-from packshot.evaluation.slices import slice_of
 from packshot.registry import gates as g
 from packshot.registry.gates import Evidence, EvidenceMismatch, GateResult, GateSettingsError
 
@@ -163,7 +162,7 @@ def test_a_bound_without_a_limit_fails(settings: Settings, limit: float | None) 
 def test_a_comparison_says_everything_it_rests_on(settings: Settings) -> None:
     challenger, champion = evidence(2, 0.9), evidence(1, 0.8)
     found = judged(settings, LOSS, challenger, champion)
-    ours, theirs = (slice_of(LOSS.metric, e.per_image, e.per_pair) for e in (challenger, champion))
+    ours, theirs = (each.slice(LOSS.metric) for each in (challenger, champion))
     interval = paired_bootstrap(
         ours.groups,
         ours.statistic,
@@ -351,13 +350,12 @@ def test_settings_are_checked_under_the_profile_of_the_source(settings: Settings
         ),
         (
             Gate(metric="serving/latency_ms", kind="ceiling"),
-            "the ceiling gate on 'serving/latency_ms' has no value; give it one in registry.gates, or (floors) in "
-            "profiles.*.floors",
+            "the ceiling gate on 'serving/latency_ms' has no value; give it one in registry.gates or in "
+            "profiles.*.ceilings",
         ),
         (
             Gate(metric="enhance/psnr_gain", kind="floor"),
-            "the floor gate on 'enhance/psnr_gain' has no value; give it one in registry.gates, or (floors) in "
-            "profiles.*.floors",
+            "the floor gate on 'enhance/psnr_gain' has no value; give it one in registry.gates or in profiles.*.floors",
         ),
         (
             Gate(metric="quality/spearman/a", kind="floor", value=0.5),

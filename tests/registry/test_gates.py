@@ -230,6 +230,7 @@ PROFILE = Profile(
     pristine=("a",),
     held_back={},
     floors={"quality/srcc/a": 0.7, "quality/srcc/b": 0.5},
+    ceilings={},
 )
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from mlflow.types import Schema
 from skilled_models import Shop
 
+from packshot.config import Gate
 from packshot.home import Home
 from packshot.registry import alias as alias_module
 from packshot.registry.alias import AliasMovedByHand, RegistryBusy, adopt, exclusive, set_alias
@@ -19,6 +22,7 @@ from packshot.registry.models import ArtefactsDamaged, NoSuchModel, alias_versio
 from packshot.registry.promote import ChampionChanged, ChampionUnusable, PromotionResult, WrongData, assess, promote
 from packshot.registry.register import NotEvaluated, find_version, register
 from packshot.registry.rollback import NothingToRollBackTo, rollback
+from packshot.registry.signature import signature
 from packshot.registry.tracking import client
 from packshot.revision import run_key
 
@@ -240,6 +244,26 @@ def test_a_model_that_does_not_load_is_refused(shop: Shop, monkeypatch: pytest.M
     monkeypatch.setattr("packshot.registry.promote.measure", broken)
     result = go(shop)
     assert result.outcome == "refused" and "no module named packshot" in result.reason
+
+
+def test_other_columns_than_the_champions_and_unknown_origin_are_refused(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = [Gate(metric=name, kind="floor", value=1) for name in ("serving/signature_kept", "lineage/known")]
+    registry = shop.settings.registry.model_copy(update={"gates": tuple(one)})
+    strict = replace(shop, settings=shop.settings.model_copy(update={"registry": registry}))
+    shop.register(0.5)
+    assert go(strict).outcome == "promoted"
+    shop.register(0.6)
+    assert go(strict).outcome == "promoted", "it gives the same columns"
+    narrower = signature()
+    narrower.outputs = Schema(narrower.outputs.inputs[:-1])
+    monkeypatch.setattr("packshot.registry.register.signature", lambda: narrower)
+    third = shop.register(0.7)
+    refused = go(strict)
+    assert refused.outcome == "refused" and refused.reason == "serving/signature_kept = 0 is below 1"
+    client(shop.settings).delete_model_version_tag("packshot", str(third), "packshot.code_rev")
+    assert "lineage/known = 0 is below 1" in go(strict).reason
 
 
 def test_a_champion_that_is_gone_is_named_with_the_ways_out(shop: Shop, home: Home) -> None:

@@ -18,7 +18,14 @@ from packshot.training.few_shot import few_shot_figures
 STYLES = ("attic", "barn", "cell")
 ROWS, PER_GROUP = 120, 2
 PROFILE = Profile(
-    sets=("shop",), quality=(), style=("shop",), catalogue=("shop",), pristine=("shop",), held_back={}, floors={}
+    sets=("shop",),
+    quality=(),
+    style=("shop",),
+    catalogue=("shop",),
+    pristine=("shop",),
+    held_back={},
+    floors={},
+    ceilings={},
 )
 
 

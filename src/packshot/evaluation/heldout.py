@@ -26,8 +26,10 @@ from packshot.errors import PackshotError
 from packshot.evaluation import metrics as m
 from packshot.evaluation.classic import ClassicChain, tune
 from packshot.evaluation.digest import bundle_digest
+from packshot.evaluation.ladders import ladders
 from packshot.evaluation.layout import METRICS
 from packshot.evaluation.pairs import IMAGES, Pair, mixed_pairs, pristine_rows, single_count, single_pairs
+from packshot.evaluation.slices import SMALLEST_SLICE
 from packshot.files import atomic_folder, write_json, write_parquet
 from packshot.home import Home
 from packshot.progress import say, track
@@ -36,16 +38,12 @@ from packshot.training.features import row_text
 
 Item = TypeVar("Item")
 BATCH = 16
-SMALLEST_SLICE = 20
-"""Rows below which a subset gets no figure of its own."""
 TUNING_PAIRS = 12
 SINGLE_CROPS = 24
 HARM_DB = 0.1
 UNTOUCHED_DB = 40.0
 LOWER = 0.01
 """A pristine crop that is judged lower than before by more than this was harmed."""
-SAME_ATTRIBUTE = 0.001
-"""A rise of an attribute by no more than this counts as none."""
 ATTRIBUTES = ("sharpness", "colour_balance", "detail")
 
 
@@ -63,9 +61,9 @@ class HeldOut:
     style_pred, style_confidence. per_pair: image_id, group, degradations, family, psnr_in, psnr_out, psnr_classic
     (dB), likewise ssim and haarpsi; of the undamaged crop put through the enhancer psnr_pristine, and
     quality_pristine_in and _out, what the judge says of it before and after. per_single:
-    image_id, degradation, level (0: the clean crop), attribute (that suffers), judged (that attribute), reference
-    (full-reference score, 0..1), and all three attributes. metrics: name to figure, never NaN; what is undefined is
-    absent.
+    image_id, group, degradation, level (0: the clean crop), attribute (that suffers), judged (that attribute),
+    reference (full-reference score, 0..1), quality, and all three attributes. metrics: name to figure, never NaN; what
+    is undefined is absent.
     """
 
     per_image: pd.DataFrame
@@ -142,7 +140,7 @@ def figures(
         known = train[(train["source"] == name) & train["style"].notna()]
         found |= _defined(style_figures(name, rows, known))
     found |= enhance_figures(per_pair)
-    return found | _defined(attribute_figures(per_single))
+    return found | _defined(ladder_figures(per_single))
 
 
 Figures = dict[str, Callable[[], float]]
@@ -161,7 +159,9 @@ def quality_figures(name: str, rows: pd.DataFrame, train: pd.DataFrame) -> Figur
         found[f"quality/srcc_subset_baseline/{name}"] = lambda: m.srcc(
             m.subset_baseline(list(train["subset"]), train["quality_mos"], list(rows["subset"])), mos
         )
-    parts = {str(subset): part for subset, part in rows.groupby("subset") if len(part) >= SMALLEST_SLICE}
+    for category, part in _large(rows, "category"):
+        found[f"quality/srcc/{name}/category/{category}"] = partial(m.srcc, part["quality"], part["quality_mos"])
+    parts = dict(_large(rows, "subset"))
     for subset, part in parts.items():
         found[f"quality/srcc/{name}/{subset}"] = partial(m.srcc, part["quality"], part["quality_mos"])
         found[f"quality/coverage/{name}/{subset}"] = partial(
@@ -177,35 +177,46 @@ def quality_figures(name: str, rows: pd.DataFrame, train: pd.DataFrame) -> Figur
 def style_figures(name: str, rows: pd.DataFrame, train: pd.DataFrame) -> Figures:
     """Figures of style on one set, as calls that may raise MetricError."""
     predicted, actual = list(rows["style_pred"]), list(rows["style"])
-    return {
+    found: Figures = {
+        f"style/accuracy/{name}/category/{category}": partial(m.accuracy, list(part["style_pred"]), list(part["style"]))
+        for category, part in _large(rows, "category")
+    }
+    return found | {
         f"style/accuracy/{name}": lambda: m.accuracy(predicted, actual),
         f"style/macro_f1/{name}": lambda: m.macro_f1(predicted, actual),
+        f"style/worst_class/{name}": lambda: m.lowest_recall(predicted, actual),
         f"style/accuracy_majority/{name}": lambda: m.majority_accuracy(list(train["style"]), actual),
         f"style/ece/{name}": lambda: m.ece(rows["style_confidence"], (rows["style_pred"] == rows["style"])),
     }
 
 
-def attribute_figures(per_single: pd.DataFrame) -> Figures:
-    """Figures of the attributes on ladders of single degradations, as calls that may raise MetricError.
+def _large(rows: pd.DataFrame, column: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The parts of the rows by the values of a column, those large enough for a figure."""
+    for value, part in rows.groupby(column):
+        if len(part) >= SMALLEST_SLICE:
+            yield str(value), part
 
-    For each attribute: rank correlation with the full-reference score; share of its own ladders on which it never
-    rises from one level to the next; and how far it falls below the clean crop on its own ladders, over how far it
-    moves on those of the other attribute that moves it most.
+
+def ladder_figures(per_single: pd.DataFrame) -> Figures:
+    """Figures on ladders of single degradations, as calls that may raise MetricError.
+
+    Of the overall score: the share of ladders whose strongest level is judged below the clean crop, and how far the
+    weakest level moves it in the mean. For each attribute: rank correlation with the full-reference score; share of its
+    own ladders on which it never rises from one level to the next; and how far it falls below the clean crop on its own
+    ladders, over how far it moves on those of the other attribute that moves it most.
     """
-    found: Figures = {}
+    steps = ladders(per_single)
+    found: Figures = {
+        "robustness/falls": lambda: _mean(steps["falls"]),
+        "robustness/mild_shift": lambda: _mean(steps["mild_shift"]),
+    }
     for attribute in ATTRIBUTES:
         part = per_single[per_single["attribute"] == attribute]
+        own = steps[steps["attribute"] == attribute]
         found[f"attributes/srcc/{attribute}"] = partial(m.srcc, part["judged"], part["reference"])
-        found[f"attributes/monotone/{attribute}"] = partial(_monotone_share, part)
+        found[f"attributes/monotone/{attribute}"] = partial(_mean, own["monotone"])
         found[f"attributes/own_to_other/{attribute}"] = partial(_own_to_other, per_single, attribute)
     return found
-
-
-def _monotone_share(part: pd.DataFrame) -> float:
-    if part.empty:
-        raise m.MetricError("there are no ladders")
-    ladders = part.sort_values("level").groupby(["image_id", "degradation"])["judged"]
-    return float(ladders.apply(lambda judged: bool((np.diff(judged) <= SAME_ATTRIBUTE).all())).mean())
 
 
 def _own_to_other(per_single: pd.DataFrame, attribute: str) -> float:
@@ -360,15 +371,17 @@ def _singles(
             records.append(
                 {
                     "image_id": pair.image_id,
+                    "group": pair.group,
                     "degradation": step.name if step else None,
                     "level": step.level if step else 0,
                     "attribute": attribute,
                     "judged": seen[attribute] if attribute else np.nan,
                     "reference": near,
+                    "quality": judged.quality,
                     **seen,
                 }
             )
-    columns = ["image_id", "degradation", "level", "attribute", "judged", "reference", *ATTRIBUTES]
+    columns = ["image_id", "group", "degradation", "level", "attribute", "judged", "reference", "quality", *ATTRIBUTES]
     return pd.DataFrame(records, columns=columns)
 
 

@@ -85,6 +85,22 @@ def weighted_macro_f1(predicted: NDArray[np.str_], actual: NDArray[np.str_], wei
         return np.asarray((np.array(scores) * kept).sum(axis=0) / kept.sum(axis=0))
 
 
+def weighted_lowest_recall(predicted: NDArray[np.str_], actual: NDArray[np.str_], weights: Floats) -> Floats:
+    """Share of its rows that are told right, of the class where it is lowest, under each row of multiplicities (b × n),
+    over the classes of that resample."""
+    of_class = [
+        weighted_mean((predicted == label).astype(float)[actual == label], weights[:, actual == label])
+        for label in np.unique(actual)
+    ]
+    return np.asarray(np.nanmin(of_class, axis=0))
+
+
+def lowest_recall(predicted: Sequence[object], actual: Sequence[object]) -> float:
+    """Share of its rows that are told right, of the class where it is lowest, 0..1."""
+    p, a = _labels(predicted, actual, "lowest recall")
+    return float(weighted_lowest_recall(p, a, np.ones((1, len(a))))[0])
+
+
 def weighted_mean(values: Floats, weights: Floats) -> Floats:
     """Mean of n values under each row of multiplicities (b × n). Undefined (no weight): NaN."""
     with np.errstate(invalid="ignore"):

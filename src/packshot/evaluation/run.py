@@ -14,13 +14,13 @@ from packshot.evaluation import metrics as m
 from packshot.evaluation import plots
 from packshot.evaluation.digest import bundle_digest
 from packshot.evaluation.heldout import (
-    SMALLEST_SLICE,
     HeldOut,
     HeldOutError,
     profile_of,
     score_heldout_once,
 )
 from packshot.evaluation.layout import BUNDLE, EVALUATED, METRICS, REPORTS
+from packshot.evaluation.slices import SMALLEST_SLICE
 from packshot.files import atomic_path, write_json, write_parquet
 from packshot.progress import say
 from packshot.revision import data_rev

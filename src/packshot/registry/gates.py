@@ -47,6 +47,11 @@ class Evidence:
     metrics: Mapping[str, float]
     per_image: pd.DataFrame
     per_pair: pd.DataFrame
+    per_single: pd.DataFrame
+
+    def slice(self, metric: str) -> Slice:
+        """The held-out rows behind a figure. Raises MetricError."""
+        return slice_of(metric, self.per_image, self.per_pair, self.per_single)
 
 
 @dataclass(frozen=True)
@@ -185,7 +190,7 @@ def _too_few(gate: Gate, challenger: Evidence) -> str | None:
     if gate.min_groups == 0:
         return None
     try:
-        groups = len(set(slice_of(gate.metric, challenger.per_image, challenger.per_pair).groups))
+        groups = len(set(challenger.slice(gate.metric).groups))
     except MetricError as error:
         return f"{gate.metric} needs {gate.min_groups} groups, and they cannot be counted: {error}"
     if groups >= gate.min_groups:
@@ -201,7 +206,7 @@ def _comparison(
     if champion is None:
         return GateResult(gate.metric, gate.kind, "not_applicable", "there is no champion yet", threshold=threshold)
     try:
-        ours, theirs = (slice_of(gate.metric, e.per_image, e.per_pair) for e in (challenger, champion))
+        ours, theirs = (evidence.slice(gate.metric) for evidence in (challenger, champion))
         values = (ours.value, theirs.value)
         interval = _compare(gate.metric, ours, theirs, settings, confidence)
     except MetricError as error:
@@ -310,12 +315,13 @@ def _filled(gate: Gate, profile: Profile) -> list[Gate]:
 def _with_threshold(gate: Gate, profile: Profile) -> Gate:
     if gate.kind in PAIRED_KINDS or gate.value is not None:
         return gate
-    if gate.kind == "ceiling" or gate.metric not in profile.floors:
+    limits = profile.floors if gate.kind == "floor" else profile.ceilings
+    if gate.metric not in limits:
         raise GateSettingsError(
-            f"the {gate.kind} gate on {gate.metric!r} has no value; give it one in registry.gates, "
-            "or (floors) in profiles.*.floors"
+            f"the {gate.kind} gate on {gate.metric!r} has no value; give it one in registry.gates or in "
+            f"profiles.*.{gate.kind}s"
         )
-    return gate.model_copy(update={"value": profile.floors[gate.metric]})
+    return gate.model_copy(update={"value": limits[gate.metric]})
 
 
 def _check(gate: Gate, sets: frozenset[str]) -> None:

@@ -21,7 +21,7 @@ from packshot.registry.gates import Evidence, GateResult, Outcome, check_setting
 from packshot.registry.ledger import Ledger
 from packshot.registry.models import DIGEST_TAG, ArtefactsDamaged, bundle_path, model_version, reference, resolve
 from packshot.registry.rollback import rolled_back
-from packshot.registry.serving_check import ModelDoesNotServe, measure
+from packshot.registry.serving_check import ModelDoesNotServe, measure, signature_kept
 from packshot.registry.tracking import MlflowRecorder, client, tracking_uri
 from packshot.revision import data_rev
 
@@ -137,7 +137,7 @@ def _assess(settings: Settings, ledger: Ledger, number: int, believed: int | Non
     gates = check_settings(settings, source.profile)
     profile = {str(key): one for key, one in settings.profiles.items()}[source.profile]
     revision = _right_data(settings, number, workspace)
-    serving, broken = _serving(settings, number)
+    serving, broken = _serving(settings, number, now)
     results: Sequence[GateResult] = judge(
         gates,
         _evidence(settings, number, workspace, serving),
@@ -177,8 +177,9 @@ def _evidence(settings: Settings, number: int, workspace: Path, serving: Mapping
         raise WrongData(f"{folder} is not the bundle of version {number}; remove that folder and run this again")
     say(f"scoring version {number} on the held-out pictures")
     scored: HeldOut = score_heldout_once(folder, settings, workspace)
-    metrics = {**_folds(settings, registered.run_id), **scored.metrics, **serving}
-    return Evidence(number, metrics, scored.per_image, scored.per_pair)
+    known = float(None not in (ref.data_rev, ref.code_rev, ref.params_hash))
+    metrics = {**_folds(settings, registered.run_id), **scored.metrics, **serving, "lineage/known": known}
+    return Evidence(number, metrics, scored.per_image, scored.per_pair, scored.per_single)
 
 
 def _champions_evidence(settings: Settings, number: int, workspace: Path) -> Evidence:
@@ -192,11 +193,12 @@ def _champions_evidence(settings: Settings, number: int, workspace: Path) -> Evi
         ) from error
 
 
-def _serving(settings: Settings, number: int) -> tuple[dict[str, float], list[GateResult]]:
-    """Speed and memory of the logged model in a clean process, or the failed gate that says it does not work there."""
+def _serving(settings: Settings, number: int, now: int | None) -> tuple[dict[str, float], list[GateResult]]:
+    """What the logged model takes and gives, and its speed and memory in a clean process, or the failed gate that says
+    it does not work there."""
     say(f"loading version {number} in a clean process")
     try:
-        return measure(settings, number), []
+        return measure(settings, number) | {"serving/signature_kept": signature_kept(settings, number, now)}, []
     except ModelDoesNotServe as error:
         return {}, [GateResult("serving/loads", "loads", "fail", str(error))]
 

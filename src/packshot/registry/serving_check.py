@@ -52,3 +52,14 @@ def measure(settings: Settings, version: int) -> dict[str, float]:
     if report["columns"] != list(OUTPUTS):
         raise ModelDoesNotServe(f"{model} gives the columns {report['columns']}, promised are {list(OUTPUTS)}")
     return {name: float(value) for name, value in report.items() if name.startswith("serving/")}
+
+
+def signature_kept(settings: Settings, challenger: int, champion: int | None) -> float:
+    """1 where the challenger takes and gives what the champion does, or there is none; else 0."""
+    from mlflow.models import get_model_info
+
+    configure(settings)
+    name = settings.registry.model_name
+    versions = [challenger] if champion is None else [challenger, champion]
+    signatures = [get_model_info(f"models:/{name}/{version}").signature for version in versions]
+    return float(signatures[0] is not None and signatures[0] == signatures[-1])
