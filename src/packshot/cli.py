@@ -117,9 +117,11 @@ def split(workspace: Folder = HERE) -> None:
 @app.command()
 def features(workspace: Folder = HERE) -> None:
     """Compute once what the frozen half of the network says of every image."""
+    from packshot.cost import metered
     from packshot.training.features import build_features
 
-    build_features(load_settings(), workspace.resolve())
+    with metered():  # its GPU seconds count for the retraining that started it
+        build_features(load_settings(), workspace.resolve())
 
 
 @app.command()
@@ -131,6 +133,8 @@ def train(
 
     On several GPUs: training.processes in params.yaml, or torchrun --no-python packshot train for several machines.
     """
+    from packshot.cost import metered
+    from packshot.registry.costs import costed
     from packshot.registry.tracking import open_run
     from packshot.revision import run_key
     from packshot.training import distributed
@@ -143,20 +147,30 @@ def train(
     if not distributed.leads():
         step(settings, root, NullRecorder())
         return
-    if tracked:
-        with open_run(settings, run_key(settings, root)) as recorder:
-            bundle = step(settings, root, recorder)
-    else:
-        bundle = step(settings, root, NullRecorder())
+    with metered(ranks=distributed.processes()) as meter:
+        if tracked:
+            with (
+                open_run(settings, run_key(settings, root)) as recorder,
+                costed(recorder, meter, settings.cost) as told,
+            ):
+                bundle = step(settings, root, told)
+        else:
+            bundle = step(settings, root, NullRecorder())
     emit({"bundle": str(bundle)})
 
 
 @app.command()
 def evaluate(workspace: Folder = HERE) -> None:
     """Held-out and cross-validated figures beside their baselines, with plots."""
+    from packshot.cost import metered
     from packshot.evaluation.run import evaluate as step
+    from packshot.registry.costs import record_evaluation
 
-    emit(dict(step(load_settings(), workspace.resolve())))
+    settings, root = load_settings(), workspace.resolve()
+    with metered() as meter:
+        found = step(settings, root)
+        record_evaluation(settings, root, meter)
+    emit(dict(found))
 
 
 @app.command()
@@ -263,9 +277,9 @@ def score(
     catalog: Annotated[Path | None, typer.Option(help="CSV with path, sku, title, sender, category.")] = None,
 ) -> None:
     """Judge every file below DIR: one row each in OUT/verdicts.parquet, enhanced images in OUT/enhanced/."""
-    from packshot.scoring.batch import score as step
+    from packshot.ops.pipeline import score_folder
 
-    emit(step(load_settings(), directory, out, model=model, catalog=catalog).as_record())
+    emit(score_folder(load_settings(), directory, out, model=model, catalog=catalog).as_record())
 
 
 @app.command()
@@ -328,9 +342,9 @@ def drift(
     fail_on_alarm: Annotated[bool, typer.Option("--fail-on-alarm", help="End with exit code 5 on an alarm.")] = False,
 ) -> None:
     """Compare a scored batch with the data the champion learned from."""
-    from packshot.drift.check import check
+    from packshot.ops.pipeline import drift_check
 
-    result = check(load_settings(), verdicts, model=model, out=out)
+    result = drift_check(load_settings(), verdicts, model=model, out=out)
     emit(result.as_record())
     if result.alarm and fail_on_alarm:
         raise typer.Exit(ALARM)
@@ -536,6 +550,25 @@ def registry_history(as_json: Annotated[bool, typer.Option("--json", help="One J
     from packshot.registry.history import print_history
 
     print_history(load_settings(), as_json=as_json)
+
+
+@registry.command("costs")
+def registry_costs(
+    by: Annotated[
+        Literal["month", "version"], typer.Option(help="What to sum over, beside the kind of run.")
+    ] = "month",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON line a sum.")] = False,
+) -> None:
+    """What retraining, registering, gates, scoring and drift checks have cost, at the rates of params.yaml then."""
+    from packshot.registry.costs import table, totals
+    from packshot.registry.ledger import Ledger
+
+    found = totals(Ledger.from_environment(), by)
+    if as_json:
+        for total in found:
+            print(json.dumps(total.as_record(), sort_keys=True))
+    else:
+        print(table(found, by) if found else "nothing has left its cost in the ledger yet")
 
 
 @registry.command("rollback")

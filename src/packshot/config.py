@@ -396,6 +396,19 @@ class DvcSettings(Section):
     """Null: a folder under PACKSHOT_HOME. Else any DVC address (s3://, gs://, ssh://). `PACKSHOT_DVC_REMOTE` wins."""
 
 
+class CostSettings(Section):
+    """What work costs. The values in `params.yaml` are examples: replace them by what your machines cost you."""
+
+    currency: Annotated[str, Field(pattern="^[A-Z]{3}$")]
+    """ISO 4217 code of the rates below."""
+    cpu_core_hour: Annotated[float, Field(ge=0)]
+    """One core at work for an hour."""
+    gpu_hour: Annotated[float, Field(ge=0)]
+    """One GPU for an hour."""
+    memory_gib_hour: Annotated[float, Field(ge=0)]
+    """One GiB (2^30 bytes) for an hour, of the most that the work held at any moment."""
+
+
 class Settings(Section):
     """All of `params.yaml`."""
 
@@ -414,6 +427,7 @@ class Settings(Section):
     search: SearchSettings
     adapt: AdaptSettings
     dvc: DvcSettings
+    cost: CostSettings
 
     @model_validator(mode="after")
     def _recipes_fit_the_model(self) -> Settings:

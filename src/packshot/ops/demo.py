@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from packshot.config import Settings
+from packshot.cost import Meter, metered
 from packshot.errors import PackshotError
 from packshot.home import Home, project_root
 from packshot.ops import doctor
@@ -25,7 +26,6 @@ from packshot.ops.airflow_client import DagRun
 from packshot.ops.command import Command, Finished
 from packshot.ops.demo_state import DemoState, figures, load_state, save_state, stamp
 from packshot.ops.follow import Follower, NothingHappened
-from packshot.ops.footprint import Footprint, watched
 from packshot.ops.services import DAGS, Running, services
 
 EVENT_WITHIN_S = 120.0
@@ -104,13 +104,13 @@ def run(settings: Settings) -> int:
         console.print(f"Airflow is at {running.airflow_url}   user {running.user}, password {running.password}")
         demo = Demo(settings, console, running, Follower(running.client(), home.airflow, console))
         demo.steps.append(Step("start Airflow", time.monotonic() - begun, running.airflow_url))
-        with watched() as footprint:
-            code = _main_job(demo, home, begun, footprint)
+        with metered() as meter:
+            code = _main_job(demo, home, begun, meter)
         console.print("\nstopping Airflow ...")
     return code
 
 
-def _main_job(demo: Demo, home: Home, begun: float, footprint: Footprint) -> int:
+def _main_job(demo: Demo, home: Home, begun: float, meter: Meter) -> int:
     for dag_id in DAGS:
         demo.client.unpause(dag_id)
     intake = _take_in(demo)
@@ -124,7 +124,7 @@ def _main_job(demo: Demo, home: Home, begun: float, footprint: Footprint) -> int
     _score_and_check(demo, home, champion, "same", batches["same"], alarm_expected=False)
     _score_and_check(demo, home, champion, "foreign", batches["foreign"], alarm_expected=True)
     _report(demo)
-    summary = _summary(demo, home, champion, time.monotonic() - begun, footprint.peak_mb)
+    summary = _summary(demo, home, champion, time.monotonic() - begun, meter.so_far().peak_mb)
     save_state(home, DemoState(stamp(demo.settings), champion, drill, tuple(batches.values()), summary))
     _print_summary(demo.console, summary)
     return 0

@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from packshot.config import Settings
 from packshot.errors import PackshotError
 from packshot.home import Home
+from packshot.ops.charged import charged
 from packshot.progress import say
 from packshot.revision import RunKey, code_rev, data_rev, run_key
 from packshot.workspace import Workspace, catalog_workspace, training_workspace, workspace_of_data
 
 if TYPE_CHECKING:
+    from packshot.drift.check import DriftResult
     from packshot.registry.models import ModelRef
+    from packshot.scoring.batch import ScoreReport
 
 NOTHING_TO_DO = 99
 Step = Literal["collect", "validate", "split"]
@@ -97,13 +100,15 @@ def retrain(settings: Settings, reason: str, *, force: bool = False) -> Outcome:
         say(f"as version {version}; nothing to do (asked for by: {reason})")
         return Outcome(record | {"version": version, "trained": False}, done=False)
     say(f"training {key.short} on data {key.data_rev[:12]} (asked for by: {reason})")
-    workspace = training_workspace(settings, key.short)
-    if force:
-        workspace.repro("train", force=True)
-    workspace.repro("features", "train", "evaluate")
-    workspace.commit(f"model {key.short}")
-    workspace.tag_in_catalog(f"model-{key.short}")
-    workspace.push()
+    lineage = {"data_rev": key.data_rev, "code_rev": key.code_rev, "params_hash": key.params_hash}
+    with charged(settings, "retrain", payload={"reason": reason}, **lineage):
+        workspace = training_workspace(settings, key.short)
+        if force:
+            workspace.repro("train", force=True)
+        workspace.repro("features", "train", "evaluate")
+        workspace.commit(f"model {key.short}")
+        workspace.tag_in_catalog(f"model-{key.short}")
+        workspace.push()
     return Outcome(record | {"workspace": workspace.name, "trained": True})
 
 
@@ -215,22 +220,69 @@ def inbox_put(folder: Path, batch: str) -> Outcome:
     return Outcome({"batch": batch, "path": str(target)})
 
 
+def score_folder(
+    settings: Settings,
+    directory: Path,
+    out: Path,
+    *,
+    model: str = "champion",
+    batch_id: str | None = None,
+    catalog: Path | None = None,
+) -> ScoreReport:
+    """Score a folder and leave what that cost in the ledger; the arguments are those of `scoring.batch.score`."""
+    from packshot.scoring.batch import score
+    from packshot.scoring.scorer import open_scorer
+
+    scorer = open_scorer(settings, model)
+    of = scorer.lineage
+    with charged(
+        settings,
+        "score",
+        payload={"batch": batch_id or directory.name},
+        model_name=of.model_name,
+        to_version=of.model_version,
+        run_id=of.run_id,
+        data_rev=of.data_rev,
+        code_rev=of.code_rev,
+        params_hash=of.params_hash,
+    ) as payload:
+        report = score(settings, directory, out, batch_id=batch_id, catalog=catalog, scorer=scorer)
+        payload |= {"batch": report.batch_id, "rows": report.rows}
+    return report
+
+
+def drift_check(settings: Settings, verdicts: Path, *, model: str = "champion", out: Path | None = None) -> DriftResult:
+    """Check a scored batch for drift; leave the result and what it cost in the ledger."""
+    from packshot.drift.check import check, open_reference
+
+    reference = open_reference(settings, model)
+    with charged(
+        settings,
+        "drift",
+        payload={"batch": verdicts.parent.name},
+        model_name=reference.model_name,
+        to_version=reference.model_version,
+        run_id=reference.run_id,
+    ) as payload:
+        result = check(settings, verdicts, out=out, reference=reference)
+        told = ("alarm", "reason", "p_value", "in_cooldown")
+        payload |= {name: getattr(result, name) for name in told}
+        payload |= {"batch": result.batch_id, "report": str(result.report_path)}
+    return result
+
+
 def inbox_score(settings: Settings, batch: str) -> Outcome:
     """Score one batch of the inbox with the champion, by version number."""
-    from packshot.scoring.batch import score
-
     folder = Home.from_environment().inbox / _known(batch)
     version = champion_version(settings)
     out = verdict_folder(batch, version)
-    report = score(settings, folder, out, model=str(version), batch_id=batch)
+    report = score_folder(settings, folder, out, model=str(version), batch_id=batch)
     return Outcome({"batch": batch, "model_version": version, "verdicts": str(out), "rows": report.rows})
 
 
 def inbox_drift(settings: Settings, batch: str) -> Outcome:
     """Check one scored batch for drift against the champion's reference."""
-    from packshot.drift.check import check
-
     version = champion_version(settings)
     out = verdict_folder(batch, version)
-    result = check(settings, out / "verdicts.parquet", model=str(version), out=out)
+    result = drift_check(settings, out / "verdicts.parquet", model=str(version), out=out)
     return Outcome({"batch": batch, "model_version": version, "alarm": result.alarm, "p_value": result.p_value})

@@ -24,7 +24,7 @@ def write_report(
     maps the name of each held-out figure (task/measure/set/subset) to its value. Raises NothingToReport without a
     scored batch.
     """
-    from packshot.registry.ledger import Ledger
+    from packshot.registry.ledger import RUNS, Ledger
     from packshot.registry.models import bundle_path
     from packshot.serving.report import render
 
@@ -34,7 +34,8 @@ def write_report(
     workspace = home.workspaces / f"train-{key_of(model).short}"
     evaluation = workspace / "reports" / "evaluation"
     batches, images = _batches(home, model.version, folders)
-    history = Ledger.from_environment().history(settings.registry.model_name)
+    entries = Ledger.from_environment().history(settings.registry.model_name)
+    history = [entry for entry in entries if entry["kind"] not in RUNS]
     promotion = _promotion(history, model.version)
     metrics = _metrics(evaluation / "metrics.json", promotion)
     page = render(

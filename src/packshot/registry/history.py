@@ -40,7 +40,7 @@ def _what(entry: dict[str, Any]) -> str:
     if entry["kind"] == "gate":
         failed = [gate["metric"] for gate in payload["gates"] if gate["verdict"] not in ("pass", "not_applicable")]
         return str(payload["outcome"]).replace("_", " ") + (f": {', '.join(failed)}" if failed else "")
-    for name in ("note", "reason", "outcome"):
+    for name in ("failure", "note", "reason", "outcome", "batch"):
         if payload.get(name):
             return str(payload[name])
     return "finished after an interruption" if payload.get("healed") else ""

@@ -27,10 +27,13 @@ URL_VARIABLE = "PACKSHOT_LEDGER_URL"
 FIELDS = ("actor", "model_name", "from_version", "to_version", "run_id", "data_rev", "code_rev", "params_hash")
 INTENTS = ("intent", "rollback_intent")
 COMMITS = ("committed", "rollback_committed", "adopted")
+RUNS = ("retrain", "score", "drift")
+"""Work with a model that changes no version: entered for what it found and what it cost."""
 KINDS = frozenset(
-    {"register", "gate", "heldout_use", "approval", "refused", "moved", "rollback_moved", "drift", "retrain", "score"}
+    {"register", "gate", "heldout_use", "approval", "refused", "moved", "rollback_moved"}
     | set(INTENTS)
     | set(COMMITS)
+    | set(RUNS)
 )
 
 _metadata = sa.MetaData()

@@ -11,6 +11,7 @@ from typing import Any
 from packshot.bundle import BundleError
 from packshot.catalog.collect import read_source
 from packshot.config import Profile, Settings
+from packshot.cost import as_record, metered
 from packshot.errors import PackshotError
 from packshot.evaluation.digest import bundle_digest
 from packshot.evaluation.heldout import HeldOut, labelled_rows, score_heldout_once
@@ -137,20 +138,22 @@ def _assess(settings: Settings, ledger: Ledger, number: int, believed: int | Non
     gates = check_settings(settings, source.profile)
     profile = {str(key): one for key, one in settings.profiles.items()}[source.profile]
     revision = _right_data(settings, number, workspace)
-    serving, broken = _serving(settings, number, now)
-    results: Sequence[GateResult] = judge(
-        gates,
-        _evidence(settings, number, workspace, serving),
-        _champions_evidence(settings, now, workspace) if now is not None else None,
-        versions=(number, now),
-        heldout=_expected(profile, workspace),
-        settings=settings.evaluation,
-    )
+    with metered() as meter:
+        serving, broken = _serving(settings, number, now)
+        results: Sequence[GateResult] = judge(
+            gates,
+            _evidence(settings, number, workspace, serving),
+            _champions_evidence(settings, now, workspace) if now is not None else None,
+            versions=(number, now),
+            heldout=_expected(profile, workspace),
+            settings=settings.evaluation,
+        )
     results = [*results, *broken]
     decided = replace(blank, outcome=outcome(results), gates=tuple(results), data_rev=revision)
     _record(ledger, settings, "heldout_use", decided, {})
     decided = replace(decided, heldout_use=ledger.heldout_uses(revision), reason=_because(results))
-    _record(ledger, settings, "gate", decided, decided.as_record())
+    cost = as_record(meter.so_far(), settings.cost)
+    _record(ledger, settings, "gate", decided, decided.as_record() | {"cost": cost})
     _log(settings, decided)
     return decided
 

@@ -18,6 +18,7 @@ import packshot
 from packshot.catalog.collect import read_source
 from packshot.catalog.image import ImageLimits
 from packshot.config import Settings
+from packshot.cost import Meter, as_record, metered
 from packshot.errors import PackshotError
 from packshot.evaluation.digest import bundle_digest
 from packshot.evaluation.layout import BUNDLE, EVALUATED, METRICS, REPORTS
@@ -107,10 +108,10 @@ def register(
     key, digest = run_key(settings, workspace), bundle_digest(folder)
     figures = {} if bundle is not None else _figures(workspace, digest, required=require_metrics)
     variant = f"bundle-{digest[:12]}" if bundle is not None else ""
-    with exclusive(wait_s=120):
+    with metered() as meter, exclusive(wait_s=120):
         known = find_version(settings, key, variant=variant)
         if known is not None:
-            return _finish(settings, known, key, note, new=False)
+            return _finish(settings, known, key, note, meter, new=False)
         say(f"registering {folder}")
         mlflow_client = client(settings)
         uri = tracking_uri(settings)
@@ -126,7 +127,7 @@ def register(
             run_id = earlier[0].info.run_id if earlier else create_run(settings, mlflow_client, key, variant)
             _log_evidence(settings, mlflow_client, uri, run_id, workspace if figures else None, figures, card)
             version = _log_model(settings, run_id, folder, tags, card)
-    return _finish(settings, version, key, note, new=True)
+        return _finish(settings, version, key, note, meter, new=True)
 
 
 def find_version(settings: Settings, key: RunKey, *, variant: str = "") -> int | None:
@@ -142,7 +143,7 @@ def find_version(settings: Settings, key: RunKey, *, variant: str = "") -> int |
     return max(versions, default=None)
 
 
-def _finish(settings: Settings, version: int, key: RunKey, note: str | None, *, new: bool) -> Registered:
+def _finish(settings: Settings, version: int, key: RunKey, note: str | None, meter: Meter, *, new: bool) -> Registered:
     """Alias and ledger line, each only where a kill has not let it happen yet."""
     from packshot.registry.models import model_version
 
@@ -160,7 +161,11 @@ def _finish(settings: Settings, version: int, key: RunKey, note: str | None, *, 
             data_rev=key.data_rev,
             code_rev=key.code_rev,
             params_hash=key.params_hash,
-            payload={"note": note, "bundle_sha256": found.tags.get(DIGEST_TAG)},
+            payload={
+                "note": note,
+                "bundle_sha256": found.tags.get(DIGEST_TAG),
+                "cost": as_record(meter.so_far(), settings.cost),
+            },
         )
     say(f"{name} version {version} {'is registered as' if new else 'was registered before as'} {CHALLENGER}")
     return Registered(version, str(found.run_id), new)

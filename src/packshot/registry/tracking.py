@@ -164,11 +164,17 @@ class MlflowRecorder:
         self._client = mlflow_client
         self._uri = uri
         run = mlflow_client.get_run(run_id)
+        self.latest: dict[str, float] = dict(run.data.metrics)
+        """What the run's metrics were when it was opened."""
         self._params = dict(run.data.params)
         self._last_step = {
             name: max(point.step for point in mlflow_client.get_metric_history(run_id, name))
             for name in run.data.metrics
         }
+
+    def last_step(self, name: str) -> int:
+        """The last step at which a metric was recorded, -1 where it never was."""
+        return int(self._last_step.get(name, -1))
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Record parameters; MLflow keeps the first value of one that an earlier start recorded otherwise."""
@@ -190,7 +196,7 @@ class MlflowRecorder:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        fresh = [(name, float(value)) for name, value in values.items() if step > self._last_step.get(name, -1)]
+        fresh = [(name, float(value)) for name, value in values.items() if step > self.last_step(name)]
         for name, _ in fresh:
             self._last_step[name] = step
         points = [Metric(name, value, now, step) for name, value in fresh]

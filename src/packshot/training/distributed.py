@@ -120,7 +120,7 @@ def joined(device: str) -> Iterator[Ranks]:
 
     `device` is auto, cpu or cuda; on CUDA each process takes the device of its local rank.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if processes() == 1:
         yield Ranks()
         return
     cuda = device != "cpu" and torch.cuda.is_available()
@@ -136,6 +136,11 @@ def joined(device: str) -> Iterator[Ranks]:
 def local_processes() -> int:
     """How many processes share this machine's cores."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def processes() -> int:
+    """How many processes train together, on all machines."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def leads() -> bool:
