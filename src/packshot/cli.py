@@ -421,6 +421,15 @@ def retrain(
 
 
 @app.command()
+def reap() -> None:
+    """Set to KILLED the MLflow runs that a kill left RUNNING; 99 where there is none. A resumed one runs on."""
+    from packshot.registry.reap import reap as step
+
+    found = step(load_settings())
+    finish({"reaped": [one.as_record() for one in found]}, done=bool(found))
+
+
+@app.command()
 def settings(
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema instead.")] = False,
 ) -> None:

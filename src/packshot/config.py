@@ -409,6 +409,13 @@ class CostSettings(Section):
     """One GiB (2^30 bytes) for an hour, of the most that the work held at any moment."""
 
 
+class ReaperSettings(Section):
+    """MLflow runs that a kill left RUNNING."""
+
+    after_hours: Annotated[float, Field(ge=0)]
+    """So long after its last sign of life a run that no process works on is set to KILLED; a retry may come before."""
+
+
 class Settings(Section):
     """All of `params.yaml`."""
 
@@ -428,6 +435,7 @@ class Settings(Section):
     adapt: AdaptSettings
     dvc: DvcSettings
     cost: CostSettings
+    reaper: ReaperSettings
 
     @model_validator(mode="after")
     def _recipes_fit_the_model(self) -> Settings:

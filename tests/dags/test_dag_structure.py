@@ -17,6 +17,7 @@ PARAMS = {
     "score": {"batch", "rescore"},
     "drift": set(),
     "rollback": {"to"},
+    "maintenance": set(),
 }
 
 
@@ -42,7 +43,7 @@ def producers(dagbag, name):
     }
 
 
-def test_all_six_load_without_an_error(dagbag):
+def test_all_load_without_an_error(dagbag):
     assert dagbag.import_errors == {}
     assert set(dagbag.dags) == set(PARAMS)
 

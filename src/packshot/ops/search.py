@@ -11,21 +11,26 @@ from packshot.config import Settings
 from packshot.evaluation.heldout import profile_of
 from packshot.evaluation.search import Values, as_environment, search
 from packshot.home import Home
-from packshot.registry.tracking import MlflowRecorder, client, create_run, reaching, runs_of, tracking_uri
-from packshot.revision import run_key
+from packshot.registry.tracking import MlflowRecorder, alone, client, create_run, reaching, runs_of, tracking_uri
+from packshot.revision import RunKey, run_key
 from packshot.training.dataset import load_dataset, load_pairs
 
 
 def run(settings: Settings, workspace: Path, trials: int | None = None) -> dict[str, Any]:
     """Search in the features of a workspace; the same data, code, settings and space go on with the same search.
 
-    Raises FeaturesMissing, SettingsError, TrackingUnreachable.
+    Raises FeaturesMissing, SettingsError, TrackingUnreachable, RunBusy.
     """
-    profile = profile_of(settings, workspace)
-    data, pairs = load_dataset(workspace, profile), load_pairs(workspace)
     key = run_key(settings, workspace)
     space = settings.search.model_dump_json(include={"space"})
     variant = f"search-{hashlib.sha256(space.encode()).hexdigest()[:8]}"
+    with alone(key, variant):
+        return _run(settings, workspace, key, variant, trials)
+
+
+def _run(settings: Settings, workspace: Path, key: RunKey, variant: str, trials: int | None) -> dict[str, Any]:
+    profile = profile_of(settings, workspace)
+    data, pairs = load_dataset(workspace, profile), load_pairs(workspace)
     mlflow_client, uri = client(settings), tracking_uri(settings)
     with reaching(uri):
         known = runs_of(settings, mlflow_client, key, variant)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 PROBE_TIMEOUT_S = 5.0
+LOCK_WAIT_S = 3.0
+"""Longer than the reaper holds the lock of a run, which is the only other use of it that is short."""
 VARIANT_TAG = "packshot.variant"
 PARAM_LIMIT = 6000
 """Longest value of a parameter that MLflow's stores take, in characters."""
@@ -220,7 +222,7 @@ def open_run(settings: Settings, key: RunKey) -> Iterator[MlflowRecorder]:
     The run ends FINISHED, or FAILED where the block raises. Raises RunBusy where another process holds the key,
     TrackingUnreachable where MLflow does not answer.
     """
-    with _alone(key):
+    with alone(key):
         mlflow_client = client(settings)
         uri = tracking_uri(settings)
         with reaching(uri):
@@ -252,23 +254,36 @@ def _mark_failed(mlflow_client: MlflowClient, run_id: str, error: BaseException)
 
 
 @contextmanager
-def _alone(key: RunKey) -> Iterator[None]:
+def alone(key: RunKey, variant: str = "") -> Iterator[None]:
+    """Hold a run key (and variant) for this process; that it is held tells the reaper that its runs are alive.
+
+    Raises RunBusy where another process holds it.
+    """
     import filelock
 
-    folder = Home.from_environment().root / "locks"
+    folder = _locks()
     _make_folder(folder)
-    lock = filelock.FileLock(folder / f"run-{key.short}.lock")
+    lock = filelock.FileLock(folder / f"run-{key.short}{variant and '.'}{variant}.lock")
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=LOCK_WAIT_S)
     except filelock.Timeout as error:
         raise RunBusy(
-            f"another process is training the same data, code and parameters (run key {key.short}); "
+            f"another process is at work on the same data, code and parameters (run key {key.short}); "
             "wait for it to end, its result is yours too"
         ) from error
     try:
         yield
     finally:
         lock.release()
+
+
+def locks_of(key: RunKey) -> list[Path]:
+    """The lock files of all that was ever begun in this PACKSHOT_HOME under a run key; none: nothing was."""
+    return sorted(_locks().glob(f"run-{key.short}*.lock"))
+
+
+def _locks() -> Path:
+    return Home.from_environment().root / "locks"
 
 
 @contextmanager
