@@ -8,7 +8,7 @@ DOC = """
 ### maintenance: put right what killed processes left behind
 
 **What it does.** `reap`: MLflow runs that say RUNNING though no process works on them become KILLED, with a tag that
-says why. A training that is resumed later goes on in the same run.
+says why. A training that is resumed later goes on in the same run. `notices`: what could not be sent is tried again.
 
 **When.** Every day at 04:00 UTC, or by hand.
 
@@ -26,3 +26,4 @@ with DAG(
     doc_md=DOC,
 ):
     PackshotCommand(task_id="reap", arguments=["reap"])
+    PackshotCommand(task_id="notices", arguments=["notices", "send"])

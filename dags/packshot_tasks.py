@@ -5,6 +5,7 @@ Nothing heavy is imported here. All work happens in processes that the tasks sta
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -24,13 +25,7 @@ GPU_POOL = "gpu"
 GPU_QUEUE = "gpu"
 NO_CHAMPION = 66
 OWNER = "catalogue"
-DEFAULTS: dict[str, Any] = {
-    "owner": OWNER,
-    "retries": 2,
-    "retry_delay": timedelta(seconds=30),
-    "retry_exponential_backoff": True,
-    "max_retry_delay": timedelta(minutes=10),
-}
+LONGEST_CAUSE = 2000
 
 
 def cron(expression: str) -> CronTriggerTimetable:
@@ -54,6 +49,33 @@ def started_by(context: Mapping[str, Any]) -> str | None:
     return getattr(context.get("dag_run"), "triggering_user_name", None)
 
 
+def environment(context: Mapping[str, Any]) -> dict[str, str]:
+    """What a command is told of its task, for the ledger: whoever started the run, where a person did, and its page."""
+    told = {"PACKSHOT_ACTOR": started_by(context), "PACKSHOT_TASK_URL": getattr(context.get("ti"), "log_url", None)}
+    return {name: value for name, value in told.items() if value}
+
+
+def tell_of_failure(context: Mapping[str, Any]) -> None:
+    """Have people told that a task failed for good."""
+    ti = context["ti"]
+    task = ti.task_id if ti.map_index is None or ti.map_index < 0 else f"{ti.task_id}[{ti.map_index}]"
+    cause = str(context.get("exception") or "no cause was given")[-LONGEST_CAUSE:]
+    about = {"--dag": ti.dag_id, "--run": ti.run_id, "--task": task, "--attempt": ti.try_number, "--cause": cause}
+    # one word each, so that a cause that begins with a dash is not taken for a flag
+    words = [f"{flag}={value}" for flag, value in about.items()]
+    finished = Command(["notices", "failed", *words], environment(context)).run(logging.getLogger(__name__).info)
+    if finished.exit_code != 0:
+        logging.getLogger(__name__).warning("nobody was told of this failure: %s", finished.cause())
+
+
+DEFAULTS: dict[str, Any] = {
+    "owner": OWNER,
+    "retries": 2,
+    "retry_delay": timedelta(seconds=30),
+    "retry_exponential_backoff": True,
+    "max_retry_delay": timedelta(minutes=10),
+    "on_failure_callback": tell_of_failure,
+}
 MACROS = {"event_value": event_value, "trigger_reason": trigger_reason}
 
 
@@ -98,11 +120,8 @@ class PackshotCommand(BaseOperator):
 
     def execute(self, context: Any) -> Any:
         """Run the command; see the class. The ledger names whoever started the run, where a person did."""
-        person = started_by(context)
-        self._command = Command(
-            [str(argument) for argument in self.arguments if argument not in ("", None)],
-            {"PACKSHOT_ACTOR": person} if person else {},
-        )
+        arguments = [str(argument) for argument in self.arguments if argument not in ("", None)]
+        self._command = Command(arguments, environment(context))
         finished = self._command.run(self.log.info)
         if finished.nothing_to_do or finished.exit_code in self.also_skip:
             raise AirflowSkipException(f"`{finished.command}` found nothing to do")

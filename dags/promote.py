@@ -8,7 +8,7 @@ from airflow.sdk import DAG, Param, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from packshot.ops.command import Command
-from packshot_tasks import CHALLENGER, CHAMPION, DEFAULTS, MACROS, PackshotCommand, started_by
+from packshot_tasks import CHALLENGER, CHAMPION, DEFAULTS, MACROS, PackshotCommand, environment, started_by
 
 DOC = """
 ### promote: may the challenger replace the champion?
@@ -70,7 +70,8 @@ class PersonsAnswer(ApprovalOperator):
             said = "--approve" if event["chosen_options"] == [self.APPROVE] else "--reject"
             who = {"--by": (event["responded_by_user"] or {}).get("name"), "--started-by": started_by(context)}
             named = [word for flag, name in who.items() if name for word in (flag, name)]
-            finished = Command(["registry", "answer", str(version), said, *named]).run(self.log.info)
+            command = Command(["registry", "answer", str(version), said, *named], environment(context))
+            finished = command.run(self.log.info)
             if finished.exit_code != 0:
                 raise AirflowFailException(finished.cause())
         return super().execute_complete(context, event)

@@ -32,6 +32,7 @@ app = typer.Typer(
 data = typer.Typer(no_args_is_help=True, help="Data stages in the catalogue workspace; what the intake DAG runs.")
 inbox = typer.Typer(no_args_is_help=True, help="Batches of new images; what the score and drift DAGs run.")
 registry = typer.Typer(no_args_is_help=True, help="Model versions, the ledger, rollback.")
+notices = typer.Typer(no_args_is_help=True, help="Telling people: the notices that wait, and failed tasks.")
 drill = typer.Typer(no_args_is_help=True, help="Rehearsals that show a safeguard at work.")
 
 
@@ -55,6 +56,7 @@ def options(
 app.add_typer(data, name="data")
 app.add_typer(inbox, name="inbox")
 app.add_typer(registry, name="registry")
+app.add_typer(notices, name="notices")
 app.add_typer(drill, name="drill")
 
 Folder = Annotated[Path, typer.Option(help="Root of the workspace (the folder with dvc.yaml).")]
@@ -245,6 +247,7 @@ def promote(
 
     Exit code 0: promoted, 3: refused, 4: not enough evidence.
     """
+    from packshot.ops.notices import tell
     from packshot.ops.pipeline import workspace_named, workspace_of_version
     from packshot.registry.models import bundle_path
     from packshot.registry.promote import assess
@@ -257,6 +260,7 @@ def promote(
     root = workspace_named(workspace_name) if workspace_name else workspace_of_version(settings, challenger)
     step = assess if check else move
     result = step(settings, challenger=challenger, champion=champion, workspace=root)
+    tell(settings)
     if not as_json:
         say(result.table())
     emit(result.as_record() | {"table": result.table()})
@@ -585,9 +589,13 @@ def registry_rollback(
     to: Annotated[int | None, typer.Option(help="Version to return to; default: the champion before this one.")] = None,
 ) -> None:
     """Make an earlier champion the champion again."""
+    from packshot.ops.notices import tell
     from packshot.registry.rollback import rollback
 
-    emit(rollback(load_settings(), to).as_record())
+    settings = load_settings()
+    result = rollback(settings, to)
+    tell(settings)
+    emit(result.as_record())
 
 
 @registry.command("answer")
@@ -601,9 +609,14 @@ def registry_answer(
 
     Exit code 2 where that person may not approve this version.
     """
+    from packshot.ops.notices import tell
     from packshot.registry.approval import record_answer
 
-    found = record_answer(load_settings(), version, approved=approve, by=by, started_by=started_by)
+    settings = load_settings()
+    try:
+        found = record_answer(settings, version, approved=approve, by=by, started_by=started_by)
+    finally:
+        tell(settings)
     emit({"version": found.version, "approved": found.approved, "by": found.by})
 
 
@@ -613,6 +626,32 @@ def registry_adopt() -> None:
     from packshot.registry.alias import adopt
 
     emit({"champion": adopt(load_settings())})
+
+
+@notices.command("send")
+def notices_send() -> None:
+    """Send the notices that wait, by all of notices.to; 99 where none was sent."""
+    from packshot.ops.notices import send_waiting
+
+    sent = send_waiting(load_settings())
+    finish({"sent": sent}, done=sent > 0)
+
+
+@notices.command("failed")
+def notices_failed(
+    dag: Annotated[str, typer.Option(help="The DAG.")],
+    run: Annotated[str, typer.Option(help="Its run.")],
+    task: Annotated[str, typer.Option(help="The task, with the index of a mapped one.")],
+    attempt: Annotated[int, typer.Option(help="Which try it was.")],
+    cause: Annotated[str, typer.Option(help="What it said last.")],
+) -> None:
+    """Write to the ledger that a task failed for good, and tell of it; every DAG calls this."""
+    from packshot.ops.notices import record_failure, tell
+
+    settings = load_settings()
+    entry = record_failure(dag, run, task, attempt, cause)
+    tell(settings)
+    emit({"entry": entry})
 
 
 @drill.command("bad-challenger")

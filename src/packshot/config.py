@@ -409,6 +409,30 @@ class CostSettings(Section):
     """One GiB (2^30 bytes) for an hour, of the most that the work held at any moment."""
 
 
+class NoticesSettings(Section):
+    """Who is told of a failed task, a drift alarm, a promotion, a refusal, a rejection, a rollback."""
+
+    to: tuple[Literal["log", "webhook", "email"], ...]
+    webhook_url: str | None
+    """`PACKSHOT_WEBHOOK_URL` wins: keep an address that is a secret out of this file."""
+    email: tuple[str, ...]
+    """Addresses. Server, login and sender are those of Airflow's connection `smtp_default`."""
+    timeout_s: Annotated[float, Field(gt=0)]
+    """How long the webhook may take to answer."""
+    attempts: Positive
+    """Tries of the webhook, with growing pauses; after them a notice waits for the next step that has news."""
+    max_age_hours: Annotated[float, Field(gt=0)]
+    """Older news is not sent any more."""
+    report_url: str | None
+    """Address at which readers find `reports/latest/index.html`; null tells its path."""
+
+    @model_validator(mode="after")
+    def _email_has_addresses(self) -> NoticesSettings:
+        if "email" in self.to and not self.email:
+            raise ValueError("`to` names email, and `email` holds no address")
+        return self
+
+
 class ReaperSettings(Section):
     """MLflow runs that a kill left RUNNING."""
 
@@ -435,6 +459,7 @@ class Settings(Section):
     adapt: AdaptSettings
     dvc: DvcSettings
     cost: CostSettings
+    notices: NoticesSettings
     reaper: ReaperSettings
 
     @model_validator(mode="after")

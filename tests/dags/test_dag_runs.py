@@ -51,6 +51,24 @@ def test_a_refused_delivery_stops_the_intake(run, packshot):
     assert events == {}
 
 
+def test_people_are_told_of_a_task_that_failed_for_good_and_of_no_other(run, packshot):
+    packshot(
+        data__step__validate={"exit": 65, "says": ["packshot: BatchRefused: 40 % of the rows are bad"]},
+        notices__failed={"exit": 74, "says": ["packshot: LedgerError: the disk is full"]},
+    )
+    state, tasks, _ = run("intake")
+    assert (state, tasks["validate"]) == ("failed", "failed")
+    told = [call for call in packshot.calls() if call.startswith("notices failed")]
+    assert len(told) == 1 and "--dag=intake" in told[0] and "--task=validate" in told[0]
+    assert "--run=" in told[0] and "--attempt=1" in told[0]
+
+
+def test_maintenance_does_each_chore_whether_or_not_another_finds_something(run, packshot):
+    packshot(reap={"exit": 99, "result": {"reaped": []}}, notices__send={"result": {"sent": 2}})
+    state, tasks, _ = run("maintenance")
+    assert (state, tasks) == ("success", {"reap": "skipped", "notices": "success"})
+
+
 def test_retrain_passes_on_who_asks_and_announces_the_version(run, packshot):
     packshot(
         retrain={"result": {"workspace": "train-1", "data_rev": "abc"}},
@@ -204,6 +222,17 @@ def test_rollback_names_the_version_it_returned_to(run, packshot):
     _, _, events = run("rollback", {"to": 2})
     assert packshot.calls() == ["registry rollback --to 2"]
     assert events == {"champion": {"model_version": 2, "rollback": True}}
+
+
+def test_a_command_knows_who_asked_and_where_its_task_is_shown(airflow_home):
+    from packshot_tasks import environment
+
+    asked = {
+        "ti": SimpleNamespace(log_url="http://here/dags/x"),
+        "dag_run": SimpleNamespace(triggering_user_name="ann"),
+    }
+    assert environment(asked) == {"PACKSHOT_ACTOR": "ann", "PACKSHOT_TASK_URL": "http://here/dags/x"}
+    assert environment({}) == {}
 
 
 def test_a_failure_names_the_command_and_its_cause(airflow_home, packshot):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from packshot.config import Settings
+from packshot.ops.notices import tell
 from packshot.ops.pipeline import data_step, publish_data, retrain
 from packshot.progress import say
 from packshot.workspace import workspace_of_data
@@ -31,5 +32,6 @@ def run(settings: Settings) -> int:
         version = outcome.record["version"]
         workspace = workspace_of_data(outcome.record["data_rev"]).root
     result = promote(settings, challenger=version, workspace=workspace)
+    tell(settings)
     say(result.table())
     return {"promoted": 0, "nothing_to_do": 0, "refused": REFUSED}.get(result.outcome, NOT_ENOUGH_EVIDENCE)

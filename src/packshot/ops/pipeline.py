@@ -252,8 +252,9 @@ def score_folder(
 
 
 def drift_check(settings: Settings, verdicts: Path, *, model: str = "champion", out: Path | None = None) -> DriftResult:
-    """Check a scored batch for drift; leave the result and what it cost in the ledger."""
+    """Check a scored batch for drift; leave the result and what it cost in the ledger, and tell of an alarm."""
     from packshot.drift.check import check, open_reference
+    from packshot.ops.notices import tell
 
     reference = open_reference(settings, model)
     with charged(
@@ -268,6 +269,7 @@ def drift_check(settings: Settings, verdicts: Path, *, model: str = "champion", 
         told = ("alarm", "reason", "p_value", "in_cooldown")
         payload |= {name: getattr(result, name) for name in told}
         payload |= {"batch": result.batch_id, "report": str(result.report_path)}
+    tell(settings)
     return result
 
 

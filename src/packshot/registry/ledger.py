@@ -24,6 +24,8 @@ from packshot.errors import PackshotError
 from packshot.home import Home
 
 URL_VARIABLE = "PACKSHOT_LEDGER_URL"
+TASK_URL_VARIABLE = "PACKSHOT_TASK_URL"
+"""The page of the Airflow task at work; every entry written under it keeps it as `airflow` in its payload."""
 FIELDS = ("actor", "model_name", "from_version", "to_version", "run_id", "data_rev", "code_rev", "params_hash")
 INTENTS = ("intent", "rollback_intent")
 COMMITS = ("committed", "rollback_committed", "adopted")
@@ -34,6 +36,7 @@ KINDS = frozenset(
     | set(INTENTS)
     | set(COMMITS)
     | set(RUNS)
+    | {"task_failed", "notice"}
 )
 
 _metadata = sa.MetaData()
@@ -133,8 +136,10 @@ class Ledger:
             raise LedgerError(f"the ledger has no column {sorted(unknown)}; use `payload` for what it does not name")
         row = {**fields, "kind": kind, "at": datetime.now(UTC).isoformat(timespec="milliseconds")}
         row["actor"] = row.get("actor") or default_actor()
+        page = os.environ.get(TASK_URL_VARIABLE)
+        told = {**(payload or {}), **({"airflow": page} if page else {})}
         try:
-            row["payload"] = json.dumps(dict(payload or {}), sort_keys=True, allow_nan=False)
+            row["payload"] = json.dumps(told, sort_keys=True, allow_nan=False)
             with self._engine.begin() as connection:
                 key = connection.execute(sa.insert(ENTRIES).values(row)).inserted_primary_key
         except (sa.exc.SQLAlchemyError, ValueError, TypeError) as error:
