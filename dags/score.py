@@ -1,8 +1,9 @@
 """Judge new batches of images with the champion."""
 
 from airflow.sdk import DAG, AssetOrTimeSchedule, Param, task
+from airflow.sdk.exceptions import AirflowSkipException
 
-from packshot_tasks import CHAMPION, DEFAULTS, MACROS, NO_CHAMPION, VERDICTS, PackshotCommand, cron
+from packshot_tasks import CHALLENGER, CHAMPION, DEFAULTS, MACROS, NO_CHAMPION, VERDICTS, PackshotCommand, cron
 
 DOC = """
 ### score: judge new images
@@ -18,7 +19,9 @@ the verdicts with their full lineage, repairs what can be repaired, and renders 
 waiting, or no champion yet: `plan` is skipped. One failed batch does not hold up the others: they are announced and
 reported, and `every_batch_scored` makes the run red.
 
-**What follows.** The event `verdicts` starts `drift`.
+**What follows.** The event `verdicts` starts `drift`. Where a challenger is in shadow (`packshot registry shadow`), it
+scores the champion's new batches too (`shadow`, into a folder of its own); it decides nothing and its failure fails
+nothing. After its last batch the event `challenger` starts `promote` again.
 """
 
 with DAG(
@@ -77,6 +80,29 @@ with DAG(
     def every_batch_scored() -> None:
         """Green only where every batch is: the state of the run hangs on it."""
 
+    plan_shadow = PackshotCommand(
+        task_id="plan_shadow",
+        arguments=["inbox", "plan", "--shadow"],
+        returns="batches",
+        also_skip=(NO_CHAMPION,),
+        trigger_rule="all_done",
+    )
+    shadow = PackshotCommand.partial(task_id="shadow", max_active_tis_per_dag=1).expand(
+        arguments=plan_shadow.output.map(lambda batch: ["inbox", "shadow", batch])
+    )
+
+    @task(outlets=[CHALLENGER], trigger_rule="all_done", retries=0)
+    def judge_again(results, outlet_events) -> dict:
+        """Send the challenger back to the gates once it has seen all its batches; else be skipped."""
+        complete = [result for result in results or () if result and result.get("complete")]
+        if not complete:
+            raise AirflowSkipException("no challenger has seen all its batches in shadow just now")
+        extra = {"model_version": complete[-1]["model_version"], "shadow": True}
+        outlet_events[CHALLENGER].extra = extra
+        return extra
+
     score >> report
+    score >> plan_shadow
+    judge_again(shadow.output)
     report >> announce_verdicts(score.output)
     [score, report] >> every_batch_scored()

@@ -525,6 +525,9 @@ def inbox_put(
 @inbox.command("plan")
 def inbox_plan(
     for_drift: Annotated[bool, typer.Option("--drift", help="Scored batches that were not checked for drift.")] = False,
+    for_shadow: Annotated[
+        bool, typer.Option("--shadow", help="Batches of the champion that the version in shadow has still to score.")
+    ] = False,
     rescore: Annotated[bool, typer.Option("--rescore", help="Also batches that an earlier champion scored.")] = False,
     batch: Annotated[str | None, typer.Option(help="Only this batch.")] = None,
     as_json: Annotated[bool, typer.Option("--json", hidden=True)] = False,
@@ -536,6 +539,8 @@ def inbox_plan(
     settings = load_settings()
     if for_drift:
         outcome = pipeline.inbox_drift_plan(settings)
+    elif for_shadow:
+        outcome = pipeline.inbox_shadow_plan(settings)
     else:
         outcome = pipeline.inbox_plan(settings, rescore=rescore, batch=batch)
     finish(outcome.record, outcome.done)
@@ -547,6 +552,15 @@ def inbox_score(batch: str) -> None:
     from packshot.ops.pipeline import inbox_score as step
 
     emit(step(load_settings(), batch).record)
+
+
+@inbox.command("shadow")
+def inbox_shadow(batch: str) -> None:
+    """Score one batch with the version in shadow, beside the champion; it decides nothing. 99 where none is."""
+    from packshot.ops.pipeline import inbox_shadow as step
+
+    outcome = step(load_settings(), batch)
+    finish(outcome.record, outcome.done)
 
 
 @inbox.command("drift")
@@ -618,6 +632,31 @@ def registry_answer(
     finally:
         tell(settings)
     emit({"version": found.version, "approved": found.approved, "by": found.by})
+
+
+@registry.command("shadow")
+def registry_shadow(
+    version: Annotated[int | None, typer.Argument(help="Version to show; default: the one in shadow.")] = None,
+    begin: Annotated[int | None, typer.Option(help="Put this version in shadow, in place of the one that is.")] = None,
+    end: Annotated[bool, typer.Option("--end", help="Take the version in shadow out of it.")] = False,
+) -> None:
+    """How a version in shadow agrees with the champion on the batches both scored; JSON and a picture are kept.
+
+    A challenger that lacks nothing but batches enters by itself where registry.shadow_batches is not 0. Exit code 66:
+    none is in shadow, or it has judged nothing yet.
+    """
+    from packshot.registry import shadow
+
+    settings = load_settings()
+    if begin is not None:
+        shadow.begin(settings, begin)
+    if end:
+        ended = shadow.end(settings)
+        finish({"ended": ended}, ended is not None)
+        return
+    record = shadow.report(settings, version if version is not None else begin)
+    say(shadow.table(record))
+    emit(record)
 
 
 @registry.command("adopt")

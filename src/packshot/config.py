@@ -276,6 +276,9 @@ class RegistrySettings(Section):
     """Airflow users who may answer; empty: whoever sees the question. Nobody approves their own."""
     approval_timeout_hours: Annotated[float, Field(gt=0)]
     """Without an answer until then the answer is no."""
+    shadow_batches: Annotated[int, Field(ge=0)]
+    """A challenger that passes every other gate first scores this many batches beside the champion; 0: none. Gates may
+    then ask for `shadow/same_decision`, `shadow/srcc` and `shadow/errors`."""
 
 
 class ScoringSettings(Section):

@@ -90,6 +90,19 @@ class Home:
         """Scored batches: `<batch_id>/<model_version>/verdicts.parquet` and `enhanced/`."""
         return self.root / "verdicts"
 
+    def verdicts_by(self, batch: str, version: int) -> Path:
+        """Where the verdicts of one batch by one model version live."""
+        return self.verdicts / batch / f"v{version}"
+
+    @property
+    def shadow(self) -> Path:
+        """What versions in shadow said (`batches/`) and how it compares: apart from the verdicts that count."""
+        return self.root / "shadow"
+
+    def shadow_by(self, batch: str, version: int) -> Path:
+        """What one version said of one batch in shadow."""
+        return self.shadow / "batches" / batch / f"v{version}"
+
     @property
     def drift(self) -> Path:
         """Drift reports and the history of checked windows."""

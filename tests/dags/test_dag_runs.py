@@ -8,6 +8,12 @@ from types import SimpleNamespace
 import pytest
 
 PLANNED = {"result": {"batches": ["one", "two"], "model_version": 7}}
+SCORED = {
+    "inbox__plan": PLANNED,
+    "inbox__score__one": {"result": {"batch": "one", "model_version": 7}},
+    "inbox__score__two": {"result": {"batch": "two", "model_version": 7}},
+}
+NO_SHADOW = {"inbox__plan__--shadow": {"exit": 99, "result": {"batches": []}}}
 
 
 @pytest.fixture
@@ -162,15 +168,37 @@ def test_an_answer_is_written_down_before_anything_follows(question, packshot, m
 
 
 def test_score_maps_over_the_waiting_batches_and_announces_them(run, packshot):
-    packshot(
-        inbox__plan=PLANNED,
-        inbox__score__one={"result": {"batch": "one", "model_version": 7}},
-        inbox__score__two={"result": {"batch": "two", "model_version": 7}},
-    )
+    packshot(**SCORED, **NO_SHADOW)
     state, tasks, events = run("score")
     assert state == "success" and tasks["score[0]"] == tasks["score[1]"] == "success"
+    assert tasks["plan_shadow"] == tasks["judge_again"] == "skipped"
     assert events == {"verdicts": {"batches": ["one", "two"], "model_version": 7}}
-    assert packshot.calls()[-1] == "report --latest"
+    assert packshot.calls().count("report --latest") == 1
+
+
+@pytest.mark.parametrize(
+    ("second", "sent"),
+    [
+        ({"result": {"batch": "two", "model_version": 8, "complete": True}}, {"model_version": 8, "shadow": True}),
+        ({"result": {"batch": "two", "model_version": 8, "complete": False}}, None),
+        ({"exit": 2, "says": ["packshot: NoSuchModel: gone"]}, None),
+    ],
+    ids=["complete", "incomplete", "failed"],
+)
+def test_the_shadow_sees_the_scored_batches_and_fails_nothing(run, packshot, second, sent):
+    shadow = {"inbox__shadow__one": {"result": {"batch": "one", "model_version": 8, "complete": False}}}
+    packshot(**SCORED, **shadow, inbox__shadow__two=second)
+    state, tasks, events = run("score")
+    assert state == "success"
+    assert events["verdicts"] == {"batches": ["one", "two"], "model_version": 7}
+    assert events.get("challenger") == sent
+    assert tasks["judge_again"] == ("success" if sent else "skipped")
+
+
+def test_a_shadow_that_fails_on_every_batch_fails_nothing(run, packshot):
+    packshot(**SCORED, inbox__shadow={"exit": 2, "says": ["packshot: NoSuchModel: gone"]})
+    state, tasks, _ = run("score")
+    assert state == "success" and tasks["shadow[0]"] == tasks["shadow[1]"] == "failed"
 
 
 def test_one_failed_batch_makes_the_run_red_and_does_not_hold_up_the_other(run, packshot):
@@ -178,6 +206,7 @@ def test_one_failed_batch_makes_the_run_red_and_does_not_hold_up_the_other(run, 
         inbox__plan=PLANNED,
         inbox__score__one={"exit": 2, "says": ["packshot: BatchUnknown: no batch 'one'"]},
         inbox__score__two={"result": {"batch": "two", "model_version": 7}},
+        **NO_SHADOW,
     )
     state, tasks, events = run("score")
     assert state == "failed" and tasks["report"] == "success"

@@ -6,7 +6,6 @@ import pytest
 
 EVENTS = {
     "catalog_ready": ("intake", {"retrain"}),
-    "challenger": ("retrain", {"promote"}),
     "verdicts": ("score", {"drift"}),
     "drift_alarm": ("drift", {"retrain"}),
 }
@@ -53,6 +52,11 @@ def test_each_event_has_one_producer_and_its_consumers(dagbag, name):
     producer, consumer = EVENTS[name]
     assert producers(dagbag, name) == {producer}
     assert consumers(dagbag, name) == consumer
+
+
+def test_a_challenger_comes_from_training_or_out_of_the_shadow_and_goes_to_the_gates(dagbag):
+    assert producers(dagbag, "challenger") == {"retrain", "score"}
+    assert consumers(dagbag, "challenger") == {"promote"}
 
 
 def test_a_new_champion_comes_from_promotion_or_rollback_and_starts_scoring(dagbag):

@@ -1,8 +1,13 @@
-"""One small architecture for all tests that need a real network."""
+"""One small architecture, and a bundle of it, for all tests that need a real network."""
 
+from pathlib import Path
 from typing import Any
 
-from packshot.model.network import Architecture
+import torch
+
+from packshot.bundle import FORMAT_VERSION, BundleRecord, Calibration, save_bundle
+from packshot.model import preprocess
+from packshot.model.network import Architecture, PackshotNet
 
 
 def small_architecture(**changes: Any) -> Architecture:
@@ -26,3 +31,29 @@ def small_architecture(**changes: Any) -> Architecture:
         "residual_blocks": 1,
     }
     return Architecture(**(values | changes))
+
+
+def save_small_bundle(folder: Path, architecture: Architecture, seed: int = 0) -> Path:
+    """An untrained network, another one for each seed, as a bundle."""
+    torch.manual_seed(seed)
+    network = PackshotNet(architecture)
+    with torch.no_grad():
+        for tensor in network.quality.state_dict().values():
+            tensor.add_(torch.randn(tensor.shape) * 0.1)
+    record = BundleRecord(
+        format_version=FORMAT_VERSION,
+        preprocessing_version=preprocess.VERSION,
+        packshot_version="0",
+        torch_version=torch.__version__,
+        architecture=architecture,
+        calibration=Calibration(temperature=1.0, interval_scale=1.0, interval_coverage=0.9, interval_rows=10),
+        text_seen=False,
+        profile="own",
+        run_key={"data_rev": "d", "code_rev": "c", "params_hash": "p"},
+        recipe="tiny",
+        epochs=1,
+        best_epoch=0,
+        metrics={},
+    )
+    save_bundle(folder, network, record)
+    return folder

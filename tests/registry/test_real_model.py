@@ -12,15 +12,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from skilled_models import Shop
-from small_network import small_architecture
+from small_network import save_small_bundle, small_architecture
 
-from packshot.bundle import FORMAT_VERSION, BundleRecord, Calibration, Judge, save_bundle
+from packshot.bundle import Judge
 from packshot.catalog.image import ImageLimits, decode
 from packshot.evaluation.digest import bundle_digest
-from packshot.model import preprocess
-from packshot.model.network import PackshotNet
 from packshot.registry.damage import damaged_copy
 from packshot.registry.models import bundle_path
 from packshot.registry.register import register
@@ -43,29 +40,7 @@ print(json.dumps({"rows": answer.to_dict("records"), "alone": alone.to_dict("rec
 
 @pytest.fixture(scope="module")
 def real_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    network = PackshotNet(ARCHITECTURE)
-    with torch.no_grad():
-        for tensor in network.quality.state_dict().values():
-            tensor.add_(torch.randn(tensor.shape) * 0.1)
-    record = BundleRecord(
-        format_version=FORMAT_VERSION,
-        preprocessing_version=preprocess.VERSION,
-        packshot_version="0",
-        torch_version=torch.__version__,
-        architecture=ARCHITECTURE,
-        calibration=Calibration(temperature=1.0, interval_scale=1.0, interval_coverage=0.9, interval_rows=10),
-        text_seen=False,
-        profile="own",
-        run_key={"data_rev": "d", "code_rev": "c", "params_hash": "p"},
-        recipe="tiny",
-        epochs=1,
-        best_epoch=0,
-        metrics={},
-    )
-    folder = tmp_path_factory.mktemp("real") / "bundle"
-    save_bundle(folder, network, record)
-    return folder
+    return save_small_bundle(tmp_path_factory.mktemp("real") / "bundle", ARCHITECTURE)
 
 
 @pytest.fixture

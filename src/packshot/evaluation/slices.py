@@ -51,6 +51,7 @@ _WRITTEN = tuple(
         r"robustness/(falls|mild_shift)",
         r"serving/(latency_ms|peak_rss_mb|signature_kept)",
         r"lineage/known",
+        r"shadow/(batches|same_decision|srcc|errors)",
     )
 )
 _CATEGORY = r"/category/(?P<category>[^/]+)"
@@ -61,7 +62,7 @@ _ENHANCE = re.compile(r"enhance/(?P<figure>psnr_out|psnr_gain|psnr_gain_over_cla
 _LADDERS = re.compile(r"robustness/(?P<figure>falls)|attributes/(?P<monotone>monotone)/(?P<attribute>[^/]+)")
 LOWER_IS_BETTER = re.compile(
     r"serving/(latency_ms|peak_rss_mb)|robustness/mild_shift|style/ece(_folds)?/.*|.*_std/.*|enhance/share_.*|"
-    r"quality/interval_width/.*"
+    r"quality/interval_width/.*|shadow/errors"
 )
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from packshot.config import Settings
 from packshot.errors import PackshotError
+from packshot.files import write_json
 from packshot.home import Home
 from packshot.ops.charged import charged
 from packshot.progress import say
@@ -152,7 +154,7 @@ def champion_version(settings: Settings) -> int:
 
 def verdict_folder(batch: str, version: int) -> Path:
     """Where the verdicts of a batch by one model version live."""
-    return Home.from_environment().verdicts / batch / f"v{version}"
+    return Home.from_environment().verdicts_by(batch, version)
 
 
 def inbox_batches() -> list[str]:
@@ -201,6 +203,26 @@ def inbox_drift_plan(settings: Settings) -> Outcome:
         and not (verdict_folder(b, version) / "drift.json").exists()
     ]
     return Outcome({"batches": waiting, "model_version": version}, done=bool(waiting))
+
+
+def inbox_shadow_plan(settings: Settings) -> Outcome:
+    """Batches the champion has scored since a version is in shadow and that version has not, as many as it still needs.
+
+    The oldest first.
+    """
+    from packshot.registry.ledger import Ledger
+    from packshot.registry.shadow import in_shadow, missing, seen
+
+    champion, now = champion_version(settings), in_shadow(Ledger.from_environment(), settings.registry.model_name)
+    if now is None or now.complete:
+        return Outcome({"batches": [], "model_version": None}, done=False)
+    since = datetime.fromisoformat(now.at).timestamp()
+    scored = {name: verdict_folder(name, champion) / "verdicts.parquet" for name in inbox_batches()}
+    at = {name: file.stat().st_mtime for name, file in scored.items() if file.exists()}
+    done = set(seen(now.version, champion))
+    waiting = sorted((name for name in at if at[name] >= since and name not in done), key=lambda name: at[name])
+    waiting = waiting[: missing(settings, now.version, champion)]
+    return Outcome({"batches": waiting, "model_version": now.version}, done=bool(waiting))
 
 
 def inbox_put(folder: Path, batch: str) -> Outcome:
@@ -280,6 +302,36 @@ def inbox_score(settings: Settings, batch: str) -> Outcome:
     out = verdict_folder(batch, version)
     report = score_folder(settings, folder, out, model=str(version), batch_id=batch)
     return Outcome({"batch": batch, "model_version": version, "verdicts": str(out), "rows": report.rows})
+
+
+def inbox_shadow(settings: Settings, batch: str) -> Outcome:
+    """Score one batch with the version in shadow, apart from all verdicts that count.
+
+    A model that fails on the batch is evidence against it, written down and no error here. `complete` in the record:
+    with this batch the version has seen all it needs, and the gates can be asked again.
+    """
+    from packshot.bundle import BundleError
+    from packshot.registry.ledger import Ledger
+    from packshot.registry.shadow import FAILED, complete, in_shadow
+    from packshot.scoring.batch import JudgeFailed, score
+
+    folder = Home.from_environment().inbox / _known(batch)
+    champion, ledger = champion_version(settings), Ledger.from_environment()
+    now = in_shadow(ledger, settings.registry.model_name)
+    if now is None:
+        say("no version is in shadow; nothing to do")
+        return Outcome({"batch": batch, "model_version": None}, done=False)
+    out = Home.from_environment().shadow_by(batch, now.version)
+    record: dict[str, Any] = {"batch": batch, "model_version": now.version, "beside": champion, "failure": None}
+    try:
+        score(settings, folder, out, model=str(now.version), batch_id=batch)
+        (out / FAILED).unlink(missing_ok=True)
+    except (JudgeFailed, BundleError) as error:
+        say(f"version {now.version} fails on batch {batch}, which counts against it: {error}")
+        record["failure"] = f"{type(error).__name__}: {error}"
+        write_json(out / FAILED, record)
+    shutil.rmtree(out / "enhanced", ignore_errors=True)  # nobody may take these pictures for the shop's
+    return Outcome(record | {"complete": complete(settings, ledger, champion)})
 
 
 def inbox_drift(settings: Settings, batch: str) -> Outcome:

@@ -27,6 +27,8 @@ COMPLETE = "complete"
 """Kind of the results that only say whether all held-out rows were scored."""
 ROUNDING = 1e-9
 """Differences below this are rounding, not evidence."""
+SHADOW = "shadow/"
+"""Gates on these figures ask what a version did beside the champion; promotion answers them once it has done so."""
 
 
 class GateSettingsError(PackshotError):
@@ -102,7 +104,9 @@ def check_settings(settings: Settings, profile_name: str) -> list[Gate]:
     if profile_name not in profiles:
         raise GateSettingsError(f"there is no profile {profile_name!r} in params.yaml; it has {sorted(profiles)}")
     try:
-        return expand(settings.registry.gates, profiles[profile_name])
+        gates = expand(settings.registry.gates, profiles[profile_name])
+        _check_shadow(gates, settings.registry.shadow_batches)
+        return gates
     except GateSettingsError as error:
         raise GateSettingsError(f"{error} (profile {profile_name!r})") from error
 
@@ -335,6 +339,20 @@ def _check(gate: Gate, sets: frozenset[str]) -> None:
             f"gate {gate.metric!r} cannot be a comparison with the champion: it is not computed from held-out rows; "
             "use a floor or a ceiling"
         )
+
+
+def _check_shadow(gates: Sequence[Gate], batches: int) -> None:
+    for gate in gates:
+        if not gate.metric.startswith(SHADOW):
+            continue
+        if batches == 0:
+            raise GateSettingsError(
+                f"gate {gate.metric!r}: nothing scores in shadow while registry.shadow_batches is 0"
+            )
+        if gate.metric == f"{SHADOW}batches" and (gate.kind != "floor" or (gate.value or 0) > batches):
+            raise GateSettingsError(
+                f"gate {gate.metric!r} must be a floor of at most registry.shadow_batches, which is {batches}"
+            )
 
 
 def _shown(value: float | None) -> str:

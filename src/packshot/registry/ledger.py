@@ -32,7 +32,7 @@ COMMITS = ("committed", "rollback_committed", "adopted")
 RUNS = ("retrain", "score", "drift")
 """Work with a model that changes no version: entered for what it found and what it cost."""
 KINDS = frozenset(
-    {"register", "gate", "heldout_use", "approval", "refused", "moved", "rollback_moved"}
+    {"register", "gate", "heldout_use", "approval", "refused", "moved", "rollback_moved", "shadow", "reconcile"}
     | set(INTENTS)
     | set(COMMITS)
     | set(RUNS)

@@ -23,6 +23,8 @@ from packshot.registry.ledger import Ledger
 from packshot.registry.models import DIGEST_TAG, ArtefactsDamaged, bundle_path, model_version, reference, resolve
 from packshot.registry.rollback import rolled_back
 from packshot.registry.serving_check import ModelDoesNotServe, measure, signature_kept
+from packshot.registry.shadow import evidence as shadow_evidence
+from packshot.registry.shadow import follow
 from packshot.registry.tracking import MlflowRecorder, client, tracking_uri
 from packshot.revision import data_rev
 
@@ -138,22 +140,24 @@ def _assess(settings: Settings, ledger: Ledger, number: int, believed: int | Non
     gates = check_settings(settings, source.profile)
     profile = {str(key): one for key, one in settings.profiles.items()}[source.profile]
     revision = _right_data(settings, number, workspace)
+    shadow = shadow_evidence(settings, gates, number, now)
     with metered() as meter:
         serving, broken = _serving(settings, number, now)
         results: Sequence[GateResult] = judge(
-            gates,
-            _evidence(settings, number, workspace, serving),
+            shadow.gates,
+            _evidence(settings, number, workspace, {**serving, **shadow.metrics}),
             _champions_evidence(settings, now, workspace) if now is not None else None,
             versions=(number, now),
             heldout=_expected(profile, workspace),
             settings=settings.evaluation,
         )
-    results = [*results, *broken]
+    results = [*results, *shadow.answered, *broken]
     decided = replace(blank, outcome=outcome(results), gates=tuple(results), data_rev=revision)
     _record(ledger, settings, "heldout_use", decided, {})
     decided = replace(decided, heldout_use=ledger.heldout_uses(revision), reason=_because(results))
     cost = as_record(meter.so_far(), settings.cost)
     _record(ledger, settings, "gate", decided, decided.as_record() | {"cost": cost})
+    follow(settings, ledger, number, now, results)
     _log(settings, decided)
     return decided
 
@@ -173,7 +177,7 @@ def _expected(profile: Profile, workspace: Path) -> frozenset[tuple[str, str]]:
     return frozenset(zip(rows["source"].astype(str), rows["path"].astype(str), strict=True))
 
 
-def _evidence(settings: Settings, number: int, workspace: Path, serving: Mapping[str, float]) -> Evidence:
+def _evidence(settings: Settings, number: int, workspace: Path, measured: Mapping[str, float]) -> Evidence:
     folder, ref = bundle_path(settings, str(number))
     registered = model_version(settings, str(number))
     if ref.version != number or bundle_digest(folder) != registered.tags[DIGEST_TAG]:
@@ -181,7 +185,7 @@ def _evidence(settings: Settings, number: int, workspace: Path, serving: Mapping
     say(f"scoring version {number} on the held-out pictures")
     scored: HeldOut = score_heldout_once(folder, settings, workspace)
     known = float(None not in (ref.data_rev, ref.code_rev, ref.params_hash))
-    metrics = {**_folds(settings, registered.run_id), **scored.metrics, **serving, "lineage/known": known}
+    metrics = {**_folds(settings, registered.run_id), **scored.metrics, **measured, "lineage/known": known}
     return Evidence(number, metrics, scored.per_image, scored.per_pair, scored.per_single)
 
 
