@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -530,6 +531,13 @@ def inbox_plan(
     ] = False,
     rescore: Annotated[bool, typer.Option("--rescore", help="Also batches that an earlier champion scored.")] = False,
     batch: Annotated[str | None, typer.Option(help="Only this batch.")] = None,
+    day: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Batches that arrived on this day (UTC), each with its model version."),
+    ] = None,
+    champion: Annotated[
+        Literal["then", "now"], typer.Option(help="With --day: whose verdicts, the champion's of then or of now.")
+    ] = "then",
     as_json: Annotated[bool, typer.Option("--json", hidden=True)] = False,
 ) -> None:
     """List the batches that wait for the champion; 99 where none waits."""
@@ -541,17 +549,22 @@ def inbox_plan(
         outcome = pipeline.inbox_drift_plan(settings)
     elif for_shadow:
         outcome = pipeline.inbox_shadow_plan(settings)
+    elif day is not None:
+        outcome = pipeline.inbox_day_plan(settings, day.date(), champion)
     else:
         outcome = pipeline.inbox_plan(settings, rescore=rescore, batch=batch)
     finish(outcome.record, outcome.done)
 
 
 @inbox.command("score")
-def inbox_score(batch: str) -> None:
-    """Score one batch of the inbox with the champion."""
+def inbox_score(
+    batch: str,
+    model: Annotated[int | None, typer.Option(min=1, help="Version to score with; default: the champion.")] = None,
+) -> None:
+    """Score one batch of the inbox with the champion, or with an earlier version again."""
     from packshot.ops.pipeline import inbox_score as step
 
-    emit(step(load_settings(), batch).record)
+    emit(step(load_settings(), batch, model).record)
 
 
 @inbox.command("shadow")

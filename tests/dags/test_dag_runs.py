@@ -22,8 +22,8 @@ def run(dagbag):
     from airflow.models.asset import AssetEvent
     from airflow.utils.session import create_session
 
-    def once(dag_id, conf=None):
-        done = dagbag.dags[dag_id].test(run_conf=conf or {})
+    def once(dag_id, conf=None, logical_date=None):
+        done = dagbag.dags[dag_id].test(run_conf=conf or {}, logical_date=logical_date)
         states = {(ti.task_id, ti.map_index): str(ti.state) for ti in done.get_task_instances()}
         plain = {task: state for (task, index), state in states.items() if index < 0}
         mapped = {f"{task}[{index}]": state for (task, index), state in states.items() if index >= 0}
@@ -219,7 +219,38 @@ def test_score_has_nothing_to_do_with_an_empty_inbox(run, packshot):
     assert state == "success" and set(tasks.values()) == {"skipped"} and events == {}
 
 
-@pytest.mark.parametrize("dag_id", ["score", "drift"])
+OLD = {"batches": [{"batch": "one", "model_version": 3}, {"batch": "two", "model_version": 4}]}
+
+
+def test_each_batch_of_a_day_is_scored_by_its_own_version(run, packshot):
+    packshot(inbox__plan={"result": OLD})
+    state, tasks, events = run("rescore_day", logical_date=datetime(2026, 1, 5, tzinfo=UTC))
+    assert state == "success" and tasks["score[0]"] == tasks["score[1]"] == "success" and events == {}
+    assert packshot.calls() == [
+        "inbox plan --day=2026-01-05 --champion then",
+        "inbox score one --model 3",
+        "inbox score two --model 4",
+    ]
+
+
+def test_a_person_names_the_day_and_the_champion(run, packshot):
+    packshot(inbox__plan={"exit": 99, "result": {"batches": []}})
+    run("rescore_day", {"day": "2026-01-07", "champion": "now"})
+    assert packshot.calls() == ["inbox plan --day=2026-01-07 --champion now"]
+
+
+def test_airflow_backfills_a_past_day_as_a_run_of_that_day(dagbag):
+    from airflow.models.backfill import _get_info_list
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    stored = DagSerialization.from_dict(DagSerialization.to_dict(dagbag.dags["rescore_day"]))
+    assert stored.timetable.periodic, "Airflow backfills nothing else"
+    days = {"from_date": datetime(2026, 1, 5, tzinfo=UTC), "to_date": datetime(2026, 1, 7, tzinfo=UTC)}
+    runs = _get_info_list(**days, reverse=False, dag=stored)
+    assert [str(one.logical_date)[:10] for one in runs] == ["2026-01-05", "2026-01-06", "2026-01-07"]
+
+
+@pytest.mark.parametrize("dag_id", ["score", "drift", "rescore_day"])
 def test_before_the_first_champion_the_schedule_has_nothing_to_do(run, packshot, dag_id):
     packshot(inbox__plan={"exit": 66, "says": ["packshot: NoSuchModel: model 'packshot' has no champion yet"]})
     state, tasks, _ = run(dag_id)

@@ -15,6 +15,7 @@ PARAMS = {
     "promote": {"challenger", "approval", "rescore"},
     "score": {"batch", "rescore"},
     "drift": set(),
+    "rescore_day": {"day", "champion"},
     "rollback": {"to"},
     "maintenance": set(),
 }
@@ -92,6 +93,8 @@ def test_training_waits_for_the_gpu_pool(dagbag):
         ("retrain", {"force": "yes"}),
         ("rollback", {"to": 0}),
         ("score", {"batch": "../etc"}),
+        ("rescore_day", {"day": "yesterday"}),
+        ("rescore_day", {"champion": "next"}),
         ("promote", {"challenger": "x"}),
     ],
 )

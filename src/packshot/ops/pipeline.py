@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +16,7 @@ from packshot.config import Settings
 from packshot.errors import PackshotError
 from packshot.files import write_json
 from packshot.home import Home
+from packshot.ops.arrivals import arrived_on, champion_then, keep_arrival, record_arrival
 from packshot.ops.charged import charged
 from packshot.progress import say
 from packshot.revision import RunKey, code_rev, data_rev, run_key
@@ -193,6 +194,25 @@ def _is_scored(batch: str, version: int | None) -> bool:
     return any((Home.from_environment().verdicts / batch).glob("v*/verdicts.parquet"))
 
 
+def inbox_day_plan(settings: Settings, day: date, champion: Literal["then", "now"]) -> Outcome:
+    """Batches that arrived on a day (UTC) and lack verdicts by the champion of then, or of now: each with its version.
+
+    Raises NoSuchModel where no champion followed.
+    """
+    from packshot.registry.ledger import Ledger
+
+    ledger, name = Ledger.from_environment(), settings.registry.model_name
+    arrived = arrived_on(Home.from_environment().inbox, inbox_batches(), day)
+    current = champion_version(settings)
+    versions = {b: champion_then(ledger, name, at) if champion == "then" else current for b, at in arrived.items()}
+    waiting = [
+        {"batch": batch, "model_version": version or current}
+        for batch, version in versions.items()
+        if not _is_scored(batch, version or current)
+    ]
+    return Outcome({"batches": waiting, "day": day.isoformat(), "arrived": list(arrived)}, done=bool(waiting))
+
+
 def inbox_drift_plan(settings: Settings) -> Outcome:
     """Batches the champion has scored but nobody has checked for drift."""
     version = champion_version(settings)
@@ -238,6 +258,7 @@ def inbox_put(folder: Path, batch: str) -> Outcome:
     arriving = target.with_name(f".{batch}.arriving")
     shutil.rmtree(arriving, ignore_errors=True)
     shutil.copytree(folder, arriving)
+    record_arrival(arriving, datetime.now(UTC))
     arriving.rename(target)
     return Outcome({"batch": batch, "path": str(target)})
 
@@ -295,10 +316,11 @@ def drift_check(settings: Settings, verdicts: Path, *, model: str = "champion", 
     return result
 
 
-def inbox_score(settings: Settings, batch: str) -> Outcome:
-    """Score one batch of the inbox with the champion, by version number."""
+def inbox_score(settings: Settings, batch: str, version: int | None = None) -> Outcome:
+    """Score one batch of the inbox with the champion, by version number, or with the version named."""
     folder = Home.from_environment().inbox / _known(batch)
-    version = champion_version(settings)
+    version = version if version is not None else champion_version(settings)
+    keep_arrival(folder)
     out = verdict_folder(batch, version)
     report = score_folder(settings, folder, out, model=str(version), batch_id=batch)
     return Outcome({"batch": batch, "model_version": version, "verdicts": str(out), "rows": report.rows})

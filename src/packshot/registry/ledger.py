@@ -169,7 +169,11 @@ class Ledger:
 
         None stands for an adopted absence: someone removed the alias and it was accepted.
         """
-        return [row["to_version"] for row in self.history(model_name) if row["kind"] in COMMITS]
+        return [version for _, version in self.champions(model_name)]
+
+    def champions(self, model_name: str) -> list[tuple[str, int | None]]:
+        """As `committed`, each version with the time (ISO, UTC) since when it was champion."""
+        return [(row["at"], row["to_version"]) for row in self.history(model_name) if row["kind"] in COMMITS]
 
     def pending(self, model_name: str) -> Pending | None:
         """The move that was begun and not committed, if there is one (there is never more than one)."""
