@@ -426,6 +426,28 @@ def retrain(
 
 
 @app.command()
+def reconcile(
+    claim: Annotated[
+        bool, typer.Option("--claim", help="Write down which events to send again, each once; the reconcile DAG does.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only the result line.")] = False,
+) -> None:
+    """Find what should have happened and did not, and what to do about it; 99 where nothing is open.
+
+    Events can be lost, so this looks at data revisions, versions, batches and the ledger themselves. Younger than
+    reconcile.min_age_minutes counts as being at work.
+    """
+    from packshot.ops import reconcile as step
+
+    checked = load_settings()
+    found = step.reconcile(checked)
+    if found and not as_json:
+        say(step.table(found))
+    events = step.claim(checked, found) if claim else {}
+    finish({"open": [one.as_record() for one in found], "events": events}, bool(found))
+
+
+@app.command()
 def reap() -> None:
     """Set to KILLED the MLflow runs that a kill left RUNNING; 99 where there is none. A resumed one runs on."""
     from packshot.registry.reap import reap as step

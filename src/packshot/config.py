@@ -324,6 +324,13 @@ class DriftSettings(Section):
     cooldown_hours: Annotated[float, Field(ge=0)]
 
 
+class ReconcileSettings(Section):
+    """When something that has not happened counts as forgotten."""
+
+    min_age_minutes: Annotated[float, Field(ge=0)]
+    """What is open for less than this may still be at work. Above an hour, the rhythm of `score`."""
+
+
 class AuditSettings(Section):
     """When a difference between slices of a batch is a finding."""
 
@@ -457,6 +464,7 @@ class Settings(Section):
     registry: RegistrySettings
     scoring: ScoringSettings
     drift: DriftSettings
+    reconcile: ReconcileSettings
     audit: AuditSettings
     search: SearchSettings
     adapt: AdaptSettings

@@ -30,6 +30,16 @@ def test_each_file_parses_within_a_second_and_imports_nothing_heavy(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
-    assert sorted(found["took"]) == ["drift", "intake", "maintenance", "promote", "rescore_day", "retrain", "rollback", "score"]
+    assert sorted(found["took"]) == [
+        "drift",
+        "intake",
+        "maintenance",
+        "promote",
+        "reconcile",
+        "rescore_day",
+        "retrain",
+        "rollback",
+        "score",
+    ]
     assert found["heavy"] == []
     assert max(found["took"].values()) < 1.0, found["took"]

@@ -277,6 +277,22 @@ def test_no_drift_sends_nothing(run, packshot):
     assert (state, tasks["raise_alarm"], events) == ("success", "skipped", {})
 
 
+def test_what_was_forgotten_is_announced_again_and_nothing_else(run, packshot):
+    waiting = {"batches": ["one", "two"], "model_version": 7, "reconciled": True}
+    packshot(reconcile={"result": {"open": [{}], "events": {"champion": waiting, "challenger": {"model_version": 8}}}})
+    state, tasks, events = run("reconcile")
+    assert state == "success"
+    assert events == {"champion": waiting, "challenger": {"model_version": 8}}
+    assert tasks["send_verdicts"] == tasks["send_catalog_ready"] == tasks["send_drift_alarm"] == "skipped"
+    assert packshot.calls() == ["reconcile --claim"]
+
+
+def test_where_nothing_is_open_the_reconciler_sends_nothing(run, packshot):
+    packshot(reconcile={"exit": 99, "result": {"open": [], "events": {}}})
+    state, tasks, events = run("reconcile")
+    assert state == "success" and set(tasks.values()) == {"skipped"} and events == {}
+
+
 def test_rollback_names_the_version_it_returned_to(run, packshot):
     packshot(registry__rollback={"result": {"from_version": 4, "to_version": 2}})
     _, _, events = run("rollback", {"to": 2})

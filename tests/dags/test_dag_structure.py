@@ -15,6 +15,7 @@ PARAMS = {
     "promote": {"challenger", "approval", "rescore"},
     "score": {"batch", "rescore"},
     "drift": set(),
+    "reconcile": set(),
     "rescore_day": {"day", "champion"},
     "rollback": {"to"},
     "maintenance": set(),
@@ -49,19 +50,19 @@ def test_all_load_without_an_error(dagbag):
 
 
 @pytest.mark.parametrize("name", sorted(EVENTS))
-def test_each_event_has_one_producer_and_its_consumers(dagbag, name):
+def test_each_event_has_one_producer_beside_the_reconciler_and_its_consumers(dagbag, name):
     producer, consumer = EVENTS[name]
-    assert producers(dagbag, name) == {producer}
+    assert producers(dagbag, name) == {producer, "reconcile"}
     assert consumers(dagbag, name) == consumer
 
 
 def test_a_challenger_comes_from_training_or_out_of_the_shadow_and_goes_to_the_gates(dagbag):
-    assert producers(dagbag, "challenger") == {"retrain", "score"}
+    assert producers(dagbag, "challenger") == {"retrain", "score", "reconcile"}
     assert consumers(dagbag, "challenger") == {"promote"}
 
 
-def test_a_new_champion_comes_from_promotion_or_rollback_and_starts_scoring(dagbag):
-    assert producers(dagbag, "champion") == {"promote", "rollback"}
+def test_a_new_champion_is_announced_by_promotion_or_rollback_and_starts_scoring(dagbag):
+    assert producers(dagbag, "champion") == {"promote", "rollback", "reconcile"}
     assert consumers(dagbag, "champion") == {"score"}
 
 

@@ -17,6 +17,7 @@ from packshot.errors import PackshotError
 from packshot.files import write_json
 from packshot.home import Home
 from packshot.ops.arrivals import arrived_on, champion_then, keep_arrival, record_arrival
+from packshot.ops.at_work import training
 from packshot.ops.charged import charged
 from packshot.progress import say
 from packshot.revision import RunKey, code_rev, data_rev, run_key
@@ -90,21 +91,33 @@ def current_key(settings: Settings) -> RunKey:
 def retrain(settings: Settings, reason: str, *, force: bool = False) -> Outcome:
     """Train and evaluate on the newest data in a workspace of its own, unless that was done before.
 
-    With `force` the stages run again even where a model of the same (data, code, params) is registered.
+    With `force` the stages run again even where a model of the same (data, code, params) is registered. Who asked, and
+    whether that led to training, goes to the ledger first. Raises RunBusy where this is being trained.
     """
+    from packshot.registry.ledger import Ledger
     from packshot.registry.register import find_version
 
     workspace_root = catalog_workspace(settings).root
     key = RunKey(data_rev(workspace_root), code_rev(), settings.params_hash())
     record: dict[str, Any] = {"run_key": key.short, "data_rev": key.data_rev, "reason": reason}
     version = find_version(settings, key)
-    if version is not None and not force:
+    skip = version is not None and not force
+    Ledger.from_environment().record(
+        "retrain",
+        model_name=settings.registry.model_name,
+        to_version=version,
+        data_rev=key.data_rev,
+        code_rev=key.code_rev,
+        params_hash=key.params_hash,
+        payload={"reason": reason, "outcome": "trained before" if skip else "training", "run_key": key.short},
+    )
+    if skip:
         say(f"data {key.data_rev[:12]}, code {key.code_rev} and parameters {key.params_hash} were trained already")
         say(f"as version {version}; nothing to do (asked for by: {reason})")
         return Outcome(record | {"version": version, "trained": False}, done=False)
     say(f"training {key.short} on data {key.data_rev[:12]} (asked for by: {reason})")
     lineage = {"data_rev": key.data_rev, "code_rev": key.code_rev, "params_hash": key.params_hash}
-    with charged(settings, "retrain", payload={"reason": reason}, **lineage):
+    with training(key), charged(settings, "retrain", payload={"reason": reason}, **lineage):
         workspace = training_workspace(settings, key.short)
         if force:
             workspace.repro("train", force=True)

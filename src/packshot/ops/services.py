@@ -43,7 +43,7 @@ AIRFLOW_COMPONENTS = {
     "api-server": ("api-server",),
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
-DAGS = ("intake", "retrain", "promote", "score", "rescore_day", "drift", "rollback", "maintenance")
+DAGS = ("intake", "retrain", "promote", "score", "rescore_day", "drift", "reconcile", "rollback", "maintenance")
 DATABASE_WAITS_S = 60
 """How long a writer waits for another one: SQLite has one writer at a time."""
 HEALTHY_WITHIN_S = 180.0
