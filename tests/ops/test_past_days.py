@@ -49,9 +49,11 @@ def two_champions(shop: Shop, ledger: Ledger, home: Home, tmp_path: Path) -> Sho
     return shop
 
 
-def plan(shop: Shop, home: Home, champion: str = "then") -> dict[str, int]:
+def plan(shop: Shop, home: Home, champion: str = "then", min_age_minutes: float = 0) -> dict[str, int]:
+    rules = shop.settings.reconcile.model_copy(update={"min_age_minutes": min_age_minutes})
+    settings = shop.settings.model_copy(update={"reconcile": rules})
     days = {arrival(home.inbox / batch).date() for batch in ("early", "late")}  # two where the test meets midnight
-    found = [inbox_day_plan(shop.settings, day, champion).record["batches"] for day in days]
+    found = [inbox_day_plan(settings, day, champion).record["batches"] for day in days]
     return {one["batch"]: one["model_version"] for part in found for one in part}
 
 
@@ -62,6 +64,7 @@ def test_a_past_day_gives_the_same_rows_by_the_champion_of_then(two_champions: S
     shutil.rmtree(home.verdicts)
     again = plan(two_champions, home)
     assert again == {"early": 1, "late": 2}
+    assert plan(two_champions, home, min_age_minutes=60) == {}, "what has just come is left to the hourly scoring"
     for batch, version in again.items():
         inbox_score(two_champions.settings, batch, version)
         found = rows(home, batch, version)

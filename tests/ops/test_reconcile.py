@@ -168,7 +168,8 @@ def test_a_challenger_out_of_the_shadow_goes_to_the_gates_again(shop: Shop, ledg
     assess(shop.settings, workspace=shop.workspace)
     for state in ("begun", "complete"):
         assert found(shop) == []
-        ledger.record("shadow", model_name="packshot", to_version=2, payload={"state": state, "note": state})
+        entry = {"from_version": 1, "to_version": 2, "payload": {"state": state, "note": state}}
+        ledger.record("shadow", model_name="packshot", **entry)
     (one,) = found(shop)
     assert (one.condition, one.event, one.extra) == ("shadow not judged", "challenger", {"model_version": 2})
     promote(shop.settings, workspace=shop.workspace)

@@ -88,7 +88,7 @@ def test_a_challenger_goes_through_the_shadow_and_then_through_the_gates(
     first = go(rivals, 2)
     assert first.outcome == "not_enough_evidence" and "0 of 2 batches in shadow; 2 missing" in first.reason
     now = in_shadow(ledger, "packshot")
-    assert now is not None and (now.version, now.complete) == (2, False)
+    assert now is not None and (now.version, now.complete_beside) == (2, None)
     assert not inbox_shadow_plan(rivals.settings).done, "what was scored before the shadow began is not asked of it"
 
     deliver(tmp_path, *BATCHES)
@@ -109,6 +109,24 @@ def test_a_challenger_goes_through_the_shadow_and_then_through_the_gates(
     assert in_shadow(ledger, "packshot") is None
     states = [row["payload"]["state"] for row in ledger.history(kind="shadow")]
     assert states == ["begun", "complete"]
+
+
+def test_beside_another_champion_the_shadow_begins_anew(rivals: Shop, ledger: Ledger, tmp_path: Path) -> None:
+    begin(rivals.settings, 2)
+    deliver(tmp_path, *BATCHES)
+    for name in ("one", "two"):
+        inbox_score(rivals.settings, name)
+        said = inbox_shadow(rivals.settings, name).record
+    assert said["complete"] and not inbox_shadow_plan(rivals.settings).done
+    third = register(
+        rivals.settings, rivals.workspace, bundle=save_small_bundle(tmp_path / "bundle2", ARCHITECTURE, 2), note="test"
+    ).version
+    move(rivals.settings, ledger, from_version=1, to_version=third, rollback=False, payload={})
+    assert "0 of 2 batches in shadow; 2 missing" in go(rivals, 2).reason
+    for name in ("one", "three"):
+        inbox_score(rivals.settings, name)
+    assert inbox_shadow_plan(rivals.settings).record["batches"] == ["three"], "it need not look at `one` again"
+    assert inbox_shadow(rivals.settings, "three").record["complete"] is True
 
 
 def test_what_the_shadow_says_is_never_taken_for_verdicts(rivals: Shop, home: Home, tmp_path: Path) -> None:

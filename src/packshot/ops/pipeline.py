@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -210,12 +210,15 @@ def _is_scored(batch: str, version: int | None) -> bool:
 def inbox_day_plan(settings: Settings, day: date, champion: Literal["then", "now"]) -> Outcome:
     """Batches that arrived on a day (UTC) and lack verdicts by the champion of then, or of now: each with its version.
 
+    What arrived within `reconcile.min_age_minutes` is left to the hourly scoring, which may be at it.
     Raises NoSuchModel where no champion followed.
     """
     from packshot.registry.ledger import Ledger
 
     ledger, name = Ledger.from_environment(), settings.registry.model_name
+    before = datetime.now(UTC) - timedelta(minutes=settings.reconcile.min_age_minutes)
     arrived = arrived_on(Home.from_environment().inbox, inbox_batches(), day)
+    arrived = {batch: at for batch, at in arrived.items() if at <= before}
     current = champion_version(settings)
     versions = {b: champion_then(ledger, name, at) if champion == "then" else current for b, at in arrived.items()}
     waiting = [
@@ -247,7 +250,7 @@ def inbox_shadow_plan(settings: Settings) -> Outcome:
     from packshot.registry.shadow import in_shadow, missing, seen
 
     champion, now = champion_version(settings), in_shadow(Ledger.from_environment(), settings.registry.model_name)
-    if now is None or now.complete:
+    if now is None:
         return Outcome({"batches": [], "model_version": None}, done=False)
     since = datetime.fromisoformat(now.at).timestamp()
     scored = {name: verdict_folder(name, champion) / "verdicts.parquet" for name in inbox_batches()}

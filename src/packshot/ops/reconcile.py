@@ -140,7 +140,7 @@ def _unjudged(settings: Settings, ledger: Ledger) -> list[Finding]:
         if row["kind"] == "register" and row["to_version"] > champion and row["to_version"] not in {*judged, *out}
     ]
     shadow = in_shadow(ledger, name)
-    if shadow is not None and shadow.complete and judged.get(shadow.version, 0) < shadow.entry:
+    if shadow is not None and shadow.complete_beside and judged.get(shadow.version, 0) < shadow.entry:
         subject = f"version {shadow.version}, ledger entry {shadow.entry}"
         found.append(_to_judge("shadow not judged", subject, shadow.version, shadow.at, None))
     return found

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -42,12 +43,13 @@ class NothingInShadow(PackshotError):
 
 @dataclass(frozen=True)
 class Shadow:
-    """The version in shadow since ledger entry `entry`, written at `at`; `complete`: it has seen all its batches."""
+    """The version in shadow, by the ledger entry `entry` of the time `at`; `complete_beside`: the champion with whom it
+    has seen all its batches."""
 
     version: int
     entry: int
     at: str
-    complete: bool = False
+    complete_beside: int | None = None
 
 
 @dataclass(frozen=True)
@@ -110,9 +112,12 @@ def missing(settings: Settings, version: int, beside: int) -> int:
 
 
 def complete(settings: Settings, ledger: Ledger, beside: int) -> bool:
-    """Write down that the version in shadow has seen all its batches; False where it has not, or that is written."""
+    """Write down that the version in shadow has seen all its batches; False where it has not, or that is written.
+
+    Beside another champion it is written again: what it saw beside the one before is no comparison with this one.
+    """
     found = in_shadow(ledger, settings.registry.model_name)
-    if found is None or found.complete or missing(settings, found.version, beside):
+    if found is None or found.complete_beside == beside or missing(settings, found.version, beside):
         return False
     note = f"has scored {len(seen(found.version, beside))} batches beside champion {beside}"
     _write(settings, ledger, found.version, beside, "complete", note)
@@ -223,7 +228,7 @@ def _after(found: Shadow | None, row: Mapping[str, Any]) -> Shadow | None:
     state = row["payload"]["state"]
     if state == "ended":
         return None
-    return Shadow(row["to_version"], row["id"], row["at"], complete=state == "complete")
+    return Shadow(row["to_version"], row["id"], row["at"], row["from_version"] if state == "complete" else None)
 
 
 def _begin(settings: Settings, ledger: Ledger, version: int, beside: int) -> None:
@@ -253,6 +258,6 @@ def _metrics(settings: Settings, version: int, beside: int) -> dict[str, float]:
     return {BATCHES: float(len(seen(version, beside)))} | {k: v for k, v in known.items() if v is not None}
 
 
-def _verdicts(folder: Any) -> pd.DataFrame:
+def _verdicts(folder: Path) -> pd.DataFrame:
     file = folder / VERDICTS
     return pd.read_parquet(file, columns=list(COLUMNS)) if file.is_file() else pd.DataFrame(columns=list(COLUMNS))
