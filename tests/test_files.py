@@ -6,7 +6,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from packshot.files import OutputNotWritable, atomic_folder, atomic_path, write_json, write_parquet, write_text
+from packshot.files import (
+    OutputNotWritable,
+    atomic_folder,
+    atomic_path,
+    remove_unfinished,
+    write_json,
+    write_parquet,
+    write_text,
+)
 
 
 def test_a_failed_write_leaves_the_old_content_and_no_litter(tmp_path: Path) -> None:
@@ -43,6 +51,19 @@ def test_a_folder_appears_whole_or_the_old_one_stays(tmp_path: Path, monkeypatch
         (building / "late").write_text("late")
     assert [p.name for p in target.iterdir()] == ["new"]
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_what_killed_writers_left_goes_and_nothing_else(tmp_path: Path) -> None:
+    """A generator that is never closed stands for the kill: nothing is tidied up."""
+    kept = [tmp_path / name for name in ("state.bin", "state-2.bin", ".gitignore", ".state-2.x.bin")]
+    for path in kept:
+        path.write_text("kept")
+    writing = [atomic_path(tmp_path / "state.bin"), atomic_folder(tmp_path / "state")]
+    for each in writing:
+        each.__enter__()
+    assert len(list(tmp_path.iterdir())) == len(kept) + 2
+    remove_unfinished(tmp_path / "state.bin")
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
 
 
 def test_a_full_disk_is_named(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -85,6 +86,15 @@ def _take_place(building: Path, target: Path) -> None:
     except OSError as error:
         raise OutputNotWritable(target, error) from error
     shutil.rmtree(before, ignore_errors=True)
+
+
+def remove_unfinished(target: Path) -> None:
+    """Remove what killed writers of `target` left beside it; call where nobody else writes it now."""
+    for path in target.parent.glob(f".{glob.escape(target.stem[:40])}.*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def write_bytes(target: Path, content: bytes) -> None:

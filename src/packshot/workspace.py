@@ -11,6 +11,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +20,12 @@ from packshot.config import Settings, dump_settings
 from packshot.errors import PackshotError
 from packshot.files import write_text
 from packshot.home import Home, project_root
+from packshot.lock import held
 from packshot.progress import say
 
 CATALOG = "catalog"
+WAIT_S = 600.0
+"""Making a workspace fetches its data; who comes second waits this long."""
 TRACKED = ("dvc.yaml", "requirements.lock", "data/sources.yaml", "src")
 IGNORED = "/data/*\n!/data/sources.yaml\n/models/\n/reports/\n__pycache__/\n*.pyc\n"
 AUTHOR = ("-c", "user.name=packshot", "-c", "user.email=packshot@localhost", "-c", "commit.gpgsign=false")
@@ -31,6 +36,12 @@ class StageFailed(PackshotError):
 
     def __init__(self, command: str, workspace: Path, code: int, tail: str) -> None:
         super().__init__(f"`{command}` in {workspace} ended with exit code {code}:\n{tail}")
+
+
+class WorkspaceBusy(PackshotError):
+    """Another process is making this workspace, or writing its history."""
+
+    exit_code = 75
 
 
 class WorkspaceMissing(PackshotError):
@@ -72,8 +83,15 @@ class Workspace:
             flags = ["--single-item"] + (["--force"] if force else [])
             self.run(*dvc_command(), "repro", *flags, stage)
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else makes this workspace or writes its history. Raises WorkspaceBusy after WAIT_S seconds."""
+        busy = WorkspaceBusy(f"another process has been making or committing {self.root} for {WAIT_S:g} s; try again")
+        with held(f"workspace-{self.name}", WAIT_S, busy):
+            yield
+
     def commit(self, message: str) -> str:
-        """Commit the tracked files as they are, changed or not, and return the commit."""
+        """Commit the tracked files as they are, changed or not, and return the commit. Call inside `alone()`."""
         self.run("git", "add", "--all", quiet=True)
         self.run("git", *AUTHOR, "commit", "--quiet", "--no-verify", "--allow-empty", "-m", message, quiet=True)
         return self.head()
@@ -114,13 +132,14 @@ def catalog_workspace(settings: Settings) -> Workspace:
     """The workspace that holds the newest catalogue; made on first use, its code and settings brought up to date."""
     home = Home.from_environment()
     workspace = Workspace(home.workspaces / CATALOG)
-    if not (workspace.root / ".git").exists():
-        workspace.root.mkdir(parents=True, exist_ok=True)
-        workspace.run("git", "init", "--quiet", "--initial-branch=main", quiet=True)
-    _write_dvc_config(workspace, settings, home)
-    _bring_code(workspace, settings)
-    if workspace.run("git", "status", "--porcelain", "--", *TRACKED, "params.yaml", ".dvc", quiet=True).strip():
-        workspace.commit("Bring code and settings up to date")
+    with workspace.alone():
+        if not (workspace.root / ".git").exists():
+            workspace.root.mkdir(parents=True, exist_ok=True)
+            workspace.run("git", "init", "--quiet", "--initial-branch=main", quiet=True)
+        _write_dvc_config(workspace, settings, home)
+        _bring_code(workspace, settings)
+        if workspace.run("git", "status", "--porcelain", "--", *TRACKED, "params.yaml", ".dvc", quiet=True).strip():
+            workspace.commit("Bring code and settings up to date")
     return workspace
 
 
@@ -128,9 +147,10 @@ def training_workspace(settings: Settings, run_key: str) -> Workspace:
     """A clone of the catalogue workspace for one run key; an existing one is reused, so a killed run can go on."""
     home = Home.from_environment()
     workspace = Workspace(home.workspaces / f"train-{run_key}")
-    if not (workspace.root / ".git").exists():
-        _clone(home, workspace, "HEAD")
-    _bring_code(workspace, settings)
+    with workspace.alone():
+        if not (workspace.root / ".git").exists():
+            _clone(home, workspace, "HEAD")
+        _bring_code(workspace, settings)
     return workspace
 
 
@@ -139,16 +159,22 @@ def workspace_of_data(data_rev: str) -> Workspace:
 
     Raises WorkspaceMissing where that history does not know the revision.
     """
+    home = Home.from_environment()
+    for root in sorted(home.workspaces.glob("train-*")):
+        if _holds(root, data_rev):
+            return Workspace(root)
+    workspace = Workspace(home.workspaces / f"train-data-{data_rev[:12]}")
+    with workspace.alone():
+        if not _holds(workspace.root, data_rev):
+            _clone(home, workspace, _commit_of(home, data_rev))
+    return workspace
+
+
+def _holds(root: Path, data_rev: str) -> bool:
     from packshot.revision import SPLIT_MANIFEST
     from packshot.revision import data_rev as revision_of
 
-    home = Home.from_environment()
-    for root in sorted(home.workspaces.glob("train-*")):
-        if (root / SPLIT_MANIFEST).exists() and revision_of(root) == data_rev:
-            return Workspace(root)
-    workspace = Workspace(home.workspaces / f"train-data-{data_rev[:12]}")
-    _clone(home, workspace, _commit_of(home, data_rev))
-    return workspace
+    return (root / SPLIT_MANIFEST).exists() and revision_of(root) == data_rev
 
 
 def _commit_of(home: Home, data_rev: str) -> str:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from packshot.cli import app
 from packshot.files import write_json
 from packshot.home import Home
-from packshot.ops.at_work import is_training, training
+from packshot.lock import held
 from packshot.ops.pipeline import inbox_put, retrain
 from packshot.ops.reconcile import Finding, claim, reconcile, table
 from packshot.registry.alias import CHAMPION, set_alias
@@ -74,13 +74,9 @@ def test_data_that_nothing_learned_from(shop: Shop, ledger: Ledger, home: Home) 
     catalog.commit("Bring code and settings up to date")
     (one,) = found(shop)
     assert (one.condition, one.subject, one.event) == ("data not trained", KEY.data_rev, "catalog_ready")
-    with training(KEY):
-        assert is_training() and found(shop) == []
-        with pytest.raises(RunBusy), pytest.MonkeyPatch.context() as patch:
-            patch.setattr("packshot.ops.at_work.LOCK_WAIT_S", 0.0)
-            with training(KEY):
-                pass
-    assert not is_training() and len(found(shop)) == 1
+    with held(f"retrain-{KEY.short}", 0, RunBusy(KEY)):
+        assert found(shop) == []
+    assert len(found(shop)) == 1
     ledger.record("register", model_name="other", to_version=1, data_rev=KEY.data_rev)
     assert found(shop) == []
 

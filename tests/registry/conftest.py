@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from skilled_models import Shop, evidence
+from skilled_models import Shop, evidence, scored
 
 from packshot.catalog.manifest import COLUMNS, write_manifest
 from packshot.config import Gate, Profile, Settings, load_settings
-from packshot.evaluation.heldout import HeldOut
 from packshot.files import write_json
 from packshot.home import Home
 from packshot.registry.ledger import Ledger
@@ -78,12 +76,6 @@ def shop(settings: Settings, home: Home, tmp_path: Path, monkeypatch: pytest.Mon
     source = {"profile": "own", "chosen": "own", "why": "test", "fingerprint": "0", "collected_at": "2026-01-01"}
     source["sets"] = {"shop": {"rows": len(rows), "held_back": 0, "address": "here", "licence": "CC0", "styles": []}}
     write_json(workspace / "data/raw/source.json", source)
-
-    def scored(bundle: Path, _: Settings, __: Path, split: str = "test") -> HeldOut:
-        skill = json.loads((bundle / "bundle.json").read_text())["skill"]
-        found = evidence(0, skill)
-        srcc = found.slice("quality/srcc/shop").value
-        return HeldOut(found.per_image, found.per_pair, found.per_single, {"quality/srcc/shop": srcc})
 
     monkeypatch.setattr("packshot.registry.promote.score_heldout_once", scored)
     monkeypatch.setattr("packshot.registry.promote.measure", lambda *_: {"serving/latency_ms": 100.0})

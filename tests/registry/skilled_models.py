@@ -11,8 +11,11 @@ import pandas as pd
 
 from packshot.config import Settings
 from packshot.evaluation.digest import bundle_digest
+from packshot.evaluation.heldout import HeldOut
 from packshot.files import write_json
+from packshot.registry.alias import champion, exclusive, move
 from packshot.registry.gates import Evidence
+from packshot.registry.ledger import Ledger
 from packshot.registry.register import register
 
 ROWS = 400
@@ -77,6 +80,13 @@ def ladders_of(skill: float) -> pd.DataFrame:
     return pd.DataFrame(records)
 
 
+def scored(bundle: Path, settings: Settings, workspace: Path) -> HeldOut:
+    """What the held-out rows say of a bundle that `Shop.bundle` made, in place of judging pictures."""
+    found = evidence(0, json.loads((bundle / "bundle.json").read_text())["skill"])
+    srcc = found.slice("quality/srcc/shop").value
+    return HeldOut(found.per_image, found.per_pair, found.per_single, {"quality/srcc/shop": srcc})
+
+
 @dataclass(frozen=True)
 class Shop:
     """A workspace with held-out rows, and bundles whose figures follow from one number: their skill, 0..1."""
@@ -98,6 +108,15 @@ class Shop:
         write_json(reports / "evaluated.json", {"bundle_sha256": digest})
         (reports / "plots").mkdir(exist_ok=True)
         (reports / "plots" / "quality.csv").write_text("predicted,actual\n0.5,0.5\n")
+
+    def champions(self, *skills: float) -> None:
+        """Register these and make each champion in turn, without asking the gates."""
+        for skill in skills:
+            version = self.register(skill)
+            with exclusive():
+                ledger = Ledger.from_environment()
+                before = champion(self.settings, ledger)
+                move(self.settings, ledger, from_version=before, to_version=version, rollback=False, payload={})
 
     def register(self, skill: float) -> int:
         """A version from a bundle of that skill, as alias challenger."""

@@ -42,15 +42,18 @@ def test_a_killed_run_is_resumed_and_records_nothing_twice(settings: Settings, h
     assert (home.mlflow_artifacts / first / "artifacts" / "notes" / "note.txt").read_text() == "hello"
 
 
-def test_a_finished_run_is_not_reopened_and_a_failure_is_marked(settings: Settings, home: Home) -> None:
+def test_a_key_has_one_run_and_a_failure_is_marked_until_it_is_mended(settings: Settings, home: Home) -> None:
     with open_run(settings, KEY) as recorder:
         first = recorder.run_id
     with pytest.raises(ValueError, match="spoilt"), open_run(settings, KEY) as recorder:
-        second = recorder.run_id
+        assert recorder.run_id == first
         raise ValueError("spoilt")
-    assert first != second
-    failed = client(settings).get_run(second)
+    failed = client(settings).get_run(first)
     assert failed.info.status == "FAILED" and "spoilt" in failed.data.tags["packshot.failure"]
+    with open_run(settings, KEY) as recorder:
+        assert recorder.run_id == first
+    mended = client(settings).get_run(first)
+    assert mended.info.status == "FINISHED" and "packshot.failure" not in mended.data.tags
 
 
 def test_one_key_is_worked_on_once_at_a_time(settings: Settings, home: Home) -> None:

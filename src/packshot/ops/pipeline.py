@@ -16,8 +16,8 @@ from packshot.config import Settings
 from packshot.errors import PackshotError
 from packshot.files import write_json
 from packshot.home import Home
+from packshot.lock import held
 from packshot.ops.arrivals import arrived_on, champion_then, keep_arrival, record_arrival
-from packshot.ops.at_work import training
 from packshot.ops.charged import charged
 from packshot.progress import say
 from packshot.revision import RunKey, code_rev, data_rev, run_key
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from packshot.scoring.batch import ScoreReport
 
 NOTHING_TO_DO = 99
+RETRAINING = "retrain-"
+"""Begins the name of the lock that a retraining holds, followed by its run key."""
 Step = Literal["collect", "validate", "split"]
 
 
@@ -72,7 +74,8 @@ def publish_data(settings: Settings) -> Outcome:
         say(f"data revision {revision} is published already ({rows} rows); nothing to do")
         return Outcome(record | {"changed": False}, done=False)
     workspace.push()
-    workspace.commit(f"data {revision}")
+    with workspace.alone():
+        workspace.commit(f"data {revision}")
     say(f"published data revision {revision} ({rows} rows)")
     return Outcome(record | {"changed": True})
 
@@ -96,6 +99,7 @@ def retrain(settings: Settings, reason: str, *, force: bool = False) -> Outcome:
     """
     from packshot.registry.ledger import Ledger
     from packshot.registry.register import find_version
+    from packshot.registry.tracking import RunBusy
 
     workspace_root = catalog_workspace(settings).root
     key = RunKey(data_rev(workspace_root), code_rev(), settings.params_hash())
@@ -117,12 +121,16 @@ def retrain(settings: Settings, reason: str, *, force: bool = False) -> Outcome:
         return Outcome(record | {"version": version, "trained": False}, done=False)
     say(f"training {key.short} on data {key.data_rev[:12]} (asked for by: {reason})")
     lineage = {"data_rev": key.data_rev, "code_rev": key.code_rev, "params_hash": key.params_hash}
-    with training(key), charged(settings, "retrain", payload={"reason": reason}, **lineage):
+    with (
+        held(f"{RETRAINING}{key.short}", 0, RunBusy(key)),
+        charged(settings, "retrain", payload={"reason": reason, "outcome": "trained"}, **lineage),
+    ):
         workspace = training_workspace(settings, key.short)
         if force:
             workspace.repro("train", force=True)
         workspace.repro("features", "train", "evaluate")
-        workspace.commit(f"model {key.short}")
+        with workspace.alone():
+            workspace.commit(f"model {key.short}")
         workspace.tag_in_catalog(f"model-{key.short}")
         workspace.push()
     return Outcome(record | {"workspace": workspace.name, "trained": True})

@@ -16,9 +16,9 @@ from typing import Any
 
 from packshot.config import Settings
 from packshot.home import Home
+from packshot.lock import any_held
 from packshot.ops.arrivals import arrival
-from packshot.ops.at_work import is_training
-from packshot.ops.pipeline import inbox_batches, inbox_drift_plan, inbox_plan, verdict_folder
+from packshot.ops.pipeline import RETRAINING, inbox_batches, inbox_drift_plan, inbox_plan, verdict_folder
 from packshot.registry.alias import CHAMPION, exclusive
 from packshot.registry.ledger import COMMITS, Ledger
 from packshot.registry.models import alias_version
@@ -117,7 +117,7 @@ def _untrained(ledger: Ledger) -> list[Finding]:
         return []
     _, revision, at = published
     history = ledger.history()
-    if any(row["kind"] == "register" and row["data_rev"] == revision for row in history) or is_training():
+    if any(row["kind"] == "register" and row["data_rev"] == revision for row in history) or any_held(f"{RETRAINING}*"):
         return []
     tried = [_time(row["at"]) for row in history if row["kind"] == "retrain" and row["data_rev"] == revision]
     since = max([_time(at), *tried])

@@ -12,8 +12,7 @@ from typing import Any
 
 from packshot.config import Settings
 from packshot.errors import PackshotError
-from packshot.files import OutputNotWritable
-from packshot.home import Home
+from packshot.lock import held, lock_path
 from packshot.progress import say
 from packshot.registry.ledger import Ledger, Pending
 from packshot.registry.models import alias_version, model_version, reference
@@ -38,24 +37,12 @@ class AliasMovedByHand(PackshotError):
 @contextmanager
 def exclusive(wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
     """Only one process at a time changes the registry. Raises RegistryBusy after `wait_s` seconds."""
-    import filelock
-
-    path = Home.from_environment().root / "locks" / "registry.lock"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputNotWritable(path, error) from error
-    lock = filelock.FileLock(path)
-    try:
-        lock.acquire(timeout=wait_s)
-    except filelock.Timeout as error:
-        raise RegistryBusy(
-            f"another registration, promotion or rollback is at work (it holds {path}); run this again when it is done"
-        ) from error
-    try:
+    busy = RegistryBusy(
+        f"another registration, promotion or rollback is at work (it holds {lock_path('registry')}); "
+        "run this again when it is done"
+    )
+    with held("registry", wait_s, busy):
         yield
-    finally:
-        lock.release()
 
 
 def champion(settings: Settings, ledger: Ledger) -> int | None:

@@ -71,6 +71,13 @@ _POSTGRES_TRIGGERS = (
 )
 _TRIGGERS = {"sqlite": _SQLITE_TRIGGERS, "postgresql": _POSTGRES_TRIGGERS}
 
+_ALONE = {
+    "sqlite": ("BEGIN IMMEDIATE",),
+    "postgresql": ("SELECT pg_advisory_xact_lock(hashtext('packshot.ledger'))",),
+}
+"""One process at a time makes the ledger, and a kill leaves all of it or nothing: SQLite's driver does not begin a
+transaction for a table or a trigger by itself."""
+
 
 class LedgerError(PackshotError):
     """The ledger cannot be opened, read or written, or was asked to record something it does not know."""
@@ -119,6 +126,8 @@ class Ledger:
         if sa.inspect(self._engine).has_table(ENTRIES.name):
             return
         with self._engine.begin() as connection:
+            for statement in _ALONE.get(self._engine.dialect.name, ()):
+                connection.execute(sa.text(statement))
             _metadata.create_all(connection)
             for statement in _TRIGGERS.get(self._engine.dialect.name, ()):
                 connection.execute(sa.text(statement))

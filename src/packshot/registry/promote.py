@@ -25,7 +25,7 @@ from packshot.registry.rollback import rolled_back
 from packshot.registry.serving_check import ModelDoesNotServe, measure, signature_kept
 from packshot.registry.shadow import evidence as shadow_evidence
 from packshot.registry.shadow import follow
-from packshot.registry.tracking import MlflowRecorder, client, tracking_uri
+from packshot.registry.tracking import MlflowRecorder, client, reaching, tracking_uri
 from packshot.revision import data_rev
 
 FOLDS = "_folds"
@@ -212,7 +212,8 @@ def _serving(settings: Settings, number: int, now: int | None) -> tuple[dict[str
 
 def _folds(settings: Settings, run_id: str) -> dict[str, float]:
     """Cross-validated figures are of the recipe, not of the weights: they are taken from the version's own run."""
-    recorded = client(settings).get_run(run_id).data.metrics
+    with reaching(tracking_uri(settings)):
+        recorded = client(settings).get_run(run_id).data.metrics
     return {name: float(value) for name, value in recorded.items() if FOLDS in name}
 
 

@@ -16,6 +16,7 @@ from packshot.config import Settings
 from packshot.errors import PackshotError
 from packshot.files import OutputNotWritable
 from packshot.home import Home
+from packshot.lock import held, locks_like
 from packshot.progress import say
 from packshot.revision import RunKey
 
@@ -26,6 +27,7 @@ PROBE_TIMEOUT_S = 5.0
 LOCK_WAIT_S = 3.0
 """Longer than the reaper holds the lock of a run, which is the only other use of it that is short."""
 VARIANT_TAG = "packshot.variant"
+FAILURE_TAG = "packshot.failure"
 PARAM_LIMIT = 6000
 """Longest value of a parameter that MLflow's stores take, in characters."""
 
@@ -57,6 +59,12 @@ class RunBusy(PackshotError):
     """Another process is at work on the same run key."""
 
     exit_code = 75
+
+    def __init__(self, key: RunKey) -> None:
+        super().__init__(
+            f"another process is training the same data, code and parameters (run key {key.short}); "
+            "wait for it to end, its result is yours too"
+        )
 
 
 def tracking_uri(settings: Settings) -> str:
@@ -165,14 +173,15 @@ class MlflowRecorder:
         self.run_id = run_id
         self._client = mlflow_client
         self._uri = uri
-        run = mlflow_client.get_run(run_id)
-        self.latest: dict[str, float] = dict(run.data.metrics)
-        """What the run's metrics were when it was opened."""
-        self._params = dict(run.data.params)
-        self._last_step = {
-            name: max(point.step for point in mlflow_client.get_metric_history(run_id, name))
-            for name in run.data.metrics
-        }
+        with reaching(uri):
+            run = mlflow_client.get_run(run_id)
+            self.latest: dict[str, float] = dict(run.data.metrics)
+            """What the run's metrics were when it was opened."""
+            self._params = dict(run.data.params)
+            self._last_step = {
+                name: max(point.step for point in mlflow_client.get_metric_history(run_id, name))
+                for name in run.data.metrics
+            }
 
     def last_step(self, name: str) -> int:
         """The last step at which a metric was recorded, -1 where it never was."""
@@ -187,9 +196,9 @@ class MlflowRecorder:
             known = self._params.setdefault(name, text)
             if known != text:
                 say(f"parameter {name} was recorded as {known!r} before; MLflow keeps that, not {text!r}")
-        recorded = self._client.get_run(self.run_id).data.params
-        fresh = [Param(name, self._params[name]) for name in values if name not in recorded]
         with reaching(self._uri):
+            recorded = self._client.get_run(self.run_id).data.params
+            fresh = [Param(name, self._params[name]) for name in values if name not in recorded]
             for start in range(0, len(fresh), 100):
                 self._client.log_batch(self.run_id, params=fresh[start : start + 100])
 
@@ -217,8 +226,9 @@ class MlflowRecorder:
 
 @contextmanager
 def open_run(settings: Settings, key: RunKey) -> Iterator[MlflowRecorder]:
-    """The recorder of the run of `key`: the one a kill left behind is resumed, else a new one is made.
+    """The recorder of the run of `key`, whatever state an earlier start left it in; made where there is none.
 
+    A key has one run: a start that was killed after the run was closed left no other sign that it had ended.
     The run ends FINISHED, or FAILED where the block raises. Raises RunBusy where another process holds the key,
     TrackingUnreachable where MLflow does not answer.
     """
@@ -226,10 +236,12 @@ def open_run(settings: Settings, key: RunKey) -> Iterator[MlflowRecorder]:
         mlflow_client = client(settings)
         uri = tracking_uri(settings)
         with reaching(uri):
-            unfinished = [run for run in runs_of(settings, mlflow_client, key) if run.info.status != "FINISHED"]
-            if unfinished:
-                run_id = str(unfinished[0].info.run_id)
+            earlier = runs_of(settings, mlflow_client, key)
+            if earlier:
+                run_id = str(earlier[0].info.run_id)
                 mlflow_client.update_run(run_id, status="RUNNING")
+                if FAILURE_TAG in earlier[0].data.tags:
+                    mlflow_client.delete_tag(run_id, FAILURE_TAG)
                 say(f"resuming MLflow run {run_id}")
             else:
                 run_id = create_run(settings, mlflow_client, key)
@@ -246,7 +258,7 @@ def open_run(settings: Settings, key: RunKey) -> Iterator[MlflowRecorder]:
 
 def _mark_failed(mlflow_client: MlflowClient, run_id: str, error: BaseException) -> None:
     try:
-        mlflow_client.set_tag(run_id, "packshot.failure", f"{type(error).__name__}: {error}"[:500])
+        mlflow_client.set_tag(run_id, FAILURE_TAG, f"{type(error).__name__}: {error}"[:500])
         mlflow_client.set_terminated(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
     except Exception as second:
         # The error of the block is the one to show; it is raised by the caller.
@@ -259,31 +271,13 @@ def alone(key: RunKey, variant: str = "") -> Iterator[None]:
 
     Raises RunBusy where another process holds it.
     """
-    import filelock
-
-    folder = _locks()
-    _make_folder(folder)
-    lock = filelock.FileLock(folder / f"run-{key.short}{variant and '.'}{variant}.lock")
-    try:
-        lock.acquire(timeout=LOCK_WAIT_S)
-    except filelock.Timeout as error:
-        raise RunBusy(
-            f"another process is at work on the same data, code and parameters (run key {key.short}); "
-            "wait for it to end, its result is yours too"
-        ) from error
-    try:
+    with held(f"run-{key.short}{variant and '.'}{variant}", LOCK_WAIT_S, RunBusy(key)):
         yield
-    finally:
-        lock.release()
 
 
 def locks_of(key: RunKey) -> list[Path]:
     """The lock files of all that was ever begun in this PACKSHOT_HOME under a run key; none: nothing was."""
-    return sorted(_locks().glob(f"run-{key.short}*.lock"))
-
-
-def _locks() -> Path:
-    return Home.from_environment().root / "locks"
+    return locks_like(f"run-{key.short}*")
 
 
 @contextmanager

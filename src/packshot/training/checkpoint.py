@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from packshot.files import write_bytes
+from packshot.files import remove_unfinished, write_bytes
 from packshot.progress import say
 
 FILE = "state.safetensors"
@@ -62,6 +62,7 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, to
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Write `checkpoint` as the latest of `folder`; a kill at any moment leaves the one before."""
+    remove_unfinished(folder / FILE)
     write_bytes(folder / FILE, save(checkpoint.tensors, metadata={"state": json.dumps(checkpoint.state)}))
 
 

@@ -17,7 +17,7 @@ from packshot.catalog.manifest import read_manifest
 from packshot.catalog.statistics import image_statistics
 from packshot.config import Settings
 from packshot.errors import PackshotError
-from packshot.files import write_bytes, write_parquet
+from packshot.files import remove_unfinished, write_bytes, write_parquet
 from packshot.home import Home
 from packshot.model.network import PackshotNet
 from packshot.model.parallel import each_on_one_core, worker_count
@@ -58,6 +58,8 @@ def build_features(settings: Settings, workspace: Path) -> None:
     network.backbone = pretrained_backbone(settings.network.backbone, settings.network.weights)
     network.eval()
     extractor = Extractor.of(network)
+    for output in (layout.VALUES, layout.INDEX, layout.PAIR_VALUES, layout.PAIR_INDEX):
+        remove_unfinished(workspace / output)
     opener = _opener(settings, workspace)
     workers = worker_count(settings.training.threads)
     _write_images(manifest, extractor, opener, workers, settings, workspace)

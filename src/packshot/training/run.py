@@ -23,7 +23,7 @@ from packshot.bundle import (
 from packshot.catalog.collect import read_source
 from packshot.catalog.image import ImageLimits, decode, resolve_inside
 from packshot.config import Profile, Settings
-from packshot.files import write_parquet
+from packshot.files import atomic_folder, remove_unfinished, write_parquet
 from packshot.home import Home
 from packshot.model import preprocess
 from packshot.model.network import PackshotNet
@@ -114,10 +114,12 @@ def _finish(
         metrics=_figures_kept(progress) | covered,
     )
     yardstick = reference(network, data, source, profile)
-    save_bundle(bundle, network.cpu(), record)
-    write_parquet(bundle / REFERENCE, yardstick)
-    if folds is not None:
-        write_parquet(bundle / FOLDS, folds)
+    remove_unfinished(bundle)
+    with atomic_folder(bundle) as building:
+        save_bundle(building, network.cpu(), record)
+        write_parquet(building / REFERENCE, yardstick)
+        if folds is not None:
+            write_parquet(building / FOLDS, folds)
     recorder.artifact(bundle / RECORD, "bundle")
 
 
