@@ -37,13 +37,17 @@ def rollback(settings: Settings, to: int | None = None) -> RollbackResult:
     """Make the champion before this one, or version `to`, the champion again.
 
     Only a version that was champion before can be returned to: others have to pass the gates. Its artefacts are
-    fetched and checked first. Rolling back twice goes two champions back, not forth and back.
+    fetched and checked first. Rolling back twice goes two champions back, not forth and back; a call after one that
+    was interrupted finishes that one.
     Raises NothingToRollBackTo, ArtefactsDamaged, AliasMovedByHand, RegistryBusy, TrackingUnreachable.
     """
     ledger = Ledger.from_environment()
     name = settings.registry.model_name
     with exclusive():
-        heal(settings, ledger)
+        finished = heal(settings, ledger)
+        if finished is not None and finished.rollback and to is None:
+            # the same command again: going back once more would be one champion too far
+            return RollbackResult(name, finished.entry["from_version"], finished.entry["to_version"])
         now = champion(settings, ledger)
         target = _target(ledger, name, now, to)
         if target == now:
