@@ -6,13 +6,13 @@ So a kill between an event and its notice loses nothing, and a step that is trie
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from packshot.config import NoticesSettings, Settings
 from packshot.errors import PackshotError
-from packshot.home import Home, project_root
+from packshot.home import project_root
+from packshot.lock import held, lock_path
 from packshot.ops.notifiers import Notice, Notifier, NotTaken, notifiers
 from packshot.progress import say
 from packshot.registry.ledger import Ledger
@@ -46,7 +46,8 @@ def send_waiting(settings: Settings) -> int:
     """
     ledger = Ledger.from_environment()
     sent = 0
-    with _sole_sender():
+    busy = NoticesBusy(f"another process has been sending notices for {LOCK_WAIT_S:.0f} s ({lock_path('notices')})")
+    with held("notices", LOCK_WAIT_S, busy):
         history = ledger.history()
         told = {(row["payload"]["key"], row["payload"]["to"]) for row in history if row["kind"] == TOLD}
         waiting = list(notices(settings.notices, history))
@@ -133,20 +134,3 @@ def _notice(settings: NoticesSettings, entry: Entry) -> Notice | None:
 def _report(settings: NoticesSettings) -> str | None:
     path = project_root() / "reports" / "latest" / "index.html"
     return settings.report_url or (str(path) if path.exists() else None)
-
-
-@contextmanager
-def _sole_sender() -> Iterator[None]:
-    import filelock
-
-    from packshot.files import OutputNotWritable
-
-    path = Home.from_environment().root / "locks" / "notices.lock"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(path, timeout=LOCK_WAIT_S):
-            yield
-    except filelock.Timeout as error:
-        raise NoticesBusy(f"another process has been sending notices for {LOCK_WAIT_S:.0f} s ({path})") from error
-    except OSError as error:
-        raise OutputNotWritable(path, error) from error
