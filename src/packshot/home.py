@@ -109,6 +109,11 @@ class Home:
         return self.root / "drift"
 
     @property
+    def labels(self) -> Path:
+        """Labels that came after scoring, their pictures, and the queue of pictures to label."""
+        return self.root / "labels"
+
+    @property
     def logs(self) -> Path:
         """Logs of the services that `make up` and `make demo` start."""
         return self.root / "logs"

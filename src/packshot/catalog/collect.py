@@ -21,14 +21,17 @@ from typing import Any
 
 import pandas as pd
 
+from packshot.catalog.labels import LabelStore
 from packshot.catalog.manifest import COLUMNS as MANIFEST_COLUMNS
 from packshot.catalog.manifest import KEY, MADE_BY_SPLIT, conform
 from packshot.catalog.sources.choice import Choice, choose, read
 from packshot.catalog.sources.declared import SourceError
+from packshot.catalog.sources.labelled import with_labelled
 from packshot.catalog.sources.own import read_own
 from packshot.catalog.sources.table import LABELS, SetFacts, SourceTable
 from packshot.config import HeldBack, Profile, Settings
 from packshot.files import OutputNotWritable, write_json, write_parquet, write_text
+from packshot.home import Home
 from packshot.progress import say, track
 
 RAW = Path("data/raw")
@@ -104,12 +107,14 @@ def collect(settings: Settings, workspace: Path, *, catalog: Path | None = None,
     """Collect the source that `settings.source` chooses, or the user's own `catalog` (CSV or Parquet).
 
     With `catalog`, further sets that `profiles.own.sets` names are taken from the source, to borrow their labels.
+    Pictures that got labels after they were scored come beside it, as the set `inbox`.
 
     `force` collects again where the source is unchanged. Raises SourceError (or a subclass: an unreachable source, a
     catalogue file with wrong columns), NothingCollected for an empty one, OutputNotWritable for a full or
     read-only disk.
     """
     choice, table = _read(settings, workspace, catalog)
+    table = with_labelled(table, LabelStore(Home.from_environment().labels))
     if table.images.empty:
         raise NothingCollected(f"{choice.chosen} has no images; there is nothing to judge or to train on")
     profile = settings.profiles[choice.profile]  # type: ignore[index]

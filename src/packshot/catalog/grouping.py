@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from packshot.catalog.labels import INBOX
+from packshot.catalog.sources.own import NAME as OWN
+
 Rows = NDArray[np.intp]
 
 MOST_HELD_OUT_FIRST = ("test", "validation", "train")
@@ -84,13 +87,19 @@ class Grouping:
     left_out: list[LeftOut]
 
 
+def shop_of(frame: pd.DataFrame) -> pd.Series:
+    """Within which senders and SKUs are told apart: the set; labelled pictures of the inbox are the own catalogue's."""
+    return frame["source"].replace(INBOX, OWN)
+
+
 def ties_of(frame: pd.DataFrame, near_duplicates: Sequence[NDArray[np.int64]]) -> Ties:
-    """Ties of manifest rows: same source and sender, same source and SKU, same bytes, near-duplicates.
+    """Ties of manifest rows: same shop and sender, same shop and SKU, same bytes, near-duplicates.
 
     `near_duplicates` are sets of row numbers of `frame`.
     """
     row_parts, tie_parts, count = [], [], 0
-    for keys in (["image_id"], ["source", "sender"], ["source", "sku"]):
+    shop = shop_of(frame)
+    for keys in ([frame["image_id"]], [shop, frame["sender"]], [shop, frame["sku"]]):
         numbers = frame.groupby(keys, sort=False, dropna=True).ngroup()
         codes = numbers.fillna(-1).to_numpy(np.intp)
         present = np.flatnonzero(codes >= 0)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from packshot.catalog.collect import read_source
 from packshot.catalog.expectations import ROW, Rule, data_docs
-from packshot.catalog.grouping import Grouping, group_rows, ties_of, torn_ties
+from packshot.catalog.grouping import Grouping, group_rows, shop_of, ties_of, torn_ties
 from packshot.catalog.manifest import COLUMNS, SPLITS, ManifestError, read_manifest, write_manifest
 from packshot.catalog.near_duplicates import near_duplicate_sets, unpack
 from packshot.catalog.stratify import share_out, strata
@@ -106,13 +106,14 @@ def check_no_leak(frame: pd.DataFrame) -> None:
     """Raise SplitLeak where images that belong together lie in different splits.
 
     `frame` has the manifest's columns, `group` and `split` filled in. Belonging together is: one group, one image_id,
-    one sender of a source, one SKU of a source. A row without group or known split is a leak as well.
+    one sender of a shop, one SKU of a shop. A row without group or known split is a leak as well.
     """
     unknown = frame[frame["group"].isna() | ~frame["split"].isin(SPLITS)]
     if not unknown.empty:
         row = unknown.iloc[0]
         raise SplitLeak(f"{len(unknown)} row(s) have no group or no known split, first {row['source']}/{row['path']}")
-    for keys in (["group"], ["image_id"], ["source", "sender"], ["source", "sku"]):
+    frame = frame.assign(shop=shop_of(frame))
+    for keys in (["group"], ["image_id"], ["shop", "sender"], ["shop", "sku"]):
         splits = frame.dropna(subset=keys).groupby(keys)["split"].nunique()
         torn = splits[splits > 1]
         if not torn.empty:

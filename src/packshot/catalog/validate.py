@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from packshot.catalog.collect import IMAGES, MANIFEST, SourceRecord, read_source
 from packshot.catalog.expectations import ROW, DataDocs, Outcome, Rule, data_docs
 from packshot.catalog.image import ImageLimits
+from packshot.catalog.labels import INBOX
 from packshot.catalog.manifest import (
     COLUMNS,
     MADE_BY_SPLIT,
@@ -160,11 +161,11 @@ def _for_judging(table: pd.DataFrame) -> pd.DataFrame:
 
 def _image_rules(settings: Settings, source: SourceRecord) -> list[Rule]:
     limits = settings.validation
-    profile = settings.profiles[source.profile]  # type: ignore[index]
+    sets = (*settings.profiles[source.profile].sets, INBOX)  # type: ignore[index]
     rules = [
         _not_null("path_given", "path", "missing_path", "A row names its image file."),
         _not_null("source_given", "source", "missing_source", "A row names the set it belongs to."),
-        _in_set("source_known", "source", profile.sets, "unknown_source", "The source is a set of the profile."),
+        _in_set("source_known", "source", sets, "unknown_source", "The source is a set of the profile."),
         _null("file_readable", "unreadable", "", "The file lies below the image folder and decodes within the limits."),
         _in_set(
             "format_allowed", "found_format", limits.formats, "unsupported_format", "The content is an allowed format."

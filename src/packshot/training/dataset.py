@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file
 
+from packshot.catalog.labels import INBOX
 from packshot.config import Profile
 from packshot.degrade.mixes import families_of
 from packshot.errors import PackshotError
@@ -95,10 +96,11 @@ class Pairs:
 
 
 def load_dataset(workspace: Path, profile: Profile) -> Dataset:
-    """Read `data/features/`. Labels count only in the sets that the profile says carry them. Raises FeaturesMissing."""
+    """Read `data/features/`. Labels count in the sets that the profile says carry them, and in pictures that were
+    labelled after scoring. Raises FeaturesMissing."""
     index, arrays = _read(workspace, layout.INDEX, layout.VALUES)
-    rated = index["source"].isin(profile.quality).to_numpy()
-    styled = index["source"].isin(profile.style) & index["style"].notna()
+    rated = index["source"].isin((*profile.quality, INBOX)).to_numpy()
+    styled = index["source"].isin((*profile.style, INBOX)) & index["style"].notna()
     styles = tuple(sorted(index.loc[styled, "style"].astype(str).unique()))
     codes = {name: place for place, name in enumerate(styles)}
     style = [codes[str(name)] if known else -1 for name, known in zip(index["style"], styled, strict=True)]
