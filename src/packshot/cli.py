@@ -34,6 +34,7 @@ data = typer.Typer(no_args_is_help=True, help="Data stages in the catalogue work
 inbox = typer.Typer(no_args_is_help=True, help="Batches of new images; what the score and drift DAGs run.")
 registry = typer.Typer(no_args_is_help=True, help="Model versions, the ledger, rollback.")
 notices = typer.Typer(no_args_is_help=True, help="Telling people: the notices that wait, and failed tasks.")
+labels = typer.Typer(no_args_is_help=True, help="Labels for scored pictures, and the queue of pictures to label.")
 drill = typer.Typer(no_args_is_help=True, help="Rehearsals that show a safeguard at work.")
 
 
@@ -58,6 +59,7 @@ app.add_typer(data, name="data")
 app.add_typer(inbox, name="inbox")
 app.add_typer(registry, name="registry")
 app.add_typer(notices, name="notices")
+app.add_typer(labels, name="labels")
 app.add_typer(drill, name="drill")
 
 Folder = Annotated[Path, typer.Option(help="Root of the workspace (the folder with dvc.yaml).")]
@@ -604,6 +606,62 @@ def inbox_drift(batch: str) -> None:
     from packshot.ops.pipeline import inbox_drift as step
 
     emit(step(load_settings(), batch).record)
+
+
+@inbox.command("respond")
+def inbox_respond() -> None:
+    """Answer drift alarms: queue pictures to label, decide by drift.retrain; 99 where no training is worth it."""
+    from packshot.ops.labels import respond
+
+    outcome = respond(load_settings())
+    finish(outcome.record, outcome.done)
+
+
+@labels.command("add")
+def labels_add(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="CSV with image_id or path (and batch), who, when, and quality_mos (0..1), style, or both.",
+        ),
+    ],
+) -> None:
+    """Add labels for scored pictures of the inbox: all rows or, where one is wrong, none; 99 where none is new.
+
+    Rows with both labels blank are passed over, so a partly filled queue.csv will do. The next `collect` takes the
+    pictures into the catalogue.
+    """
+    from packshot.ops.labels import add_labels
+
+    outcome = add_labels(load_settings(), file)
+    finish(outcome.record, outcome.done)
+
+
+@labels.command("check")
+def labels_check() -> None:
+    """Compare the champion on newly labelled pictures with its held-out figures; 99 where no label is new."""
+    from packshot.ops.labels import check_labels
+
+    outcome = check_labels(load_settings())
+    for one in outcome.record.get("figures", []):
+        values = [one[name] for name in ("found", "promised", "at_least")]
+        shown = "{:.3f}, promised {:.3f}, worse by at least {:+.3f}: ".format(*values) if None not in values else ""
+        say(f"{one['figure']} (n = {one['images']}, senders {one['groups']}): {shown}{one['finding']}")
+    finish(outcome.record, outcome.done)
+
+
+@labels.command("queue")
+def labels_queue(
+    batch: Annotated[
+        list[str] | None, typer.Option(help="A batch that was checked for drift; default: all that alarmed.")
+    ] = None,
+) -> None:
+    """Write queue.csv and queue.html: the pictures most worth a label, and why; 99 where no batch alarmed."""
+    from packshot.ops.labels import queue_labels
+
+    outcome = queue_labels(load_settings(), batch or ())
+    finish(outcome.record, outcome.done)
 
 
 @registry.command("history")

@@ -322,6 +322,21 @@ class DriftSettings(Section):
     """Up to this share of images without a sender, each counts as a sender of its own; above it, the batch
     has to be further from the reference than every single sender of the reference is."""
     cooldown_hours: Annotated[float, Field(ge=0)]
+    """So long after an alarm that started a training no other alarm starts one."""
+    retrain: Literal["labels", "always", "never"]
+    """What an alarm starts: a training where `min_new_labels` pictures have labels that the champion did not learn
+    from, a training in any case, or none. Pictures to label are queued in every case."""
+    min_new_labels: Positive
+    queue_size: Positive
+    """Pictures of a batch that wait in the label queue at most."""
+    queue_per_sender: Positive
+    """Of which so many of one sender at most."""
+    min_labels: Annotated[int, Field(ge=3)]
+    """Fewer newly labelled pictures than this say nothing about the champion's figures."""
+    min_label_groups: Annotated[int, Field(ge=2)]
+    """Likewise for senders; a picture of an unknown one counts as a sender of its own."""
+    label_confidence: Annotated[float, Field(gt=0.5, lt=1)]
+    """With which a figure is called worse than promised: over all figures, and all checks of one champion, together."""
 
 
 class ReconcileSettings(Section):

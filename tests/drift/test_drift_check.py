@@ -13,7 +13,7 @@ import pytest
 
 from packshot.config import load_settings
 from packshot.drift import twosample
-from packshot.drift.alarm import Window, judge_windows
+from packshot.drift.alarm import History, Window, cooldown_until, judge_windows
 from packshot.drift.check import Reference, check
 from packshot.drift.samples import PREDICTIONS, STATISTICS, ReferenceUnusable, VerdictsUnusable
 from packshot.home import Home, project_root
@@ -175,7 +175,34 @@ def test_alarm_rule(before: list[float | None], p: float | None, alarm: bool) ->
     assert judge_windows(p, windows, RULES, NOW).alarm is alarm
 
 
-def test_cooldown_is_told_beside_the_alarm() -> None:
-    earlier = [Window("a", 0.001, True, (NOW - timedelta(hours=1)).isoformat())]
-    assert judge_windows(0.001, earlier, RULES, NOW).in_cooldown
-    assert not judge_windows(0.001, earlier, RULES, NOW + timedelta(hours=RULES.cooldown_hours)).in_cooldown
+def started(hours_ago: float) -> list[Window]:
+    return [Window("a", 0.001, True, NOW.isoformat(), (NOW - timedelta(hours=hours_ago)).isoformat())]
+
+
+def test_a_training_that_an_alarm_started_holds_back_the_next_one_for_the_cooldown() -> None:
+    assert judge_windows(0.001, started(1), RULES, NOW).in_cooldown
+    assert not judge_windows(0.001, started(RULES.cooldown_hours), RULES, NOW).in_cooldown
+    unanswered = [Window("a", 0.001, True, NOW.isoformat())]
+    assert not judge_windows(0.001, unanswered, RULES, NOW).in_cooldown
+
+
+def test_a_clock_that_was_set_back_leaves_no_cooldown_behind() -> None:
+    assert cooldown_until(started(-1000), RULES, NOW) is None
+    assert cooldown_until([*started(-1000), *started(1)], RULES, NOW) == NOW + timedelta(hours=RULES.cooldown_hours - 1)
+
+
+def test_a_window_with_a_broken_time_is_passed_over(tmp_path: Path) -> None:
+    history = History(tmp_path / "v3.jsonl")
+    good = Window("good", 0.5, False, NOW.isoformat())
+    history.put(good)
+    with history.path.open("a") as lines:
+        for at in ("yesterday", "2026-01-01T00:00:00"):
+            lines.write(json.dumps({"batch_id": at, "p_value": 0.5, "alarm": True, "checked_at": at}) + "\n")
+    assert history.windows() == [good]
+
+
+def test_a_batch_of_one_is_not_tested(tmp_path: Path, home: Home, reference: Reference) -> None:
+    one = check(
+        SETTINGS, write_batch(tmp_path / "j/v.parquet", images(np.random.default_rng(9), [1]), "j"), reference=reference
+    )
+    assert not one.alarm and one.p_value is None and "1 usable" in one.reason

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -17,12 +17,16 @@ from packshot.files import OutputNotWritable, write_text
 
 @dataclass(frozen=True)
 class Window:
-    """One checked batch. `p_value` is None where there was too little to test."""
+    """One checked batch, or one check of labels. `p_value` is None where there was too little to test, and for labels.
+
+    `answered_at`: when the alarm started a training.
+    """
 
     batch_id: str
     p_value: float | None
     alarm: bool
     checked_at: str
+    answered_at: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,9 @@ def judge_windows(p_value: float | None, before: Sequence[Window], rules: DriftS
     """Alarm when this window is beyond `strict_alpha`, or beyond `alpha` as `needed` of the last `windows` are.
 
     `before` are the earlier windows, oldest first; those too small to test do not count. Within `cooldown_hours`
-    of an earlier alarm the alarm stands, and `in_cooldown` tells whoever would retrain that it was answered already.
+    of an earlier alarm that started a training the alarm stands, and `in_cooldown` tells whoever would retrain.
     """
-    until = _cooldown(before, rules, now)
+    until = cooldown_until(before, rules, now)
     tested = [window.p_value for window in before if window.p_value is not None]
     recent = tested[-(rules.windows - 1) :] if rules.windows > 1 else []
     values = [*recent, p_value]
@@ -64,10 +68,15 @@ def _rule(p_value: float | None, beyond: int, looked_at: int, rules: DriftSettin
     return beyond >= rules.needed, f"p = {p_value:.4f}; {seen}"
 
 
-def _cooldown(before: Sequence[Window], rules: DriftSettings, now: datetime) -> datetime | None:
-    ends = [datetime.fromisoformat(w.checked_at) + timedelta(hours=rules.cooldown_hours) for w in before if w.alarm]
-    ends = [end for end in ends if end > now]
-    return max(ends) if ends else None
+def cooldown_until(windows: Sequence[Window], rules: DriftSettings, now: datetime) -> datetime | None:
+    """When an alarm may start a training again; None: now.
+
+    A training that was started later than now was written down by a clock that has been set back since: nobody knows
+    how long ago it was, so it is not waited for.
+    """
+    started = [datetime.fromisoformat(window.answered_at) for window in windows if window.answered_at]
+    ends = [time + timedelta(hours=rules.cooldown_hours) for time in started if time <= now]
+    return max((end for end in ends if end > now), default=None)
 
 
 class History:
@@ -83,7 +92,10 @@ class History:
         found = []
         for line in self.path.read_text(encoding="utf-8").splitlines():
             try:
-                found.append(Window(**json.loads(line)))
+                window = Window(**json.loads(line))
+                times = [datetime.fromisoformat(at) for at in (window.checked_at, window.answered_at) if at]
+                if all(time.tzinfo is not None for time in times):
+                    found.append(window)
             except (ValueError, TypeError):
                 continue
         return found
@@ -115,12 +127,20 @@ class History:
         known = [entry.batch_id for entry in windows]
         if window.batch_id in known:
             place = known.index(window.batch_id)
-            window = replace(window, checked_at=windows[place].checked_at)
+            window = replace(window, checked_at=windows[place].checked_at, answered_at=windows[place].answered_at)
             windows[place] = window
         else:
             windows.append(window)
-        write_text(self.path, "".join(json.dumps(asdict(entry)) + "\n" for entry in windows))
+        self._write(windows)
         return window
+
+    def answer(self, batch_ids: Collection[str], now: datetime) -> None:
+        """Note that the alarms of these windows start a training now."""
+        at = now.isoformat(timespec="seconds")
+        self._write([replace(w, answered_at=at) if w.batch_id in batch_ids else w for w in self.windows()])
+
+    def _write(self, windows: Iterable[Window]) -> None:
+        write_text(self.path, "".join(json.dumps(asdict(window)) + "\n" for window in windows))
 
 
 def utc_now() -> datetime:

@@ -81,6 +81,24 @@ def paired_bootstrap(
     )
 
 
+def difference_error(
+    first_groups: Sequence[object], first: Statistic, second_groups: Sequence[object], second: Statistic, resamples: int
+) -> tuple[float, float]:
+    """A figure on one sample minus that on another, and its standard error: the groups of each are drawn by themselves.
+
+    Raises MetricError as `paired_bootstrap` does.
+    """
+    if len(first_groups) == 0 or len(second_groups) == 0:
+        raise MetricError("bootstrap of two samples: one has no rows")
+    sides = ((first_groups, first, 0), (second_groups, second, 1))
+    values = [float(figure(np.ones((1, len(groups))))[0]) for groups, figure, _ in sides]
+    drawn = [figure(group_weights(groups, resamples, seed)) for groups, figure, seed in sides]
+    kept = [draws[np.isfinite(draws)] for draws in drawn]
+    if not np.isfinite(values).all() or min(len(draws) for draws in kept) < (1 - MOST_UNDEFINED) * resamples:
+        raise MetricError("bootstrap of two samples: the figure is undefined on the rows or on too many resamples")
+    return values[0] - values[1], float(np.hypot(*(draws.std(ddof=1) for draws in kept)))
+
+
 def over_rows(figure: Callable[[NDArray[np.intp]], float]) -> Statistic:
     """Any figure of row indices as a Statistic: slower (one call a resample), for figures without a weighted form.
 

@@ -36,7 +36,7 @@ KINDS = frozenset(
     | set(INTENTS)
     | set(COMMITS)
     | set(RUNS)
-    | {"task_failed", "notice"}
+    | {"task_failed", "notice", "labels"}
 )
 
 _metadata = sa.MetaData()

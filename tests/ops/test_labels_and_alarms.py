@@ -1,0 +1,284 @@
+"""Labels and alarms of a registered champion: what is queued, when a training starts, when a promise is broken."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from small_network import small_architecture
+
+from packshot.bundle import FORMAT_VERSION, BundleRecord, Calibration, save_bundle
+from packshot.catalog.labels import LabelsRefused
+from packshot.catalog.manifest import COLUMNS, write_manifest
+from packshot.config import Gate, Settings, load_settings
+from packshot.drift.alarm import History
+from packshot.drift.samples import PREDICTIONS, STATISTICS
+from packshot.evaluation.digest import bundle_digest
+from packshot.files import write_json
+from packshot.home import Home, project_root
+from packshot.model import preprocess
+from packshot.model.network import PackshotNet
+from packshot.ops.labels import NotChecked, add_labels, check_labels, decide, queue_labels, respond
+from packshot.ops.pipeline import inbox_drift
+from packshot.registry.alias import CHAMPION, set_alias
+from packshot.registry.ledger import Ledger
+from packshot.registry.register import register
+from packshot.scoring.verdicts import SHARD_SCHEMA, merge_shards, write_shard
+
+STYLES = ("modern", "rustic")
+LINEAGE = {"model_name": "packshot", "model_version": 1, "data_rev": None, "code_rev": None, "params_hash": None}
+
+
+def judged(rng: np.random.Generator, senders: Sequence[int], shift: float = 0.0) -> pd.DataFrame:
+    """Judged pictures; `senders` are numbers of pictures, whose figures are mostly the sender's own."""
+    rows = []
+    for sender, count in enumerate(senders):
+        look = rng.normal(0, 1, 8) + shift
+        for index in range(count):
+            vector = look + rng.normal(0, 0.3, 8)
+            row = {"path": f"{sender}-{index}.png", "sender": f"s{sender}", "style": STYLES[index % 2], "sku": None}
+            row |= {"title": None, "category": "chair", "embedding": vector, "style_vector": vector[:3]}
+            row |= {name: float(1 / (1 + np.exp(-vector[i % 8]))) for i, name in enumerate(STATISTICS + PREDICTIONS)}
+            rows.append(row | {"width": 40, "height": 40})
+    frame = pd.DataFrame(rows)
+    return frame.assign(quality_low=frame.quality - 0.2, quality_high=frame.quality + 0.2)
+
+
+def held_out(rng: np.random.Generator, rows: int = 400) -> pd.DataFrame:
+    quality = rng.uniform(0, 1, rows)
+    style = np.array(STYLES)[rng.integers(0, 2, rows)]
+    right = rng.uniform(0, 1, rows) < 0.8
+    return pd.DataFrame(
+        {
+            "group": [f"g{i // 2}" for i in range(rows)],
+            "quality": quality,
+            "quality_mos": (quality + rng.normal(0, 0.1, rows)).clip(0, 1),
+            "quality_low": quality - 0.2,
+            "quality_high": quality + 0.2,
+            "style": style,
+            "style_pred": np.where(right, style, np.where(style == "modern", "rustic", "modern")),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    found = load_settings(project_root() / "params.yaml")
+    rules = found.drift.model_copy(update={"min_new_labels": 5, "queue_size": 12, "queue_per_sender": 2})
+    gates = (Gate(metric="serving/latency_ms", kind="ceiling", value=2000),)
+    registry = found.registry.model_copy(update={"gates": gates})
+    return found.model_copy(update={"registry": registry, "drift": rules})
+
+
+@pytest.fixture(scope="module")
+def registered(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a champion: a real network in a real MLflow, with a drift reference and held-out rows."""
+    root = tmp_path_factory.mktemp("registered")
+    workspace = root / "workspaces" / "train-1"
+    torch.manual_seed(0)
+    record = BundleRecord(
+        format_version=FORMAT_VERSION,
+        preprocessing_version=preprocess.VERSION,
+        packshot_version="0",
+        torch_version=torch.__version__,
+        architecture=small_architecture(styles=STYLES),
+        calibration=Calibration(temperature=1.0, interval_scale=1.0, interval_coverage=0.9, interval_rows=10),
+        text_seen=False,
+        profile="own",
+        run_key={"data_rev": "d", "code_rev": "c", "params_hash": "p"},
+        recipe="tiny",
+        epochs=1,
+        best_epoch=0,
+        metrics={},
+    )
+    bundle = workspace / "models/packshot"
+    save_bundle(bundle, PackshotNet(record.architecture), record)
+    reference = judged(np.random.default_rng(1), [9] * 40)
+    reference.assign(group=reference.sender, image_id=reference.path).to_parquet(bundle / "reference.parquet")
+    source = {"profile": "own", "chosen": "own", "why": "test", "fingerprint": "0", "collected_at": "2026-01-01"}
+    write_json(workspace / "data/raw/source.json", source | {"sets": {}})
+    known = dict.fromkeys(COLUMNS) | {"image_id": "f" * 64, "path": "own/0.png", "source": "own", "split": "train"}
+    write_manifest(workspace / "data/splits/manifest.parquet", pd.DataFrame([known]))
+    reports = workspace / "reports/evaluation"
+    write_json(reports / "metrics.json", {"quality/srcc/own": 0.8})
+    write_json(reports / "evaluated.json", {"bundle_sha256": bundle_digest(bundle)})
+    held_out(np.random.default_rng(2)).to_parquet(reports / "per_image.parquet")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PACKSHOT_HOME", str(root))
+        for name in ("MLFLOW_TRACKING_URI", "PACKSHOT_LEDGER_URL"):
+            patch.delenv(name, raising=False)
+        done = register(settings, workspace)
+        set_alias(settings, CHAMPION, done.version)
+    return root
+
+
+@pytest.fixture
+def home(registered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    root = tmp_path / "home"
+    shutil.copytree(registered, root)
+    monkeypatch.setenv("PACKSHOT_HOME", str(root))
+    for name in ("MLFLOW_TRACKING_URI", "PACKSHOT_LEDGER_URL"):
+        monkeypatch.delenv(name, raising=False)
+    return Home.from_environment()
+
+
+def put_batch(home: Home, settings: Settings, name: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """A batch of the inbox with verdicts by the champion; returns them with their image_id."""
+    from packshot.registry.models import bundle_path
+
+    run_id = bundle_path(settings, "champion")[1].run_id
+    ids = []
+    for number, path in enumerate(frame["path"]):
+        file = home.inbox / name / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        seed = [number, *name.encode()]
+        Image.fromarray(np.random.default_rng(seed).integers(0, 255, (40, 40, 3), np.uint8)).save(file)
+        ids.append(hashlib.sha256(file.read_bytes()).hexdigest())
+    frame = frame.assign(image_id=ids, decision="accept", scored_at=datetime.now(UTC))
+    frame["reasons"] = [[] for _ in ids]
+    missing = {field.name: None for field in SHARD_SCHEMA if field.name not in frame}
+    rows = [missing | {str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
+    folder = home.verdicts / name / "v1"
+    write_shard(folder / "shards" / "0.parquet", rows)
+    merge_shards(
+        folder / "verdicts.parquet",
+        [folder / "shards" / "0.parquet"],
+        LINEAGE | {"batch_id": name, "run_id": run_id},
+    )
+    return frame
+
+
+def alarming(home: Home, settings: Settings, name: str = "foreign") -> pd.DataFrame:
+    batch = put_batch(home, settings, name, judged(np.random.default_rng(3), [6] * 10, shift=2.0))
+    assert inbox_drift(settings, name).record["alarm"]
+    return batch
+
+
+def give_labels(home: Home, settings: Settings, rows: pd.DataFrame) -> None:
+    file = home.root / "given.csv"
+    columns = [name for name in ("image_id", "quality_mos", "style") if name in rows]
+    rows[columns].assign(who="ann", when="2026-01-01").to_csv(file, index=False)
+    add_labels(settings, file)
+
+
+def test_an_alarm_queues_pictures_and_starts_no_training_until_there_are_labels(home: Home, settings: Settings) -> None:
+    batch = alarming(home, settings)
+    first = respond(settings)
+    assert not first.done and "0 newly labelled pictures, 5 are needed" in first.record["reason"]
+    queue = pd.read_csv(home.labels / "queue.csv")
+    assert len(queue) == settings.drift.queue_size and queue["image_id"].is_unique
+    assert set(queue["why"].str.split(":").str[0].str.split(" of").str[0]) == {
+        "typical",
+        "the judge is unsure",
+        "unlike all chosen before",
+    }
+    senders = batch.set_index("image_id").loc[queue["image_id"], "sender"]
+    assert senders.value_counts().max() <= settings.drift.queue_per_sender
+    page = (home.labels / "queue.html").read_text()
+    assert page.count("data:image/jpeg") == len(queue)
+    give_labels(home, settings, queue.head(5).assign(quality_mos=0.5).drop(columns="style"))
+    second = respond(settings)
+    assert second.done and second.record["batches"] == ["foreign"] and second.record["p_value"] <= 0.004
+    assert not respond(settings).done, "an answered alarm is not answered again"
+    kinds = [(e["payload"]["what"], e["payload"]["retrain"]) for e in Ledger.from_environment().history(kind="drift")]
+    assert kinds == [("response", False), ("response", True)]
+
+
+def test_within_the_cooldown_another_alarm_starts_no_training(home: Home, settings: Settings) -> None:
+    always = settings.model_copy(update={"drift": settings.drift.model_copy(update={"retrain": "always"})})
+    alarming(home, settings)
+    assert respond(always).done
+    alarming(home, settings, "foreign-2")
+    held = respond(always)
+    assert not held.done and "started a training already" in held.record["reason"]
+    history = History(home.drift / "v1.jsonl")
+    history.answer(["foreign"], datetime.now(UTC) - timedelta(hours=settings.drift.cooldown_hours, minutes=1))
+    assert respond(always).record["batches"] == ["foreign-2"]
+
+
+def test_the_queue_keeps_what_was_filled_in_and_drops_what_has_its_label(home: Home, settings: Settings) -> None:
+    alarming(home, settings)
+    queue_labels(settings, [])
+    file = home.labels / "queue.csv"
+    queue = pd.read_csv(file, dtype=str)
+    queue.loc[3, ["quality_mos", "who", "when"]] = ["0.7", "bo", "2026-01-02"]
+    queue.to_csv(file, index=False)
+    give_labels(home, settings, queue.head(2).assign(quality_mos=0.5).drop(columns="style"))
+    queue_labels(settings, [])
+    again = pd.read_csv(file, dtype=str)
+    assert not set(queue["image_id"].head(2)) & set(again["image_id"])
+    assert again.set_index("image_id").loc[queue.loc[3, "image_id"], "quality_mos"] == "0.7"
+    assert again["image_id"].is_unique and len(again) >= len(queue) - 2
+    assert add_labels(settings, file).record["added"] == 1, "a partly filled queue is a file of labels"
+
+
+def test_a_batch_that_was_not_checked_cannot_be_queued(home: Home, settings: Settings) -> None:
+    put_batch(home, settings, "new", judged(np.random.default_rng(4), [3] * 4))
+    with pytest.raises(NotChecked, match="packshot inbox drift new"):
+        queue_labels(settings, ["new"])
+
+
+def test_a_style_the_champion_does_not_know_is_refused(home: Home, settings: Settings) -> None:
+    batch = put_batch(home, settings, "new", judged(np.random.default_rng(4), [3] * 4))
+    with pytest.raises(LabelsRefused, match="no style 'gothic'; it knows modern, rustic"):
+        give_labels(home, settings, batch.head(1).assign(style="gothic"))
+
+
+def labelled_batch(home: Home, settings: Settings, senders: int, noise: float) -> None:
+    rng = np.random.default_rng(6)
+    batch = put_batch(home, settings, "labelled", judged(rng, [2] * senders))
+    scores = (batch["quality"] + rng.normal(0, noise, len(batch))).clip(0, 1)
+    give_labels(home, settings, batch.assign(quality_mos=scores).drop(columns="style"))
+
+
+def test_labels_that_keep_the_promise_raise_no_alarm(home: Home, settings: Settings) -> None:
+    labelled_batch(home, settings, 60, noise=0.1)
+    found = check_labels(settings).record
+    findings = {one["figure"]: one["finding"] for one in found["figures"]}
+    assert findings["quality/srcc"] == findings["quality/coverage"] == "not shown worse"
+    assert findings["style/accuracy"] == "not enough labels" and not found["alarm"]
+    assert History(home.drift / "v1.jsonl").windows()[0].alarm is False
+
+
+def test_a_broken_promise_is_an_alarm_in_the_history_and_the_ledger_once(home: Home, settings: Settings) -> None:
+    labelled_batch(home, settings, 60, noise=0.5)
+    found, again = check_labels(settings).record, check_labels(settings).record
+    assert found == again and found["alarm"] and "quality/srcc" in found["reason"]
+    worst = next(one for one in found["figures"] if one["figure"] == "quality/mean_absolute_error")
+    assert worst["found"] > worst["promised"] and worst["at_least"] > 0
+    windows = History(home.drift / "v1.jsonl").windows()
+    assert [(window.p_value, window.alarm) for window in windows] == [(None, True)]
+    assert len(Ledger.from_environment().history(kind="drift")) == 1
+    assert respond(settings).record["batches"] == [windows[0].batch_id]
+
+
+def test_few_labels_say_nothing_and_leave_no_window(home: Home, settings: Settings) -> None:
+    assert not check_labels(settings).done, "no label at all"
+    labelled_batch(home, settings, 15, noise=0.5)
+    found = check_labels(settings).record
+    assert {one["finding"] for one in found["figures"]} == {"not enough labels"} and not found["alarm"]
+    assert History(home.drift / "v1.jsonl").windows() == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "labels", "cooldown", "retrain"),
+    [
+        ("labels", 4, None, False),
+        ("labels", 5, None, True),
+        ("labels", 5, "tomorrow", False),
+        ("always", 0, None, True),
+        ("always", 0, "tomorrow", False),
+        ("never", 99, None, False),
+    ],
+)
+def test_what_an_alarm_starts(settings: Settings, mode: str, labels: int, cooldown: str | None, retrain: bool) -> None:
+    rules = settings.drift.model_copy(update={"retrain": mode})
+    assert decide(rules, labels, cooldown).retrain is retrain
