@@ -1,7 +1,6 @@
 """Compare scored batches with the data the champion learned from."""
 
 from airflow.sdk import DAG, AssetOrTimeSchedule, task
-from airflow.sdk.exceptions import AirflowSkipException
 
 from packshot_tasks import DEFAULTS, DRIFT_ALARM, NO_CHAMPION, VERDICTS, PackshotCommand, cron
 
@@ -9,13 +8,15 @@ DOC = """
 ### drift: are these still the images the model knows?
 
 **What it does.** Compares every scored batch that was not checked yet with the reference of the champion's training
-data and writes a report beside the verdicts.
+data and writes a report beside the verdicts; compares the champion on newly labelled pictures with its held-out
+figures; and answers alarms.
 
 **When.** Every day at 06:00 UTC, on the event `verdicts`, or by hand.
 
-**How to read it.** `raise_alarm` skipped: no drift. `raise_alarm` green: the event `drift_alarm` was sent and `retrain`
-starts by itself. An alarm does not say that the verdicts are wrong; it says that the model was never tested on
-images like these. Bring such images, with labels, into the catalogue.
+**How to read it.** `respond` queues the pictures most worth a label and decides whether a training is worth it
+(`drift.retrain` in `params.yaml`). Green: the event `drift_alarm` was sent, `intake` and `retrain` start by themselves.
+Skipped: no alarm, or nothing new to learn from; its log says which, and where the queue is. An alarm does not say that
+the verdicts are wrong; it says that the model was never tested on images like these.
 """
 
 with DAG(
@@ -35,33 +36,24 @@ with DAG(
         arguments=plan.output.map(lambda batch: ["inbox", "drift", batch])
     )
 
-    @task(outlets=[DRIFT_ALARM], trigger_rule="all_done_min_one_success")
-    def raise_alarm(results, outlet_events) -> dict:
-        """Send the alarm where there is drift; else be skipped, so that nothing follows."""
-        checked = [result for result in results if result]
-        drifted = [result for result in checked if result["alarm"]]
-        for result in checked:
-            print(
-                f"batch {result['batch']}: {'DRIFT' if result['alarm'] else 'no drift'} (p = {result['p_value']:.3g})"
-            )
-        if not drifted:
-            raise AirflowSkipException("no drift")
-        extra = {
-            "batches": [result["batch"] for result in drifted],
-            "model_version": drifted[0]["model_version"],
-            "p_value": min(result["p_value"] for result in drifted),
-        }
-        outlet_events[DRIFT_ALARM].extra = extra
-        return extra
-
+    labels = PackshotCommand(task_id="labels", arguments=["labels", "check"], also_skip=(NO_CHAMPION,))
     report = PackshotCommand(
         task_id="report", arguments=["report", "--latest"], trigger_rule="all_done_min_one_success"
     )
 
-    @task(retries=0)
+    @task(retries=0, trigger_rule="none_failed")
     def every_batch_checked() -> None:
-        """Green only where every batch is: the state of the run hangs on it."""
+        """Red where a batch, or the check of labels, is: the state of the run hangs on it."""
+
+    respond = PackshotCommand(
+        task_id="respond",
+        arguments=["inbox", "respond"],
+        also_skip=(NO_CHAMPION,),
+        trigger_rule="all_done",
+        outlets=[DRIFT_ALARM],
+        event={name: name for name in ("batches", "model_version", "p_value", "reason")},
+    )
 
     check >> report
-    report >> raise_alarm(check.output)
-    [check, report] >> every_batch_checked()
+    [report, labels] >> respond
+    [check, report, labels, respond] >> every_batch_checked()

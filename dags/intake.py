@@ -1,8 +1,8 @@
 """Collect, validate and split the catalogue; publish a new data revision."""
 
-from airflow.sdk import DAG, chain
+from airflow.sdk import DAG, AssetOrTimeSchedule, chain
 
-from packshot_tasks import CATALOG_READY, DEFAULTS, PackshotCommand, cron
+from packshot_tasks import CATALOG_READY, DEFAULTS, DRIFT_ALARM, PackshotCommand, cron
 
 DOC = """
 ### intake: take in the catalogue
@@ -11,7 +11,7 @@ DOC = """
 bad ones with their reasons, groups near-duplicates so that they never meet across training and test, and publishes
 the result as a new *data revision*.
 
-**When.** Every night at 02:00 UTC, or by hand.
+**When.** Every night at 02:00 UTC, when a drift alarm found new labels to take in (`drift_alarm`), or by hand.
 
 **What follows.** When the data changed, the event `catalog_ready` starts `retrain`. When nothing changed, `publish`
 is skipped and nothing follows.
@@ -24,7 +24,7 @@ it was. Mend the delivery and run again; every step may be repeated.
 with DAG(
     dag_id="intake",
     description="Collect, validate, quarantine, split: a new data revision",
-    schedule=cron("0 2 * * *"),
+    schedule=AssetOrTimeSchedule(timetable=cron("0 2 * * *"), assets=[DRIFT_ALARM]),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,

@@ -327,6 +327,7 @@ class DriftSettings(Section):
     """What an alarm starts: a training where `min_new_labels` pictures have labels that the champion did not learn
     from, a training in any case, or none. Pictures to label are queued in every case."""
     min_new_labels: Positive
+    """Labelled pictures enter the catalogue so many at a time, at least: every new revision of data is trained on."""
     queue_size: Positive
     """Pictures of a batch that wait in the label queue at most."""
     queue_per_sender: Positive

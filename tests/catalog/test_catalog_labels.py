@@ -126,7 +126,8 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("PACKSHOT_HOME", str(tmp_path / "home"))
     settings = load_settings(PROJECT / "params.yaml")
     source = settings.source.model_copy(update={"use": "mirror", "mirror": str(make_mirror(tmp_path / "mirror"))})
-    return settings.model_copy(update={"source": source})
+    drift = settings.drift.model_copy(update={"min_new_labels": 2})
+    return settings.model_copy(update={"source": source, "drift": drift})
 
 
 def test_labelled_pictures_enter_the_catalogue_once_and_outlive_the_inbox(
@@ -134,7 +135,10 @@ def test_labelled_pictures_enter_the_catalogue_once_and_outlive_the_inbox(
 ) -> None:
     workspace = tmp_path / "workspace"
     collect(settings, workspace)
-    add(store, pictures, "b.png,,0.5,,ann,2026-04-01\na.png,two,,rustic,ann,2026-04-01\n")
+    add(store, pictures, "b.png,,0.5,,ann,2026-04-01\n")
+    assert not collect(settings, workspace).changed, "one label is not worth a new revision"
+    add(store, pictures, "a.png,two,,rustic,ann,2026-04-01\n")
+    add(store, pictures, "b.png,,0.5,,bo,2026-04-01\n")
     for one in pictures:
         one.location.unlink()
     assert collect(settings, workspace).changed

@@ -252,29 +252,53 @@ def test_airflow_backfills_a_past_day_as_a_run_of_that_day(dagbag):
 
 @pytest.mark.parametrize("dag_id", ["score", "drift", "rescore_day"])
 def test_before_the_first_champion_the_schedule_has_nothing_to_do(run, packshot, dag_id):
-    packshot(inbox__plan={"exit": 66, "says": ["packshot: NoSuchModel: model 'packshot' has no champion yet"]})
+    nobody = {"exit": 66, "says": ["packshot: NoSuchModel: model 'packshot' has no champion yet"]}
+    packshot(inbox=nobody, labels=nobody)
     state, tasks, _ = run(dag_id)
+    tasks.pop("every_batch_checked", None)
     assert state == "success" and set(tasks.values()) == {"skipped"}
 
 
-def test_only_the_batch_that_drifted_raises_the_alarm(run, packshot):
+def test_an_alarm_that_is_worth_a_training_is_announced(run, packshot):
+    answer = {"batches": ["two"], "model_version": 7, "p_value": 0.001, "retrain": True, "reason": "60 labels"}
     packshot(
         inbox__plan=PLANNED,
         inbox__drift__one={"result": {"batch": "one", "model_version": 7, "alarm": False, "p_value": 0.4}},
         inbox__drift__two={"result": {"batch": "two", "model_version": 7, "alarm": True, "p_value": 0.001}},
+        inbox__respond={"result": answer},
     )
     state, _, events = run("drift")
-    assert state == "success"
-    assert events == {"drift_alarm": {"batches": ["two"], "model_version": 7, "p_value": 0.001}}
+    assert state == "success" and packshot.calls()[-1] == "inbox respond"
+    assert events == {"drift_alarm": {name: answer[name] for name in ("batches", "model_version", "p_value", "reason")}}
 
 
-def test_no_drift_sends_nothing(run, packshot):
+def test_an_alarm_without_new_labels_sends_nothing(run, packshot):
     packshot(
         inbox__plan={"result": {"batches": ["one"], "model_version": 7}},
-        inbox__drift__one={"result": {"batch": "one", "model_version": 7, "alarm": False, "p_value": 0.4}},
+        inbox__drift__one={"result": {"batch": "one", "model_version": 7, "alarm": True, "p_value": 0.001}},
+        inbox__respond={"exit": 99, "result": {"retrain": False, "reason": "0 newly labelled pictures"}},
     )
     state, tasks, events = run("drift")
-    assert (state, tasks["raise_alarm"], events) == ("success", "skipped", {})
+    assert (state, tasks["respond"], events) == ("success", "skipped", {})
+
+
+def test_labels_are_checked_and_alarms_answered_where_no_batch_waits(run, packshot):
+    packshot(inbox__plan={"exit": 99, "result": {"batches": []}}, inbox__respond={"exit": 99})
+    state, tasks, _ = run("drift")
+    assert (state, tasks["plan"], tasks["labels"]) == ("success", "skipped", "success")
+    assert packshot.calls()[-1] == "inbox respond"
+
+
+def test_a_batch_that_cannot_be_checked_makes_the_run_red_and_alarms_are_answered_all_the_same(run, packshot):
+    packshot(
+        inbox__plan=PLANNED,
+        inbox__drift__one={"exit": 2, "says": ["packshot: VerdictsUnusable: no rows"]},
+        inbox__drift__two={"result": {"batch": "two", "model_version": 7, "alarm": True, "p_value": 0.001}},
+        inbox__respond={"exit": 99},
+    )
+    state, tasks, _ = run("drift")
+    assert state == "failed" and tasks["respond"] == "skipped"
+    assert packshot.calls()[-1] == "inbox respond"
 
 
 def test_what_was_forgotten_is_announced_again_and_nothing_else(run, packshot):

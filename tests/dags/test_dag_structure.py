@@ -7,7 +7,7 @@ import pytest
 EVENTS = {
     "catalog_ready": ("intake", {"retrain"}),
     "verdicts": ("score", {"drift"}),
-    "drift_alarm": ("drift", {"retrain"}),
+    "drift_alarm": ("drift", {"intake", "retrain"}),
 }
 PARAMS = {
     "intake": set(),

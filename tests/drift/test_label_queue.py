@@ -29,9 +29,7 @@ def test_the_copies_of_a_picture_are_chosen_once_and_the_farthest_comes_next() -
     chosen = choose(frame, {"7.png": "brightness"}, 3, 20, ())
     assert [each.row // 5 for each in chosen] == [1, 0, 3], "typical, widest, furthest"
     assert chosen[0].row == 7 and "brightness" in chosen[0].why
-    assert len(choose(frame, {"7.png": "brightness"}, 20, 20, ())) == 4, (
-        "one of each picture, however many are asked for"
-    )
+    assert len(choose(frame, {"7.png": "brightness"}, 20, 20, ())) == 4, "one of each, however many are asked for"
 
 
 def test_a_sender_has_no_more_than_its_share_those_queued_before_included() -> None:

@@ -193,14 +193,24 @@ class TestMainJob:
         airflow = ran.home / "airflow" / "airflow.db"
         sent = rows(airflow, "select a.name, count(*) from asset_event e join asset a on a.id = e.asset_id group by 1")
         counts = dict(sent)
-        assert counts["catalog_ready"] == counts["champion"] == counts["drift_alarm"] == 1
+        assert counts["catalog_ready"] == counts["champion"] == 1
+        assert "drift_alarm" not in counts, "no label has come since, so no training is worth it"
         assert counts["verdicts"] == counts["challenger"] == 2
         runs = rows(airflow, "select dag_id, run_type, state from dag_run")
         assert {state for _, _, state in runs} == {"success"}
-        assert runs.count(("retrain", "asset_triggered", "success")) == 2
+        assert runs.count(("retrain", "asset_triggered", "success")) == 1
         assert runs.count(("promote", "asset_triggered", "success")) == 2
         query = "select state from task_instance where dag_id = 'retrain' and task_id = 'train' order by start_date"
-        assert [state for (state,) in rows(airflow, query)] == ["success", "skipped"]
+        assert [state for (state,) in rows(airflow, query)] == ["success"]
+        query = "select state from task_instance where dag_id = 'drift' and task_id = 'respond'"
+        assert {state for (state,) in rows(airflow, query)} == {"skipped"}
+
+    def test_the_alarm_queues_pictures_of_its_batch_to_label(self, ran):
+        with (ran.home / "labels" / "queue.csv").open(newline="") as table:
+            queue = list(csv.DictReader(table))
+        assert 0 < len(queue) <= 40 and {row["batch"].split("-")[0] for row in queue} == {"foreign"}
+        assert all((ran.home / "inbox" / row["batch"] / row["path"]).is_file() and row["why"] for row in queue)
+        assert (ran.home / "labels" / "queue.html").stat().st_size > 10_000
 
     def test_the_report_and_its_figures_are_there(self, ran):
         reports = ran.checkout / "reports" / "latest"
@@ -210,7 +220,7 @@ class TestMainJob:
 
     def test_the_output_names_the_source_and_sums_up(self, ran):
         assert "source" in ran.output and "champion: version 1" in ran.output
-        assert "the alarm started retrain, which had nothing to do" in " ".join(ran.output.split())
+        assert "no retraining: 0 newly labelled pictures" in " ".join(ran.output.split())
 
     def test_the_checkout_is_clean_and_nothing_still_runs(self, ran):
         status = subprocess.check_output(["git", "status", "--porcelain"], cwd=ran.checkout, text=True)

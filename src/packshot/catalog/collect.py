@@ -21,7 +21,7 @@ from typing import Any
 
 import pandas as pd
 
-from packshot.catalog.labels import LabelStore
+from packshot.catalog.labels import INBOX, LabelStore
 from packshot.catalog.manifest import COLUMNS as MANIFEST_COLUMNS
 from packshot.catalog.manifest import KEY, MADE_BY_SPLIT, conform
 from packshot.catalog.sources.choice import Choice, choose, read
@@ -107,14 +107,15 @@ def collect(settings: Settings, workspace: Path, *, catalog: Path | None = None,
     """Collect the source that `settings.source` chooses, or the user's own `catalog` (CSV or Parquet).
 
     With `catalog`, further sets that `profiles.own.sets` names are taken from the source, to borrow their labels.
-    Pictures that got labels after they were scored come beside it, as the set `inbox`.
+    Pictures that got labels after scoring come beside it, as the set `inbox`, `drift.min_new_labels` at a time.
 
     `force` collects again where the source is unchanged. Raises SourceError (or a subclass: an unreachable source, a
     catalogue file with wrong columns), NothingCollected for an empty one, OutputNotWritable for a full or
     read-only disk.
     """
     choice, table = _read(settings, workspace, catalog)
-    table = with_labelled(table, LabelStore(Home.from_environment().labels))
+    store = LabelStore(Home.from_environment().labels)
+    table = with_labelled(table, store, _labelled_before(workspace), settings.drift.min_new_labels)
     if table.images.empty:
         raise NothingCollected(f"{choice.chosen} has no images; there is nothing to judge or to train on")
     profile = settings.profiles[choice.profile]  # type: ignore[index]
@@ -209,6 +210,14 @@ def _size(origin: str | None) -> int:
         return Path(origin).stat().st_size if origin else -1
     except OSError:
         return -1
+
+
+def _labelled_before(workspace: Path) -> set[str]:
+    """Content of the pictures that got labels after scoring and are in the catalogue."""
+    if not (workspace / MANIFEST).exists():
+        return set()
+    frame = pd.read_parquet(workspace / MANIFEST, columns=["source", "image_id"])
+    return set(frame.loc[frame["source"] == INBOX, "image_id"].dropna())
 
 
 def _record_before(workspace: Path) -> SourceRecord | None:

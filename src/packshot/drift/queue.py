@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 COLUMNS = ("image_id", "batch", "path", "sender", "embedding", "quality_low", "quality_high")
 """What is known of a picture that may be chosen."""
-NEAR = 0.1
-"""Pictures nearer to each other than this share of the median distance are taken for near-duplicates."""
+NEAR = 0.3
+"""Pictures nearer to each other than this share of their median distance from the middle of the batch are taken for
+near-duplicates. Copies of garments lie at .11 (JPEG at quality 60), .23 (three quarters of the size) and .24 (5 % cut
+off each side), medians of 14; of 1,549 garments 1.9 % have a neighbour within .3."""
 
 
 @dataclass(frozen=True)

@@ -241,7 +241,7 @@ def _score_and_check(demo: Demo, home: Home, champion: int, kind: str, batch: st
             raise DemoFailed(f"batch {batch}: drift alarm {alarm}, expected {alarm_expected} (p = {p_value:.3g})")
         step.outcome = f"{batch}: {'DRIFT' if alarm else 'no drift'} (p = {p_value:.3g})"
         if alarm and fresh:
-            step.outcome += f"; {_retrained_by_alarm(demo, since)}"
+            step.outcome += f"; {_answer(demo, since)}"
 
 
 def _drift_checked(demo: Demo, folder: Path, since: datetime) -> None:
@@ -255,13 +255,21 @@ def _drift_checked(demo: Demo, folder: Path, since: datetime) -> None:
     demo.follower.until(idle, "the end of drift", RUN_WITHIN_S)
 
 
-def _retrained_by_alarm(demo: Demo, since: datetime) -> str:
-    """The training that the alarm started by itself, which finds its work done."""
+def _answer(demo: Demo, since: datetime) -> str:
+    """What was answered to the alarm: pictures to label, and a training where there is something new to learn."""
+    from packshot.registry.ledger import Ledger
+
+    entries = Ledger.from_environment().history(demo.settings.registry.model_name, "drift")
+    answers = [entry["payload"] for entry in entries if entry["payload"]["what"] == "response"]
+    if not answers:
+        raise DemoFailed("the alarm was not answered; see the log of the task respond of drift")
+    answer = answers[-1]
+    queued = f"{answer['waiting']} pictures wait for a label in {answer['queue']}"
+    if not answer["retrain"]:
+        return f"{queued}; no retraining: {answer['reason']}"
     run = demo.follower.started_by_event("retrain", since, EVENT_WITHIN_S)
-    run = demo.follower.finished("retrain", run.run_id, TRAINING_WITHIN_S)
-    if demo.follower.states(run).get("train") == "skipped":
-        return "the alarm started retrain, which had nothing to do: this data, code and parameters are trained already"
-    return "the alarm started retrain, which trained a new challenger"
+    demo.follower.finished("retrain", run.run_id, TRAINING_WITHIN_S)
+    return f"{queued}; the alarm started retrain: {answer['reason']}"
 
 
 def _report(demo: Demo) -> None:

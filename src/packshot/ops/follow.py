@@ -78,10 +78,6 @@ class Follower:
         self.until(met, f"an event that starts {dag_id}", within_s)
         return found[-1]
 
-    def states(self, run: DagRun) -> dict[str, str]:
-        """Task labels to states."""
-        return {task.label: task.state for task in self.client.tasks(run)}
-
     def said(self, run: DagRun, task_id: str, containing: str) -> str | None:
         """The first line of a task's own output that contains a text."""
         for task in self.client.tasks(run):

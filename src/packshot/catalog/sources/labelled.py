@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,22 @@ import pandas as pd
 
 from packshot.catalog.labels import INBOX, LabelStore, Opinion
 from packshot.catalog.sources.table import COLUMNS, SetFacts, SourceTable, locate, stack
+from packshot.progress import say
 
 _FACTS = ("sku", "sender", "title", "category")
 
 
-def with_labelled(table: SourceTable, store: LabelStore) -> SourceTable:
-    """`table` with the pictures of the store as the set `inbox`. Raises LabelStoreDamaged."""
+def with_labelled(table: SourceTable, store: LabelStore, known: Collection[str], at_least: int) -> SourceTable:
+    """`table` with the pictures of the store as the set `inbox`; `known` are those that the catalogue has already.
+
+    New ones wait until there are `at_least` so many, since every new revision of the data is trained on. Raises
+    LabelStoreDamaged.
+    """
     opinions = store.opinions()
+    waiting = opinions.keys() - known
+    if 0 < len(waiting) < at_least:
+        say(f"collect: {len(waiting)} newly labelled pictures wait; they enter the catalogue when there are {at_least}")
+        opinions = {image_id: opinion for image_id, opinion in opinions.items() if image_id in known}
     if not opinions:
         return table
     rows = [_row(store.folder, opinion) for _, opinion in sorted(opinions.items())]
