@@ -70,6 +70,7 @@ def test_good_rows_are_kept_with_their_pictures_and_a_second_time_nothing_is_add
         ("c.png,,good,,ann,2026-04-01", "quality_mos is 'good'"),
         ("c.png,,,rustik,ann,2026-04-01", "did you mean 'rustic'"),
         ("c.png,,0.5,,,2026-04-01", "nobody is named"),
+        ("c.png,,0.5", "when is ''"),
         ("c.png,,0.5,,ann,yesterday", "when is 'yesterday'"),
         ("c.png,,0.5,,ann,2027-01-01", "in the future"),
         ("b.png,one,0.5,,ann,2026-04-01", "ann labels the same picture in row 2"),

@@ -12,7 +12,8 @@ import hashlib
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
@@ -124,9 +125,10 @@ class LabelStore:
 
     def opinions(self) -> dict[str, Opinion]:
         """What is said of each labelled picture, by its content; one that got no label in the end is not there."""
-        newest = {label.image_id: label for label in self.labels()}
+        labels = self.labels()
+        newest = {label.image_id: label for label in labels}
         said: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-        for (image_id, _), values in _current(self.labels()).items():
+        for (image_id, _), values in _current(labels).items():
             said[image_id].append({name: value for name, (value, _) in values.items()})
         found = {
             image_id: Opinion(
@@ -151,11 +153,7 @@ class LabelStore:
                 f"{file} needs the columns image_id or path, quality_mos or style, who, and when; "
                 f"it has {', '.join(table.columns) or 'none'}"
             )
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputNotWritable(self.folder, error) from error
-        with filelock.FileLock(self.folder / ".lock"):
+        with self.alone():
             before = self.labels()
             reading = _Reading(_Known(pictures), styles, now, _current(before))
             rows = [{str(name): str(text).strip() for name, text in row.items()} for row in table.to_dict("records")]
@@ -169,6 +167,16 @@ class LabelStore:
                 lines = [json.dumps(asdict(label)) for label in [*before, *(label for label, _ in reading.fresh)]]
                 write_text(self.folder / ENTRIES, "\n".join(lines) + "\n")
         return Added(len(reading.fresh), reading.known, reading.blank)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the folder for this process. Raises OutputNotWritable where it cannot be made."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputNotWritable(self.folder, error) from error
+        with filelock.FileLock(self.folder / ".lock"):
+            yield
 
     def _keep(self, label: Label, picture: Picture) -> None:
         # Before the label: a copy without a label is harmless, a label without its picture could not be learned from.

@@ -191,16 +191,14 @@ def queue_labels(settings: Settings, batches: Sequence[str]) -> Outcome:
 
     What waits, and what was filled in, stays; what has its label leaves. Raises NotChecked, BatchUnknown.
     """
-    import filelock
-
     from packshot.serving.label_queue import PAGE, TABLE, read_queue, write_queue
 
     home = Home.from_environment()
     version = champion_version(settings)
     named = list(batches) or _alarmed(version)
-    home.labels.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(home.labels / ".queue.lock"):
-        labelled = set(LabelStore(home.labels).opinions())
+    store = LabelStore(home.labels)
+    with store.alone():
+        labelled = set(store.opinions())
         before = read_queue(home.labels)
         queue = before[~before["image_id"].isin(labelled)]
         kept = len(queue)
