@@ -164,7 +164,7 @@ def alarming(home: Home, settings: Settings, name: str = "foreign") -> pd.DataFr
 
 def give_labels(home: Home, settings: Settings, rows: pd.DataFrame) -> None:
     file = home.root / "given.csv"
-    columns = [name for name in ("image_id", "quality_mos", "style") if name in rows]
+    columns = [name for name in ("image_id", "quality_mos", "style", "why") if name in rows]
     rows[columns].assign(who="ann", when="2026-01-01").to_csv(file, index=False)
     add_labels(settings, file)
 
@@ -258,6 +258,17 @@ def test_a_broken_promise_is_an_alarm_in_the_history_and_the_ledger_once(home: H
     assert [(window.p_value, window.alarm) for window in windows] == [(None, True)]
     assert len(Ledger.from_environment().history(kind="drift")) == 1
     assert respond(settings).record["batches"] == [windows[0].batch_id]
+
+
+def test_pictures_chosen_because_the_judge_is_unsure_do_not_hold_it_to_its_promise(
+    home: Home, settings: Settings
+) -> None:
+    alarming(home, settings)
+    queue_labels(settings, [])
+    queue = pd.read_csv(home.labels / "queue.csv").drop(columns="style").assign(quality_mos=0.5)
+    unsure = queue["why"].str.startswith("the judge is unsure")
+    give_labels(home, settings, queue)
+    assert unsure.sum() > 0 and check_labels(settings).record["images"] == len(queue) - unsure.sum()
 
 
 def test_few_labels_say_nothing_and_leave_no_window(home: Home, settings: Settings) -> None:

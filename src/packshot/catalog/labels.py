@@ -65,7 +65,8 @@ class Picture:
 
 @dataclass(frozen=True)
 class Label:
-    """What one person said of one picture. `when` is ISO 8601 in UTC, `file` lies below the store's folder."""
+    """What one person said of one picture. `when` is ISO 8601 in UTC, `file` lies below the store's folder, `why` is
+    the label queue's reason for choosing the picture, where it did."""
 
     image_id: str
     quality_mos: float | None
@@ -79,6 +80,7 @@ class Label:
     title: str | None
     sender: str | None
     category: str | None
+    why: str | None
 
 
 @dataclass(frozen=True)
@@ -261,7 +263,7 @@ class _Reading:
                 )
         if not _is_there(picture):
             raise ValueError(f"its picture {picture.location} is gone or no longer what was scored")
-        self.fresh.append((_label(picture, values, who, when), picture))
+        self.fresh.append((_label(picture, values, who, when, row.get("why") or None), picture))
 
     def _style(self, text: str) -> str | None:
         if not text or not self._styles or text in self._styles:
@@ -271,7 +273,7 @@ class _Reading:
         raise ValueError(f"the champion knows no style {text!r}{hint}")
 
 
-def _label(picture: Picture, values: Mapping[str, Any], who: str, when: datetime) -> Label:
+def _label(picture: Picture, values: Mapping[str, Any], who: str, when: datetime, why: str | None) -> Label:
     return Label(
         image_id=picture.image_id,
         quality_mos=values["quality_mos"],
@@ -285,6 +287,7 @@ def _label(picture: Picture, values: Mapping[str, Any], who: str, when: datetime
         title=picture.title,
         sender=picture.sender,
         category=picture.category,
+        why=why,
     )
 
 

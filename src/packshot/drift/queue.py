@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 COLUMNS = ("image_id", "batch", "path", "sender", "embedding", "quality_low", "quality_high")
 """What is known of a picture that may be chosen."""
+UNSURE = "the judge is unsure"
 NEAR = 0.3
 """Pictures nearer to each other than this share of their median distance from the middle of the batch are taken for
 near-duplicates. Copies of garments lie at .11 (JPEG at quality 60), .23 (three quarters of the size) and .24 (5 % cut
@@ -65,7 +66,7 @@ def _typical(frame: pd.DataFrame, typical: Mapping[str, str]) -> Iterator[Chosen
 def _widest(frame: pd.DataFrame) -> Iterator[Chosen]:
     width = (frame["quality_high"] - frame["quality_low"]).to_numpy(dtype=float)
     order = np.argsort(-width, kind="stable")
-    return (Chosen(int(row), f"the judge is unsure: interval {width[row]:.2f} wide") for row in order)
+    return (Chosen(int(row), f"{UNSURE}: interval {width[row]:.2f} wide") for row in order)
 
 
 class _Chooser:

@@ -115,11 +115,15 @@ def check_labels(settings: Settings) -> Outcome:
     it is asked for. Raises NothingPromised, NoSuchModel.
     """
     from packshot.drift.labelled import NEEDED, compare_with_promise
+    from packshot.drift.queue import UNSURE
     from packshot.registry.promise import promised_rows
 
     home = Home.from_environment()
     version = champion_version(settings)
-    labelled = _judged(version, new_opinions(settings, version))
+    opinions = new_opinions(settings, version)
+    # The judge errs more where it is unsure; pictures chosen for that would break any promise.
+    fair = {key: one for key, one in opinions.items() if not (one.label.why or "").startswith(UNSURE)}
+    labelled = _judged(version, fair)
     if labelled.empty:
         say("labels: none is on a picture that the champion has judged and not learned from; nothing to check")
         return Outcome({"model_version": version, "images": 0}, done=False)
@@ -189,7 +193,7 @@ def _judged(version: int, opinions: dict[str, Opinion]) -> pd.DataFrame:
 def queue_labels(settings: Settings, batches: Sequence[str]) -> Outcome:
     """Fill the queue with the pictures of `batches` most worth a label; with none named, of all that alarmed.
 
-    What waits, and what was filled in, stays; what has its label leaves. Raises NotChecked, BatchUnknown.
+    What waits, and what was filled in, stays; what has its label leaves. Raises NotChecked.
     """
     from packshot.serving.label_queue import PAGE, TABLE, read_queue, write_queue
 
