@@ -106,15 +106,19 @@ def test_batches_that_wait_for_the_champion_for_the_check_and_for_an_answer(
         (folder / "verdicts.parquet").touch()
     assert conditions(shop) == [("drift not checked", "verdicts")] * 2
     now = datetime.now(UTC)
-    said = {"alarm": True, "in_cooldown": False, "checked_at": now.isoformat()}
-    write_json(home.verdicts_by("a", 1) / "drift.json", said)
-    write_json(home.verdicts_by("b", 1) / "drift.json", said | {"in_cooldown": True})
+    for name in ("a", "b"):
+        said = {"alarm": name == "a", "checked_at": now.isoformat()}
+        write_json(home.verdicts_by(name, 1) / "drift.json", said)
     (one,) = found(shop)
-    assert (one.condition, one.event, one.extra["batches"]) == ("alarm not answered", "drift_alarm", ["a"])
+    assert (one.condition, one.event, one.extra["batches"]) == ("alarm not answered", "verdicts", ["a"])
+    answer = {"what": "response", "batches": ["a"], "retrain": False}
+    ledger.record("drift", model_name="packshot", to_version=1, payload=answer)
+    assert found(shop) == [], "no training is an answer too"
+    ledger.record("drift", model_name="packshot", to_version=1, payload=answer | {"retrain": True})
+    (one,) = found(shop)
+    assert (one.condition, one.event) == ("training not begun", "drift_alarm")
     ledger.record("retrain", model_name="packshot", payload={"reason": "drift_alarm"})
     assert found(shop) == []
-    write_json(home.verdicts_by("a", 1) / "drift.json", said | {"checked_at": later().isoformat()})
-    assert reconcile(shop.settings, later() + timedelta(days=1)) != [], "an answer to an older alarm is none to this"
 
 
 def test_who_asked_for_training_is_written_down_also_where_nothing_is_to_be_done(shop: Shop, ledger: Ledger) -> None:

@@ -310,10 +310,10 @@ def _history(version: int) -> History:
 
 
 def _note(settings: Settings, version: int, record: dict[str, Any]) -> None:
-    """Into the ledger, unless it was the last thing said of drift there."""
+    """Into the ledger, unless it is what was said last."""
     from packshot.registry.ledger import Ledger
 
     ledger, name = Ledger.from_environment(), settings.registry.model_name
-    entries = ledger.history(name, "drift")
-    if not entries or entries[-1]["payload"] != record:
+    said = [row["payload"] for row in ledger.history(name, "drift") if row["payload"].get("what") == record["what"]]
+    if not said or {key: said[-1].get(key) for key in record} != record:
         ledger.record("drift", model_name=name, to_version=version, payload=record)

@@ -203,19 +203,22 @@ def _of_batches(settings: Settings, ledger: Ledger) -> list[Finding]:
 
 
 def _unanswered(ledger: Ledger, version: int) -> list[Finding]:
-    """Alarms outside a cooldown after which nobody was asked to retrain."""
-    asked = [_time(row["at"]) for row in ledger.history(kind="retrain")]
+    """Alarms that nobody has decided about, and a decision to train after which nobody was asked to."""
+    decided = [row for row in ledger.history(kind="drift") if row["payload"].get("what") == "response"]
+    about = {batch for row in decided if row["to_version"] == version for batch in row["payload"]["batches"]}
     found = []
     for batch in inbox_batches():
         said = _drift(verdict_folder(batch, version) / "drift.json")
-        if not said.get("alarm") or said.get("in_cooldown") or not said.get("checked_at"):
-            continue
-        at = _time(said["checked_at"])
-        if not any(time >= at for time in asked):
-            extra = {"batches": [batch], "model_version": version}
-            advice = "packshot retrain --reason drift_alarm, once there is new data with labels"
-            subject = f"{batch} by version {version}"
-            found.append(Finding("alarm not answered", subject, at, advice, "drift_alarm", extra))
+        if said.get("alarm") and said.get("checked_at") and batch not in about:
+            extra, subject = {"batches": [batch], "model_version": version}, f"{batch} by version {version}"
+            at = _time(said["checked_at"])
+            found.append(Finding("alarm not answered", subject, at, "packshot inbox respond", "verdicts", extra))
+    asked = [row["id"] for row in ledger.history(kind="retrain")]
+    for row in decided:
+        if row["payload"]["retrain"] and not any(later > row["id"] for later in asked):
+            extra = {"batches": list(row["payload"]["batches"]), "model_version": row["to_version"]}
+            subject, advice = f"ledger entry {row['id']}", "packshot retrain --reason drift_alarm"
+            found.append(Finding("training not begun", subject, _time(row["at"]), advice, "drift_alarm", extra))
     return found
 
 
