@@ -17,6 +17,8 @@ from packshot.drift.alarm import History, Window, cooldown_until, judge_windows
 from packshot.drift.check import Reference, check
 from packshot.drift.samples import PREDICTIONS, STATISTICS, ReferenceUnusable, VerdictsUnusable
 from packshot.home import Home, project_root
+from packshot.ops.pipeline import drift_check
+from packshot.registry.ledger import Ledger
 
 SETTINGS = load_settings(project_root() / "params.yaml")
 RULES = SETTINGS.drift
@@ -72,6 +74,23 @@ def test_the_same_kind_is_calm_and_another_kind_alarms_at_once(
     assert stored["alarm"] is True and stored["p_value"] == alarm.p_value
     page = (tmp_path / "other/drift.html").read_text()
     assert "Alarm" in page and "http" not in page.replace("http-equiv", "")
+
+
+def test_an_alarm_is_entered_with_its_cost_and_told_once(
+    tmp_path: Path, home: Home, reference: Reference, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bundle.json").write_text("{}")
+    frame = images(np.random.default_rng(3), [9] * 12, shift=3.0)
+    path = tmp_path / "v/verdicts.parquet"
+    path.parent.mkdir()
+    frame.assign(batch_id="other", model_name="packshot", model_version=None, run_id=None).to_parquet(path)
+    for _ in range(2):
+        assert drift_check(SETTINGS, path, model=str(tmp_path)).alarm
+    entries = [entry for entry in Ledger.from_environment().history() if entry["kind"] == "drift"]
+    assert [entry["payload"]["alarm"] for entry in entries] == [True, True]
+    assert all(entry["payload"]["cost"]["wall_s"] > 0 for entry in entries)
+    told = capsys.readouterr().err
+    assert told.count("drift in batch other") == 1 and str(tmp_path / "v/drift.html") in told
 
 
 def test_checking_again_gives_the_same_and_adds_no_window(tmp_path: Path, home: Home, reference: Reference) -> None:

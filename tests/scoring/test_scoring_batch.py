@@ -15,6 +15,8 @@ from sample_batch import BrightnessJudge, make_batch, picture, save, scorer
 from packshot.config import Settings, load_settings
 from packshot.files import OutputNotWritable
 from packshot.home import project_root
+from packshot.ops.pipeline import score_folder
+from packshot.registry.ledger import Ledger
 from packshot.scoring.batch import JudgeFailed, score
 from packshot.scoring.listing import BatchFolderMissing, CatalogUnreadable, EmptyBatch
 from packshot.scoring.shards import OtherModel, OutputBusy, sole_writer
@@ -212,3 +214,18 @@ def test_an_enhancer_that_tints_gives_its_light_and_the_colours_stay(tmp_path: P
     score(tints, tmp_path / "in", tmp_path / "tinted", scorer=scorer(TintingJudge()))
     tinted = np.asarray(Image.open(tmp_path / "tinted/enhanced/a.png")).astype(float)
     assert np.ptp(tinted.mean(axis=(0, 1))) > 30
+
+
+def test_scoring_leaves_in_the_ledger_what_it_cost(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PACKSHOT_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("packshot.scoring.scorer.open_scorer", lambda *_: scorer(version=7))
+    save(tmp_path / "in/a.png", picture(90))
+    report = score_folder(settings, tmp_path / "in", tmp_path / "out", batch_id="monday")
+    with pytest.raises(BatchFolderMissing):
+        score_folder(settings, tmp_path / "nowhere", tmp_path / "out")
+    entry, failed = Ledger.from_environment().history(kind="score")
+    assert (entry["to_version"], entry["run_id"], entry["data_rev"]) == (7, "run1", "data1")
+    assert (entry["payload"]["batch"], entry["payload"]["rows"]) == ("monday", report.rows) == ("monday", 1)
+    assert entry["payload"]["cost"]["wall_s"] > 0 and "BatchFolderMissing" in failed["payload"]["failure"]

@@ -335,7 +335,7 @@ def drift_check(settings: Settings, verdicts: Path, *, model: str = "champion", 
         result = check(settings, verdicts, out=out, reference=reference)
         told = ("alarm", "reason", "p_value", "in_cooldown")
         payload |= {name: getattr(result, name) for name in told}
-        payload |= {"batch": result.batch_id, "report": str(result.report_path)}
+        payload |= {"batch": result.batch_id, "report": str(result.report_path.resolve())}
     tell(settings)
     return result
 

@@ -108,7 +108,7 @@ def register(
     key, digest = run_key(settings, workspace), bundle_digest(folder)
     figures = {} if bundle is not None else _figures(workspace, digest, required=require_metrics)
     variant = f"bundle-{digest[:12]}" if bundle is not None else ""
-    with metered() as meter, exclusive(wait_s=120):
+    with exclusive(wait_s=120), metered() as meter:
         known = find_version(settings, key, variant=variant)
         if known is not None:
             return _finish(settings, known, key, note, meter, new=False)
