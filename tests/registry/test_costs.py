@@ -64,6 +64,7 @@ def test_sums_by_month_and_by_the_version_that_came_of_a_retraining(
     ledger.record("retrain", payload={"cost": hour}, **made_of)
     ledger.record("retrain", payload={"cost": hour, "failure": "killed"}, **made_of | {"data_rev": "other"})
     ledger.record("register", to_version=12, payload={"cost": hour}, **made_of)
+    ledger.record("register", to_version=13, payload={"note": "drill"}, **made_of)
     ledger.record("register", to_version=2, payload={}, data_rev="before", code_rev="costs", params_hash="were kept")
     ledger.record("score", to_version=12, payload={"cost": hour | {"currency": "USD"}})
     by_version = [(total.group, total.kind, total.runs, total.price) for total in totals(ledger, "version")]

@@ -20,7 +20,6 @@ from packshot.registry.ledger import Ledger
 TOLD = "notice"
 FAILED = "task_failed"
 LOCK_WAIT_S = 120.0
-LONGEST_CAUSE = 2000
 Entry = Mapping[str, Any]
 
 
@@ -58,7 +57,7 @@ def send_waiting(settings: Settings) -> int:
 
 def record_failure(dag: str, run: str, task: str, attempt: int, cause: str) -> int:
     """Write down that a task of a DAG failed for good; returns the id of the entry. Raises LedgerError."""
-    payload = {"dag": dag, "run": run, "task": task, "attempt": attempt, "reason": cause[-LONGEST_CAUSE:]}
+    payload = {"dag": dag, "run": run, "task": task, "attempt": attempt, "reason": cause}
     return Ledger.from_environment().record(FAILED, payload=payload)
 
 

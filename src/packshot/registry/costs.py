@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -34,6 +34,7 @@ class CostedRecorder:
         self._recorder, self._meter, self._rates, self._prefix = recorder, meter, rates, prefix
         names = {each.name: f"{prefix}/{each.name}" for each in fields(Usage)}
         self._before = Usage(**{name: recorder.latest.get(metric, 0.0) for name, metric in names.items()})
+        self._paid = recorder.latest.get(f"{prefix}/price", 0.0)
         self._step = recorder.last_step(f"{prefix}/wall_s") + 1
 
     def params(self, values: Mapping[str, Any]) -> None:
@@ -51,8 +52,8 @@ class CostedRecorder:
 
     def keep(self) -> None:
         """Write the cost so far. Raises TrackingUnreachable."""
-        total = self._before + self._meter.so_far()
-        figures = asdict(total) | {"price": price(total, self._rates)}
+        used = self._meter.so_far()
+        figures = asdict(self._before + used) | {"price": self._paid + price(used, self._rates)}
         self._recorder.metrics({f"{self._prefix}/{name}": value for name, value in figures.items()}, self._step)
         self._step += 1
 
@@ -107,10 +108,10 @@ class Total:
 def totals(ledger: Ledger, by: By) -> list[Total]:
     """Sums over all entries that carry a cost, at the rates of their time; memory is the largest of any run.
 
-    By version, a retraining counts for the version that was registered of it.
+    By version, a retraining counts for the first version that was registered of it: a drill registers a second.
     """
     entries = ledger.history()
-    versions = {_key(entry): entry["to_version"] for entry in entries if entry["kind"] == "register"}
+    versions = {_key(entry): entry["to_version"] for entry in reversed(entries) if entry["kind"] == "register"}
     found: dict[tuple[str, str, str], Total] = {}
     for entry in entries:
         cost = entry["payload"].get("cost")
@@ -127,9 +128,8 @@ def totals(ledger: Ledger, by: By) -> list[Total]:
     return sorted(found.values(), key=lambda total: (total.group.zfill(9), total.kind, total.currency))
 
 
-def table(found: Iterable[Total], by: By) -> str:
+def table(found: Sequence[Total], by: By) -> str:
     """The sums in columns, with a line for all of each currency at the end."""
-    found = list(found)
     head = (by, "kind", "runs", "wall h", "CPU h", "GPU h", "peak GB", "price", "")
     rows = [head, *(_cells(total) for total in found), *(_cells(total) for total in _overall(found))]
     widths = [max(len(row[place]) for row in rows) for place in range(len(head))]
@@ -141,7 +141,7 @@ def table(found: Iterable[Total], by: By) -> str:
     return "\n".join(lines)
 
 
-def _overall(found: list[Total]) -> list[Total]:
+def _overall(found: Sequence[Total]) -> list[Total]:
     overall = []
     for currency in sorted({total.currency for total in found}):
         parts = [total for total in found if total.currency == currency]
