@@ -14,6 +14,7 @@ from packshot.registry.gates import (
     EvidenceMismatch,
     GateResult,
     GateSettingsError,
+    check_settings,
     expand,
     judge,
     outcome,
@@ -248,12 +249,44 @@ def test_templates_expand_to_each_set_with_its_own_floor() -> None:
         Gate(metric="serving/latency_ms", kind="ceiling"),
         Gate(metric="serving/latency_ms", kind="non_inferiority", margin=1.0),
         Gate(metric="quality/srcc_folds/a", kind="non_inferiority", margin=0.1),
+        Gate(metric="shadow/srcc", kind="non_inferiority", margin=0.1),
+        Gate(metric="shadow/taste", kind="floor", value=0.5),
     ],
     ids=lambda gate: f"{gate.kind}:{gate.metric}",
 )
 def test_a_gate_that_cannot_be_judged_is_refused_at_the_start(gate: Gate) -> None:
     with pytest.raises(GateSettingsError, match=r"/"):
         expand([gate], PROFILE)
+
+
+NO_SHADOW = "gate 'shadow/srcc': nothing scores in shadow while registry.shadow_batches is 0 (profile 'own')"
+NO_FLOOR = "gate 'shadow/batches' has to be a floor of at most registry.shadow_batches, which is 2 (profile 'own')"
+
+
+@pytest.mark.parametrize(
+    ("batches", "gate", "said"),
+    [
+        (0, Gate(metric="shadow/srcc", kind="floor", value=0.5), NO_SHADOW),
+        (1, Gate(metric="shadow/srcc", kind="floor", value=3.0), None),
+        (1, Gate(metric="shadow/errors", kind="ceiling", value=0.0), None),
+        (2, Gate(metric="shadow/batches", kind="floor", value=2.0), None),
+        (2, Gate(metric="shadow/batches", kind="floor", value=2.5), NO_FLOOR),
+        (2, Gate(metric="shadow/batches", kind="ceiling", value=1.0), NO_FLOOR),
+    ],
+    ids=lambda value: f"{value.kind}:{value.metric}" if isinstance(value, Gate) else None,
+)
+def test_a_gate_on_the_shadow_must_be_one_that_the_batches_can_answer(
+    settings: Settings, batches: int, gate: Gate, said: str | None
+) -> None:
+    first = Gate(metric="quality/srcc/a", kind="floor", value=0.5)
+    registry = settings.registry.model_copy(update={"gates": (first, gate), "shadow_batches": batches})
+    own = settings.model_copy(update={"registry": registry, "profiles": {"own": PROFILE}})
+    if said is None:
+        assert check_settings(own, "own") == [first, gate]
+        return
+    with pytest.raises(GateSettingsError) as caught:
+        check_settings(own, "own")
+    assert str(caught.value) == said
 
 
 def test_no_gates_and_no_sets_are_refused_at_the_start() -> None:

@@ -29,7 +29,6 @@ from packshot.ops.pipeline import (
 )
 from packshot.ops.reporting import _batches
 from packshot.registry.alias import move
-from packshot.registry.gates import GateSettingsError, check_settings
 from packshot.registry.ledger import Ledger
 from packshot.registry.models import alias_version
 from packshot.registry.promote import PromotionResult, promote
@@ -203,21 +202,6 @@ def test_only_what_can_score_beside_a_champion_is_put_in_shadow(shop: Shop) -> N
         begin(own, 1)
     with pytest.raises(CannotShadow, match="shadow_batches is 0"):
         begin(shop.settings, 1)
-
-
-@pytest.mark.parametrize(
-    ("batches", "gate"),
-    [
-        (0, Gate(metric="shadow/srcc", kind="floor", value=0.5)),
-        (2, Gate(metric="shadow/batches", kind="floor", value=3)),
-        (2, Gate(metric="shadow/srcc", kind="non_inferiority", margin=0.5)),
-        (2, Gate(metric="shadow/taste", kind="floor", value=0.5)),
-    ],
-    ids=["no batches", "more batches than come", "no comparison", "no such figure"],
-)
-def test_a_gate_on_the_shadow_that_can_never_be_judged_is_refused(shop: Shop, batches: int, gate: Gate) -> None:
-    with pytest.raises(GateSettingsError, match="shadow/"):
-        check_settings(with_shadow(shop.settings, batches, gate), "own")
 
 
 def verdicts(count: int, quality: np.ndarray, decisions: list[str], seconds: float) -> pd.DataFrame:

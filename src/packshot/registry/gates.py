@@ -349,9 +349,9 @@ def _check_shadow(gates: Sequence[Gate], batches: int) -> None:
             raise GateSettingsError(
                 f"gate {gate.metric!r}: nothing scores in shadow while registry.shadow_batches is 0"
             )
-        if gate.metric == f"{SHADOW}batches" and (gate.kind != "floor" or (gate.value or 0) > batches):
+        if gate.metric == f"{SHADOW}batches" and (gate.kind != "floor" or gate.value is None or gate.value > batches):
             raise GateSettingsError(
-                f"gate {gate.metric!r} must be a floor of at most registry.shadow_batches, which is {batches}"
+                f"gate {gate.metric!r} has to be a floor of at most registry.shadow_batches, which is {batches}"
             )
 
 
