@@ -177,6 +177,19 @@ def test_a_model_that_fails_on_new_batches_fails_its_gates_and_no_batch(
     assert "stopped by" in ledger.history(kind="shadow")[-1]["payload"]["note"]
 
 
+def test_batches_without_a_readable_image_are_no_evidence(rivals: Shop, tmp_path: Path) -> None:
+    begin(rivals.settings, 2)
+    for name in ("one", "two"):
+        folder = tmp_path / "in" / name
+        folder.mkdir(parents=True)
+        (folder / "broken.png").write_text("no picture")
+        inbox_put(folder, name)
+        inbox_score(rivals.settings, name)
+        inbox_shadow(rivals.settings, name)
+    result = go(rivals, 2)
+    assert result.outcome == "refused" and "shadow/batches is missing" in result.reason
+
+
 def test_a_challenger_that_the_other_gates_stop_does_not_enter_the_shadow(shop: Shop, ledger: Ledger) -> None:
     own = Shop(with_shadow(shop.settings, 2), shop.workspace)
     own.register(0.9)

@@ -253,7 +253,12 @@ def _write(settings: Settings, ledger: Ledger, version: int, beside: int | None,
 
 
 def _metrics(settings: Settings, version: int, beside: int) -> dict[str, float]:
-    figures = compare(settings, version, beside).figures
+    """The figures that gates may ask for; none where the champion could judge no image, so that no gate passes."""
+    try:
+        figures = compare(settings, version, beside).figures
+    except NothingInShadow as error:
+        say(f"the shadow says nothing: {error}")
+        return {}
     known = {f"{SHADOW}{name}": figures[name].value for name in FIGURES}
     return {BATCHES: float(len(seen(version, beside)))} | {k: v for k, v in known.items() if v is not None}
 
