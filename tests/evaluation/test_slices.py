@@ -83,7 +83,11 @@ def test_ladders_by_hand(per_single: pd.DataFrame) -> None:
 def test_a_small_subset_does_not_count_within(per_image: pd.DataFrame) -> None:
     both = np.mean([slice_of(f"quality/srcc/shop/{name}", per_image, NONE, NONE).value for name in "ab"])
     assert slice_of("quality/srcc_within/shop", per_image, NONE, NONE).value == pytest.approx(both)
-    with pytest.raises(MetricError, match="no subset has 20 rows"):
+    same = per_image.assign(quality_mos=per_image["quality_mos"].where(per_image["subset"] != "a", 1.0))
+    alone = slice_of("quality/srcc/shop/b", per_image, NONE, NONE).value
+    assert slice_of("quality/srcc_within/shop", same, NONE, NONE).value == pytest.approx(alone), "nothing to rank in a"
+    assert quality_figures("shop", same, same)["quality/srcc_within/shop"]() == pytest.approx(alone)
+    with pytest.raises(MetricError, match="no subset has 20 rows and different scores"):
         slice_of("quality/srcc_within/shop", per_image.assign(subset=None), NONE, NONE)
 
 

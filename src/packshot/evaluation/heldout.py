@@ -167,9 +167,10 @@ def quality_figures(name: str, rows: pd.DataFrame, train: pd.DataFrame) -> Figur
         found[f"quality/coverage/{name}/{subset}"] = partial(
             m.coverage, part["quality_low"], part["quality_high"], part["quality_mos"]
         )
-    if parts:
+    ranked = [part for part in parts.values() if part["quality_mos"].nunique() > 1]
+    if ranked:
         found[f"quality/srcc_within/{name}"] = lambda: float(
-            np.mean([m.srcc(part["quality"], part["quality_mos"]) for part in parts.values()])
+            np.mean([m.srcc(part["quality"], part["quality_mos"]) for part in ranked])
         )
     return found
 

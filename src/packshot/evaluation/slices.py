@@ -139,9 +139,10 @@ def _quality(metric: str, named: dict[str, str], per_image: pd.DataFrame) -> Sli
 def _within(metric: str, named: dict[str, str], per_image: pd.DataFrame) -> Slice:
     rows, predicted, mos = _rated(metric, per_image, named["set"])
     subset = rows["subset"].fillna("").to_numpy(dtype=str)
-    parts = [subset == name for name in np.unique(subset[subset != ""]) if (subset == name).sum() >= SMALLEST_SLICE]
+    parts = [subset == name for name in np.unique(subset[subset != ""])]
+    parts = [part for part in parts if part.sum() >= SMALLEST_SLICE and np.ptp(mos[part]) > 0]
     if not parts:
-        raise MetricError(f"{metric}: no subset has {SMALLEST_SLICE} rows")
+        raise MetricError(f"{metric}: no subset has {SMALLEST_SLICE} rows and different scores")
 
     def mean_within(weights: Floats) -> Floats:
         return np.asarray(
