@@ -188,9 +188,8 @@ def test_an_alarm_queues_pictures_and_starts_no_training_until_there_are_labels(
     second = respond(settings)
     assert second.done and second.record["batches"] == ["foreign"] and second.record["p_value"] <= 0.004
     assert not respond(settings).done, "an answered alarm is not answered again"
-    entries = [e["payload"] for e in Ledger.from_environment().history(kind="drift")]
-    kinds = [(entry["what"], entry["retrain"]) for entry in entries if "what" in entry]
-    assert kinds == [("response", False), ("response", True)]
+    responses = Ledger.from_environment().history(kind="drift_response")
+    assert [entry["payload"]["retrain"] for entry in responses] == [False, True]
 
 
 def test_within_the_cooldown_another_alarm_starts_no_training(home: Home, settings: Settings) -> None:
@@ -257,7 +256,8 @@ def test_a_broken_promise_is_an_alarm_in_the_history_and_the_ledger_once(home: H
     assert worst["found"] > worst["promised"] and worst["at_least"] > 0
     windows = History(home.drift / "v1.jsonl").windows()
     assert [(window.p_value, window.alarm) for window in windows] == [(None, True)]
-    assert len(Ledger.from_environment().history(kind="drift")) == 1
+    checks = [entry["payload"] for entry in Ledger.from_environment().history(kind="labels")]
+    assert [check["alarm"] for check in checks if "alarm" in check] == [True]
     assert respond(settings).record["batches"] == [windows[0].batch_id]
 
 

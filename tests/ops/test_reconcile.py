@@ -111,10 +111,10 @@ def test_batches_that_wait_for_the_champion_for_the_check_and_for_an_answer(
         write_json(home.verdicts_by(name, 1) / "drift.json", said)
     (one,) = found(shop)
     assert (one.condition, one.event, one.extra["batches"]) == ("alarm not answered", "verdicts", ["a"])
-    answer = {"what": "response", "batches": ["a"], "retrain": False}
-    ledger.record("drift", model_name="packshot", to_version=1, payload=answer)
+    answer = {"batches": ["a"], "retrain": False}
+    ledger.record("drift_response", model_name="packshot", to_version=1, payload=answer)
     assert found(shop) == [], "no training is an answer too"
-    ledger.record("drift", model_name="packshot", to_version=1, payload=answer | {"retrain": True})
+    ledger.record("drift_response", model_name="packshot", to_version=1, payload=answer | {"retrain": True})
     (one,) = found(shop)
     assert (one.condition, one.event) == ("training not begun", "drift_alarm")
     ledger.record("retrain", model_name="packshot", payload={"reason": "drift_alarm"})

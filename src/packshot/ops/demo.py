@@ -259,11 +259,10 @@ def _answer(demo: Demo, since: datetime) -> str:
     """What was answered to the alarm: pictures to label, and a training where there is something new to learn."""
     from packshot.registry.ledger import Ledger
 
-    entries = Ledger.from_environment().history(demo.settings.registry.model_name, "drift")
-    answers = [entry["payload"] for entry in entries if entry["payload"]["what"] == "response"]
+    answers = Ledger.from_environment().history(demo.settings.registry.model_name, "drift_response")
     if not answers:
         raise DemoFailed("the alarm was not answered; see the log of the task respond of drift")
-    answer = answers[-1]
+    answer = answers[-1]["payload"]
     queued = f"{answer['waiting']} pictures wait for a label in {answer['queue']}"
     if not answer["retrain"]:
         return f"{queued}; no retraining: {answer['reason']}"

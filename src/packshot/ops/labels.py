@@ -138,7 +138,6 @@ def check_labels(settings: Settings) -> Outcome:
         worse = [each.figure for each in figures if each.finding == "worse than promised"]
         judged = any(each.finding != "not enough labels" for each in figures)
         record: dict[str, Any] = {
-            "what": "labels",
             "model_version": version,
             "images": len(labelled),
             "look": look,
@@ -153,7 +152,7 @@ def check_labels(settings: Settings) -> Outcome:
             record["reason"] = "not enough labels"
     write_json(home.drift / f"labels-v{version}.json", record)
     if judged and not done_before:
-        _note(settings, version, record)
+        _note(settings, version, "labels", record)
     say(f"labels: {len(labelled)} newly labelled pictures: {record['reason']}")
     return Outcome(record)
 
@@ -265,7 +264,7 @@ def respond(settings: Settings) -> Outcome:
     version = champion_version(settings)
     history = _history(version)
     open_alarms = [window for window in history.windows() if window.alarm and window.answered_at is None]
-    record: dict[str, Any] = {"what": "response", "model_version": version, "retrain": False}
+    record: dict[str, Any] = {"model_version": version, "retrain": False}
     if not open_alarms:
         say("no alarm is waiting for an answer")
         return Outcome(record | {"batches": [], "reason": "no alarm"}, done=False)
@@ -284,7 +283,7 @@ def respond(settings: Settings) -> Outcome:
         cooldown = until.isoformat(timespec="minutes") if until else None
         decision = decide(settings.drift, record["new_labels"], cooldown)
         record |= asdict(decision)
-        _note(settings, version, record)
+        _note(settings, version, "drift_response", record)
         if decision.retrain:
             history.answer(record["batches"], now)
     say(f"{len(open_alarms)} alarm(s): {'retraining' if decision.retrain else 'no retraining'}: {decision.reason}")
@@ -309,11 +308,11 @@ def _history(version: int) -> History:
     return History(Home.from_environment().drift / f"v{version}.jsonl")
 
 
-def _note(settings: Settings, version: int, record: dict[str, Any]) -> None:
-    """Into the ledger, unless it is what was said last."""
+def _note(settings: Settings, version: int, kind: str, record: dict[str, Any]) -> None:
+    """Into the ledger, unless it is what was said last; entries made under Airflow say more."""
     from packshot.registry.ledger import Ledger
 
     ledger, name = Ledger.from_environment(), settings.registry.model_name
-    said = [row["payload"] for row in ledger.history(name, "drift") if row["payload"].get("what") == record["what"]]
-    if not said or {key: said[-1].get(key) for key in record} != record:
-        ledger.record("drift", model_name=name, to_version=version, payload=record)
+    entries = ledger.history(name, kind)
+    if not entries or {key: entries[-1]["payload"].get(key) for key in record} != record:
+        ledger.record(kind, model_name=name, to_version=version, payload=record)

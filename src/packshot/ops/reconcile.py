@@ -204,7 +204,7 @@ def _of_batches(settings: Settings, ledger: Ledger) -> list[Finding]:
 
 def _unanswered(ledger: Ledger, version: int) -> list[Finding]:
     """Alarms that nobody has decided about, and a decision to train after which nobody was asked to."""
-    decided = [row for row in ledger.history(kind="drift") if row["payload"].get("what") == "response"]
+    decided = ledger.history(kind="drift_response")
     about = {batch for row in decided if row["to_version"] == version for batch in row["payload"]["batches"]}
     found = []
     for batch in inbox_batches():

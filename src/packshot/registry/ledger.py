@@ -36,7 +36,7 @@ KINDS = frozenset(
     | set(INTENTS)
     | set(COMMITS)
     | set(RUNS)
-    | {"task_failed", "notice", "labels"}
+    | {"task_failed", "notice", "labels", "drift_response"}
 )
 
 _metadata = sa.MetaData()
