@@ -226,11 +226,9 @@ def test_each_batch_of_a_day_is_scored_by_its_own_version(run, packshot):
     packshot(inbox__plan={"result": OLD})
     state, tasks, events = run("rescore_day", logical_date=datetime(2026, 1, 5, tzinfo=UTC))
     assert state == "success" and tasks["score[0]"] == tasks["score[1]"] == "success" and events == {}
-    assert packshot.calls() == [
-        "inbox plan --day=2026-01-05 --champion then",
-        "inbox score one --model 3",
-        "inbox score two --model 4",
-    ]
+    planned, *scored = packshot.calls()
+    assert planned == "inbox plan --day=2026-01-05 --champion then"
+    assert sorted(scored) == ["inbox score one --model 3", "inbox score two --model 4"]
 
 
 def test_a_person_names_the_day_and_the_champion(run, packshot):

@@ -12,7 +12,7 @@ from pathlib import Path
 from packshot.config import Settings
 from packshot.errors import PackshotError
 from packshot.registry.signature import OUTPUTS
-from packshot.registry.tracking import configure
+from packshot.registry.tracking import configure, reaching
 
 SCRIPT = Path(__file__).with_name("clean_process.py")
 TIMEOUT_S = 300.0
@@ -58,8 +58,9 @@ def signature_kept(settings: Settings, challenger: int, champion: int | None) ->
     """1 where the challenger takes and gives what the champion does, or there is none; else 0."""
     from mlflow.models import get_model_info
 
-    configure(settings)
+    uri = configure(settings)
     name = settings.registry.model_name
     versions = [challenger] if champion is None else [challenger, champion]
-    signatures = [get_model_info(f"models:/{name}/{version}").signature for version in versions]
+    with reaching(uri):
+        signatures = [get_model_info(f"models:/{name}/{version}").signature for version in versions]
     return float(signatures[0] is not None and signatures[0] == signatures[-1])
