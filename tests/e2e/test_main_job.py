@@ -11,11 +11,16 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from packshot.ops.airflow_client import AirflowClient, DagRun
 
 ROOT = Path(__file__).resolve().parents[2]
 MIRROR = Path(os.environ.get("PACKSHOT_MIRROR") or ROOT / "../shared/data").resolve()
@@ -178,9 +183,8 @@ class TestMainJob:
         for path in found:
             verdicts = pd.read_parquet(path)
             inbox = ran.home / "inbox" / path.parts[-3]
-            images = {file.relative_to(inbox).as_posix() for file in inbox.rglob("*") if file.is_file()} - {
-                "catalog.csv"
-            }
+            images = {file.relative_to(inbox).as_posix() for file in inbox.rglob("*") if file.is_file()}
+            images -= {"catalog.csv", ".arrived"}
             assert set(verdicts["path"]) == images and len(verdicts) == len(images)
             assert set(verdicts["model_version"].dropna().astype(int)) == {1}
             assert verdicts["data_rev"].notna().all() and verdicts["run_id"].notna().all()
@@ -234,3 +238,176 @@ class TestMainJob:
         assert "Nothing has changed since the last demo" in output
         assert [path.stat().st_mtime_ns for path in watched] == before
         assert seconds < 120
+
+
+LOOP = {
+    "PACKSHOT__TRAINING__RECIPES__QUICK__ENHANCE_STEPS": "80",
+    "PACKSHOT__EVALUATION__PAIRS": "24",
+    "PACKSHOT__REGISTRY__APPROVAL": "true",
+    "PACKSHOT__REGISTRY__APPROVERS": '["admin"]',
+    "PACKSHOT__REGISTRY__GATES": json.dumps(
+        [
+            {"metric": "quality/srcc/{quality}", "kind": "floor"},
+            {"metric": "enhance/psnr_gain", "kind": "superiority", "confidence": 0.8},
+        ]
+    ),
+    "PACKSHOT__DRIFT__QUEUE_SIZE": "12",
+    "PACKSHOT__DRIFT__MIN_NEW_LABELS": "10",
+}
+"""The enhancer learns ten times as long, and must be better than the champion beyond doubt."""
+WITHIN_S = 900.0
+
+
+class Loop:
+    """The services of a finished demo, up again with other settings, and the commands of a person beside them."""
+
+    def __init__(self, ran: Ran) -> None:
+        self.home, self.checkout, self.environment = ran.home, ran.checkout, ran.environment | LOOP
+
+    def packshot(self, *arguments: str) -> str:
+        command = [sys.executable, "-m", "packshot.cli", *arguments]
+        done = subprocess.run(
+            command, cwd=self.checkout, env=self.environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        return done.stdout
+
+    def up(self) -> None:
+        self.packshot("up")
+        url = json.loads((self.home / "services.json").read_text())["airflow_url"]
+        password = json.loads((self.home / "airflow/secrets.json").read_text())["password"]
+        self.client = AirflowClient(url, "admin", password)
+        for dag in ("intake", "retrain", "promote", "score", "drift", "rollback"):
+            self.client.unpause(dag)
+
+    def until(self, wanted: Callable[[], Any], what: str) -> Any:
+        """The first true answer. Fails after WITHIN_S."""
+        end = time.monotonic() + WITHIN_S
+        while time.monotonic() < end:
+            found = wanted()
+            if found:
+                return found
+            time.sleep(2)
+        raise AssertionError(f"{what} did not come within {WITHIN_S:g} s; {self.client.runs()[:8]}")
+
+    def finished(self, dag: str, since: datetime, conf: dict | None = None, run_id: str | None = None) -> DagRun:
+        """A run that is over: the one started with `conf`, else the newest one since then that an event started."""
+        if conf is not None:
+            run_id = self.client.trigger(dag, conf)
+
+        def run() -> DagRun | None:
+            runs = [self.client.run(dag, run_id)] if run_id else self.client.runs(dag, since)
+            over = [one for one in runs if one.finished and (run_id or one.run_type == "asset_triggered")]
+            return over[0] if over else None
+
+        found: DagRun = self.until(run, f"the end of {dag}")
+        states = {task.task_id: task.state for task in self.client.tasks(found)}
+        assert found.state == "success", (found, states)
+        return found
+
+    def asked(self, since: datetime) -> DagRun | None:
+        """The promotion since then that waits for a person; None where the gates stopped it."""
+
+        def at_question() -> tuple[DagRun | None] | None:
+            for run in self.client.runs("promote", since):
+                states = {task.task_id: task.state for task in self.client.tasks(run)}
+                if states.get("approve") in ("awaiting_input", "deferred"):
+                    return (run,)
+                if run.finished:
+                    return (None,)
+            return None
+
+        return self.until(at_question, "a promotion")[0]
+
+    def answer(self, run: DagRun, option: str) -> None:
+        # an answer within the seconds in which the asking process ends looks to Airflow like a lost task: it asks again
+        time.sleep(8)
+        path = f"/dags/promote/dagRuns/{run.run_id}/taskInstances/approve/-1/hitlDetails"
+        self.client._call("PATCH", path, json={"chosen_options": [option], "params_input": {}})
+        self.finished("promote", run.run_after, run_id=run.run_id)
+
+    def ledger(self, kind: str) -> list[dict]:
+        query = "select to_version, actor, data_rev, payload from ledger where kind = ? order by id"
+        with closing(sqlite3.connect(self.home / "ledger.db")) as connection:
+            found = connection.execute(query, (kind,)).fetchall()
+        return [{"version": row[0], "actor": row[1], "data_rev": row[2]} | json.loads(row[3]) for row in found]
+
+
+@pytest.fixture(scope="module")
+def loop(ran):
+    loop = Loop(ran)
+    try:
+        loop.up()
+        better_model_after_approval(loop)
+        drift_then_labels_then_training(loop)
+        loop.finished("rollback", datetime.now(UTC), {"to": 1})
+    finally:
+        loop.packshot("down")
+    return loop
+
+
+def better_model_after_approval(loop: Loop) -> None:
+    since = datetime.now(UTC)
+    loop.client.send_event("catalog_ready", {"reason": "other settings"})
+    loop.finished("retrain", since)
+    run = loop.asked(since)
+    assert run is not None, [gate["message"] for gate in loop.ledger("gate")[-1]["gates"]]
+    assert loop.ledger("committed")[-1]["version"] == 1, "nothing moves before a person has answered"
+    loop.answer(run, "Approve")
+
+
+def drift_then_labels_then_training(loop: Loop) -> None:
+    import pandas as pd
+
+    since = datetime.now(UTC)
+    loop.packshot("inbox", "put", str(loop.home / "workspaces/catalog/data/heldback/foreign"), "--batch", "late")
+    loop.finished("score", since, {"batch": "late"})
+    loop.until(lambda: loop.ledger("drift_response"), "an answer to the alarm")
+    queue = loop.home / "labels" / "queue.csv"
+    rows = pd.read_csv(queue)
+    rows["quality_mos"], rows["who"], rows["when"] = 0.5, "cy", datetime.now(UTC).isoformat()
+    rows.to_csv(queue, index=False)
+    loop.packshot("labels", "add", str(queue))
+    before = len(loop.ledger("register"))
+    since = datetime.now(UTC)
+    loop.finished("drift", since, {})
+    loop.until(lambda: len(loop.ledger("register")) > before, "a version that has learned from the labels")
+    run = loop.asked(since)
+    if run is not None:
+        loop.answer(run, "Reject")
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(2400)
+class TestClosedLoop:
+    """First model, worse one refused, better one approved, drift, labels, training, rollback: read from the ledger."""
+
+    def test_champions_came_and_went_as_they_should(self, loop):
+        assert [entry["version"] for entry in loop.ledger("committed")] == [1, 3]
+        assert [entry["version"] for entry in loop.ledger("rollback_committed")] == [1]
+        assert 2 in [entry["version"] for entry in loop.ledger("refused")]
+
+    def test_a_person_decided_about_what_the_gates_let_through(self, loop):
+        first = loop.ledger("approval")[0]
+        assert (first["version"], first["actor"], first["outcome"]) == (3, "admin", "approved")
+        gate = next(one for one in loop.ledger("gate") if one["challenger"] == 3)
+        assert gate["outcome"] == "promoted" and gate["champion"] == 1
+        better = next(one for one in gate["gates"] if one["kind"] == "superiority")
+        assert better["verdict"] == "pass" and better["low"] > 0
+
+    def test_an_alarm_trained_nothing_until_there_were_labels(self, loop):
+        said = [entry["retrain"] for entry in loop.ledger("drift_response")]
+        assert said[0] is False and said[-1] is True
+        versions = {entry["version"]: entry["data_rev"] for entry in loop.ledger("register")}
+        assert versions[1] == versions[3] != versions[4], "version 4 has learned from other data"
+
+    def test_what_it_cost_is_in_the_ledger(self, loop):
+        for kind in ("retrain", "register", "gate", "score", "drift"):
+            spent = [entry["cost"] for entry in loop.ledger(kind) if "cost" in entry]
+            assert spent and all(cost["wall_s"] > 0 and cost["price"] >= 0 for cost in spent), kind
+
+    def test_people_were_told_of_moves_once(self, loop):
+        keys = [entry["key"] for entry in loop.ledger("notice")]
+        assert len(keys) == len(set(keys))
+        assert {"promoted", "rolled_back", "refused", "drift_alarm"} <= {key.split("/")[0] for key in keys}
+        assert "task_failed" not in {key.split("/")[0] for key in keys}
