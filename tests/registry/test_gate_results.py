@@ -376,3 +376,12 @@ def test_what_is_wrong_with_a_gate_is_said_with_what_to_do(settings: Settings, g
     with pytest.raises(GateSettingsError) as caught:
         g.expand([gate], profile)
     assert str(caught.value) == said
+
+
+def test_ladders_of_damage_are_compared_too(settings: Settings) -> None:
+    gate = Gate(metric="robustness/falls", kind="non_inferiority", margin=0.1, min_groups=20)
+    blind, keen = evidence(2, 0.3), evidence(1, 0.9)
+    found = judged(settings, gate, blind, keen)
+    assert (found.verdict, found.rows, found.groups) == ("fail", 120, 30)
+    assert found.challenger == blind.slice(gate.metric).value < found.champion == keen.slice(gate.metric).value
+    assert judged(settings, gate, replace(keen, version=2), keen).verdict == "pass"
