@@ -25,7 +25,7 @@ from packshot.catalog.image import ImageLimits, decode, encode
 from packshot.catalog.manifest import read_manifest
 from packshot.config import Settings, load_settings
 from packshot.evaluation.heldout import HARM_DB, UNTOUCHED_DB, profile_of
-from packshot.evaluation.metrics import psnr
+from packshot.evaluation.metrics import PSNR_CAP_DB, psnr
 from packshot.evaluation.pairs import mixed_pairs, pristine_rows
 from packshot.revision import SPLIT_MANIFEST
 from packshot.scoring.batch import score
@@ -64,7 +64,7 @@ def figures(rows: pd.DataFrame) -> dict[str, str]:
     lower = kept["quality_after"] < kept["quality"]
     found = {"pictures": f"{len(rows)}"}
     found |= {decision: f"{(rows['decision'] == decision).mean():.1%}" for decision in DECISIONS}
-    if len(kept):
+    if (kept["before"] < PSNR_CAP_DB).any():
         found["kept: PSNR gain, dB"] = f"{gain.mean():+.2f}"
         found[f"kept: lost over {HARM_DB:g} dB"] = f"{(gain < -HARM_DB).mean():.1%}"
     found["all: lower score than before"] = f"{lower.sum() / len(rows):.1%}"
