@@ -11,11 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from PIL import Image
-from small_network import small_architecture
+from small_network import save_small_bundle, small_architecture
 
-from packshot.bundle import FORMAT_VERSION, BundleRecord, Calibration, save_bundle
 from packshot.catalog.labels import LabelsRefused
 from packshot.catalog.manifest import COLUMNS, write_manifest
 from packshot.config import Gate, Settings, load_settings
@@ -24,8 +22,6 @@ from packshot.drift.samples import PREDICTIONS, STATISTICS
 from packshot.evaluation.digest import bundle_digest
 from packshot.files import write_json
 from packshot.home import Home, project_root
-from packshot.model import preprocess
-from packshot.model.network import PackshotNet
 from packshot.ops.labels import NotChecked, add_labels, check_labels, decide, queue_labels, respond
 from packshot.ops.pipeline import inbox_drift
 from packshot.registry.alias import CHAMPION, set_alias
@@ -83,24 +79,7 @@ def registered(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> 
     """A home with a champion: a real network in a real MLflow, with a drift reference and held-out rows."""
     root = tmp_path_factory.mktemp("registered")
     workspace = root / "workspaces" / "train-1"
-    torch.manual_seed(0)
-    record = BundleRecord(
-        format_version=FORMAT_VERSION,
-        preprocessing_version=preprocess.VERSION,
-        packshot_version="0",
-        torch_version=torch.__version__,
-        architecture=small_architecture(styles=STYLES),
-        calibration=Calibration(temperature=1.0, interval_scale=1.0, interval_coverage=0.9, interval_rows=10),
-        text_seen=False,
-        profile="own",
-        run_key={"data_rev": "d", "code_rev": "c", "params_hash": "p"},
-        recipe="tiny",
-        epochs=1,
-        best_epoch=0,
-        metrics={},
-    )
-    bundle = workspace / "models/packshot"
-    save_bundle(bundle, PackshotNet(record.architecture), record)
+    bundle = save_small_bundle(workspace / "models/packshot", small_architecture(styles=STYLES))
     reference = judged(np.random.default_rng(1), [9] * 40)
     reference.assign(group=reference.sender, image_id=reference.path).to_parquet(bundle / "reference.parquet")
     source = {"profile": "own", "chosen": "own", "why": "test", "fingerprint": "0", "collected_at": "2026-01-01"}

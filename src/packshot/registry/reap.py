@@ -9,9 +9,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from packshot.config import Settings
+from packshot.lock import held
 from packshot.progress import say
 from packshot.registry.alias import exclusive
-from packshot.registry.tracking import client, experiment_id, locks_of, reaching, tracking_uri
+from packshot.registry.tracking import RunBusy, client, experiment_id, locks_of, reaching, tracking_uri
 from packshot.revision import RunKey
 
 if TYPE_CHECKING:
@@ -61,18 +62,16 @@ def _running(settings: Settings, mlflow_client: MlflowClient) -> Iterator[Any]:
 
 
 def _reap_one(settings: Settings, mlflow_client: MlflowClient, run: Any) -> Reaped | None:
-    import filelock
-
     key = _key(run)
     locks = locks_of(key) if key is not None else []
-    if not locks:
+    if key is None or not locks:
         say(f"MLflow run {run.info.run_id} is not of this PACKSHOT_HOME; left as it is")
         return None
-    with ExitStack() as held:
+    with ExitStack() as all_of_them:
         try:
             for path in locks:
-                held.enter_context(filelock.FileLock(path).acquire(timeout=0))
-        except filelock.Timeout:
+                all_of_them.enter_context(held(path.stem, 0, RunBusy(key)))
+        except RunBusy:
             return None
         return _mark(settings, mlflow_client, run.info.run_id)
 
