@@ -17,6 +17,17 @@ STATISTICS = ("brightness", "contrast", "saturation", "white_share", "sharp_lapl
 SCORES = ("quality", "quality_low", "quality_high", "sharpness", "colour_balance", "detail")
 
 _text, _number, _vector = pa.string(), pa.float64(), pa.list_(pa.float32())
+FINDING = pa.struct(
+    [
+        pa.field("rule", _text, nullable=False),
+        pa.field("value", _number, nullable=False),
+        pa.field("threshold", _number, nullable=False),
+        pa.field("effect", _text, nullable=False),
+        pa.field("sentence", _text, nullable=False),
+    ]
+)
+"""A catalogue rule that an image breaks: what was measured, against what, the decision it calls for, and what to tell
+the seller."""
 SHARD_SCHEMA = pa.schema(
     [
         pa.field("path", _text, nullable=False),
@@ -31,6 +42,11 @@ SHARD_SCHEMA = pa.schema(
         pa.field("style_vector", _vector),
         pa.field("embedding", _vector),
         *(pa.field(name, _number) for name in STATISTICS),
+        pa.field("profile", _text),
+        pa.field("findings", pa.list_(FINDING)),
+        pa.field("measures", pa.map_(_text, _number)),
+        pa.field("perceptual_hash", _text),
+        pa.field("duplicate_of", _text),
         pa.field("decision", _text, nullable=False),
         pa.field("reasons", pa.list_(_text), nullable=False),
         pa.field("enhanced_path", _text),
