@@ -7,7 +7,7 @@ import torch
 from small_workspace import make_settings, make_workspace, picture
 
 from packshot.bundle import Judge
-from packshot.training.closed_form import kernel_ridge, kernel_ridge_without
+from packshot.training.closed_form import GAMMAS, RIDGES, kernel_ridge, kernel_ridge_without
 from packshot.training.features import build_features
 from packshot.training.recorder import NullRecorder
 from packshot.training.run import train
@@ -34,6 +34,19 @@ def test_a_fold_is_solved_as_if_the_others_were_all_there_is():
     found = kernel_ridge_without(z, y, fold, HEADS, 60, alone.gamma, alone.ridge, seed=1)
     assert np.allclose(found.weights[fold != 2, 2], alone.weights[:, 0])
     assert not found.weights[fold == 2, 2].any()
+
+
+def test_the_smoothest_kernel_is_taken_where_the_data_cannot_tell():
+    """Scores that are noise leave nothing to follow; those that are a fine wave do."""
+    random = np.random.default_rng(0)
+    z = random.normal(size=(300, 4)) / np.sqrt(8)
+    noise, wave = random.normal(size=(300, 1)), np.sin(6 * z[:, :1])
+    taken = {name: kernel_ridge(z, y, 300, seed=1) for name, y in (("noise", noise), ("wave", wave))}
+    smoothest = (min(GAMMAS), max(RIDGES))
+    assert (taken["noise"].gamma, taken["noise"].ridge) == smoothest
+    assert taken["wave"].ridge == min(RIDGES)
+    noisy = kernel_ridge(z, wave + 0.5 * noise, 300, seed=1)
+    assert noisy.ridge > taken["wave"].ridge and noisy.ridge < max(RIDGES) * 2
 
 
 @pytest.fixture(scope="module")

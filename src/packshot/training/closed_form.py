@@ -58,10 +58,11 @@ class KernelRidge:
 
 
 def kernel_ridge(z: Matrix, y: Matrix, most_landmarks: int, seed: int, steepness: float = 0.0) -> KernelRidge:
-    """Kernel ridge regression of y (N x K) on z (N x D); width and ridge by leave-one-out error in closed form.
+    """Kernel ridge regression of y (N x K) on z (N x D); width and ridge by leave-one-out error in closed form, see
+    `_best_kernel`.
 
-    `steepness` is the weight of the mean length of the gradient in that choice: error and length each count as a share
-    of what they are at the least error.
+    `steepness` is the weight of the mean length of the gradient in that choice, among kernels that are flatter still:
+    error and length each count as a share of what they are without it.
     With more than `most_landmarks` rows a seeded subset serves as landmarks (Nystroem, Williams and Seeger, 2001).
     """
     generator = np.random.default_rng(seed)
@@ -104,24 +105,34 @@ def _solved(z: Matrix, y: Matrix, chosen: Indices, gamma: float, ridge: float) -
 
 
 def _best_kernel(z: Matrix, y: Matrix, steepness: float) -> tuple[float, float]:
+    """Width and ridge of the smoothest kernel within a standard error of the least leave-one-out error.
+
+    That is the rule of Breiman et al. (1984); the smoothest is the one of fewest effective degrees of freedom.
+    """
     distances = squared_distances(z, z)
     target = y - y.mean(axis=0)
-    errors: dict[tuple[float, float], float] = {}
+    errors: dict[tuple[float, float], Matrix] = {}
+    freedom: dict[tuple[float, float], float] = {}
     slopes: dict[tuple[float, float], float] = {}
     for gamma in GAMMAS:
         kernel = np.exp(-gamma * distances)
         values, vectors = np.linalg.eigh(kernel)
+        values = np.maximum(values, 0)
         for ridge in STIFFER_RIDGES if steepness else RIDGES:
-            errors[gamma, ridge] = float(np.mean(_left_out_errors(values, vectors, target, ridge) ** 2))
+            errors[gamma, ridge] = np.mean(_left_out_errors(values, vectors, target, ridge) ** 2, axis=1)
+            freedom[gamma, ridge] = float((values / (values + ridge)).sum())
             if steepness:
-                dual = vectors @ ((vectors.T @ target) / (np.maximum(values, 0) + ridge)[:, None])
+                dual = vectors @ ((vectors.T @ target) / (values + ridge)[:, None])
                 slopes[gamma, ridge] = _mean_slope(z, kernel, dual, gamma)
-    best = min(errors, key=lambda each: errors[each])
+    mean = {each: float(found.mean()) for each, found in errors.items()}
+    best = min(mean, key=lambda each: mean[each])
+    bound = mean[best] + float(errors[best].std()) / len(target) ** 0.5
+    smooth = min((each for each in mean if mean[each] <= bound), key=lambda each: freedom[each])
     if not steepness:
-        return best
-    return min(
-        errors, key=lambda each: errors[each] / errors[best] + steepness * slopes[each] / max(slopes[best], 1e-12)
-    )
+        return smooth
+    flatter = [each for each in mean if slopes[each] <= slopes[smooth]]
+    length = max(slopes[smooth], 1e-12)
+    return min(flatter, key=lambda each: mean[each] / mean[smooth] + steepness * slopes[each] / length)
 
 
 def _mean_slope(z: Matrix, kernel: Matrix, dual: Matrix, gamma: float) -> float:
