@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
 Item = TypeVar("Item")
+Advance = Callable[[int], None]
 LOG_EVERY_S = 10.0
 
 
@@ -19,13 +21,19 @@ def say(message: str) -> None:
 def track(items: Iterable[Item], what: str, total: int | None = None, unit: str = "images") -> Iterator[Item]:
     """Yield `items` while showing count, share, rate and time left on standard error."""
     known = total if total is not None else (len(items) if isinstance(items, Sized) else None)
-    if sys.stderr.isatty():
-        yield from _bar(items, what, known, unit)
-    else:
-        yield from _lines(items, what, known, unit)
+    with counting(what, known, unit) as advance:
+        for item in items:
+            yield item
+            advance(1)
 
 
-def _bar(items: Iterable[Item], what: str, total: int | None, unit: str) -> Iterator[Item]:
+def counting(what: str, total: int | None, unit: str = "images") -> AbstractContextManager[Advance]:
+    """Show count, share, rate and time left of work that calls what this yields with how many more it has done."""
+    return _bar(what, total, unit) if sys.stderr.isatty() else _lines(what, total, unit)
+
+
+@contextmanager
+def _bar(what: str, total: int | None, unit: str) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -36,25 +44,41 @@ def _bar(items: Iterable[Item], what: str, total: int | None, unit: str) -> Iter
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
+    done, begun = 0, time.monotonic()
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(what, total=total, rate="")
-        begun = time.monotonic()
-        for done, item in enumerate(items, start=1):
-            yield item
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
             rate = done / max(time.monotonic() - begun, 1e-9)
-            bar.update(task, advance=1, rate=f"{rate:.1f} {unit}/s")
+            bar.update(task, advance=count, rate=f"{rate:.1f} {unit}/s")
+
+        yield advance
 
 
-def _lines(items: Iterable[Item], what: str, total: int | None, unit: str) -> Iterator[Item]:
-    begun = last = time.monotonic()
-    done = 0
-    for done, item in enumerate(items, start=1):
-        yield item
+@contextmanager
+def _lines(what: str, total: int | None, unit: str) -> Iterator[Advance]:
+    done, begun = 0, time.monotonic()
+    last = begun
+
+    def advance(count: int) -> None:
+        nonlocal done, last
+        done += count
         now = time.monotonic()
         if now - last >= LOG_EVERY_S:
             last = now
             rate = done / (now - begun)
-            left = f", {max(total - done, 0) / rate:.0f} s left" if total else ""
+            left = f", {duration(max(total - done, 0) / rate)} left" if total and rate else ""
             say(f"{what}: {done}{f'/{total}' if total else ''} {unit}, {rate:.1f}/s{left}")
-    seconds = time.monotonic() - begun
-    say(f"{what}: {done} {unit} in {seconds:.1f} s")
+
+    yield advance
+    say(f"{what}: {done} {unit} in {time.monotonic() - begun:.1f} s")
+
+
+def duration(seconds: float) -> str:
+    """In words: `40 s`, `12 min`, `3 h 5 min`."""
+    minutes = round(seconds / 60)
+    if minutes < 2:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

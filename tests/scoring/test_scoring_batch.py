@@ -18,7 +18,8 @@ from packshot.home import project_root
 from packshot.ops.pipeline import score_folder
 from packshot.registry.ledger import Ledger
 from packshot.scoring.batch import JudgeFailed, score
-from packshot.scoring.listing import BatchFolderMissing, CatalogUnreadable, EmptyBatch
+from packshot.scoring.catalogue import CatalogUnreadable
+from packshot.scoring.listing import BatchFolderMissing, EmptyBatch
 from packshot.scoring.shards import OtherModel, OutputBusy, sole_writer
 from packshot.scoring.writing import OutputIsInput
 

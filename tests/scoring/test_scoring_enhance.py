@@ -69,6 +69,7 @@ def test_nothing_that_works_is_an_error(tmp_path: Path) -> None:
 def test_a_new_name_never_takes_the_place_of_another_image() -> None:
     assert output_name("a/x.gif", "GIF", {"a/x.gif"}) == "a/x.png"
     assert output_name("a/x.gif", "GIF", {"a/x.gif", "a/x.png"}) == "a/x.gif.png"
+    assert output_name("a/x.gif", "GIF", {"a/x.gif", "a/x.png", "a/x.gif.png"}) == "a/x.gif.png.png"
     assert output_name("plain", "TIFF", {"plain"}) == "plain.png"
     assert output_name("x.png", "BMP", {"x.png"}) == "x.png"
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-from collections import Counter
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -19,22 +19,16 @@ from packshot.catalog.statistics import image_statistics
 from packshot.config import Settings
 from packshot.errors import PackshotError
 from packshot.files import OutputNotWritable
-from packshot.progress import say, track
+from packshot.progress import Advance, counting, say
 from packshot.scoring.decisions import Decision, Enhanced, Scores, changes_colours, decide, refuse, settle
 from packshot.scoring.fidelity import colour_shift, luma_similarity, with_colours_of
-from packshot.scoring.listing import list_batch
+from packshot.scoring.listing import BatchSource, open_batch
+from packshot.scoring.merging import VERDICTS, is_merged, merge
+from packshot.scoring.plan import Plan, make_plan, open_plan
 from packshot.scoring.reading import Opened, read_ahead
 from packshot.scoring.scorer import Scorer, open_scorer
-from packshot.scoring.shards import (
-    FOLDER,
-    Shard,
-    check_same_model,
-    plan_shards,
-    read_manifest,
-    sole_writer,
-    write_manifest,
-)
-from packshot.scoring.verdicts import STATISTICS, listing_id, merge_shards, read_verdicts, write_shard
+from packshot.scoring.shards import Shard, ShardBusy, check_same_model, claimed, one_of_writers, sole_writer
+from packshot.scoring.verdicts import STATISTICS, tally, write_shard
 from packshot.scoring.writing import check_output_apart, output_name, write_enhanced
 
 if TYPE_CHECKING:
@@ -42,6 +36,8 @@ if TYPE_CHECKING:
 
 TOGETHER = 8
 """Images a call of the judge gets at most."""
+LOOK_AGAIN_S = 1.0
+"""Between looks at shards that other processes are at."""
 
 
 class JudgeFailed(PackshotError):
@@ -67,6 +63,22 @@ class ScoreReport:
         return asdict(self) | {"decisions": dict(self.decisions), "verdicts": str(self.verdicts)}
 
 
+@dataclass(frozen=True)
+class Work:
+    """What every row needs. It pickles, without the loaded model, so that a shard can be scored anywhere."""
+
+    settings: Settings
+    root: Path
+    out: Path
+    scorer: Scorer
+    names: frozenset[str] = frozenset()
+    """Names that an enhanced image may not take."""
+
+    @property
+    def limits(self) -> ImageLimits:
+        return ImageLimits.from_settings(self.settings.validation)
+
+
 def score(
     settings: Settings,
     directory: Path,
@@ -82,63 +94,104 @@ def score(
     The same `out` again goes on where a killed run stopped, and does nothing where all is done. A file
     that cannot be judged is a row with `error`. `batch_id` defaults to a hash of the batch's content,
     `catalog` to `directory/catalog.csv` where there is one; `scorer` is loaded from `model` if not given.
-    Raises EmptyBatch, BatchFolderMissing, OtherModel, OutputBusy, OutputNotWritable, JudgeFailed.
+    Raises EmptyBatch, BatchFolderMissing, CatalogUnreadable, OtherModel, OutputBusy, OutputNotWritable, JudgeFailed.
     """
     check_output_apart(directory, out)
-    files = list_batch(directory, out, catalog, settings.catalog)
+    source = open_batch(directory, out, catalog)
     scorer = scorer if scorer is not None else open_scorer(settings, model)
     with sole_writer(out):
-        check_same_model(out, scorer)
-        shards = plan_shards(files, out, settings, scorer)
-        found = sum(shard.finished for shard in shards)
-        if found == len(shards) and _is_complete(out, shards, batch_id):
-            say(f"{out} is finished: {len(files)} rows by {scorer.lineage.label()}; nothing to do")
-            return _report(out, scorer, shards, found)
-        if found:
-            say(f"{found} of {len(shards)} shards are finished already; going on")
-        if not read_manifest(out):
-            write_manifest(out, scorer, images=str(directory.resolve()))
-        _score_shards(_Work(settings, directory.resolve(), out, scorer, frozenset(f.path for f in files)), shards)
-        _merge(directory, out, scorer, shards, batch_id)
-    return _report(out, scorer, shards, found)
+        plan = _plan(settings, source, out, scorer)
+        waiting, _ = plan.waiting(range(plan.shards))
+        found = plan.shards - len(waiting)
+        if not waiting and is_merged(plan, batch_id):
+            say(f"{out} is finished: {plan.files} rows by {scorer.lineage.label()}; nothing to do")
+        else:
+            if found:
+                say(f"{found} of {plan.shards} shards are finished already; going on")
+            _score_shards(Work(settings, plan.root, out, scorer), plan, range(plan.shards))
+            merge(plan, scorer, batch_id)
+    return _report(plan, scorer, found)
 
 
-def _is_complete(out: Path, shards: Sequence[Shard], batch_id: str | None) -> bool:
-    manifest = read_manifest(out)
-    return (
-        (out / "verdicts.parquet").is_file()
-        and manifest.get("shards") == [shard.target.stem for shard in shards]
-        and batch_id in (None, manifest.get("batch_id"))
-    )
+def plan_batch(settings: Settings, directory: Path, out: Path, scorer: Scorer, *, catalog: Path | None = None) -> Plan:
+    """The first step of `score`: cut the batch into shards. Raises what `score` raises but JudgeFailed."""
+    check_output_apart(directory, out)
+    source = open_batch(directory, out, catalog)
+    with sole_writer(out):
+        return _plan(settings, source, out, scorer)
 
 
-@dataclass(frozen=True)
-class _Work:
-    """What every row needs."""
+def score_part(settings: Settings, out: Path, scorer: Scorer, numbers: range) -> int:
+    """The second step: score these shards of the plan, beside any others who do. Returns how many files they hold.
 
-    settings: Settings
-    root: Path
-    out: Path
-    scorer: Scorer
-    names: frozenset[str]
-
-    @property
-    def limits(self) -> ImageLimits:
-        return ImageLimits.from_settings(self.settings.validation)
+    Finished shards stay as they are; one that another process is at is waited for. Raises NotPlanned, OutputBusy,
+    OutputNotWritable, JudgeFailed.
+    """
+    with one_of_writers(out):
+        plan = open_plan(settings, out, scorer)
+        return _score_shards(Work(settings, plan.root, out, scorer), plan, numbers)
 
 
-def _score_shards(work: _Work, shards: Sequence[Shard]) -> None:
-    waiting = [shard for shard in shards if not shard.finished]
+def merge_batch(settings: Settings, out: Path, scorer: Scorer, *, batch_id: str | None = None) -> ScoreReport:
+    """The last step: make the finished shards one verdict file. Raises NotPlanned, ShardsMissing, OutputBusy,
+    OutputNotWritable."""
+    with sole_writer(out):
+        plan = open_plan(settings, out, scorer)
+        merged = is_merged(plan, batch_id)
+        if not merged:
+            merge(plan, scorer, batch_id)
+    return _report(plan, scorer, plan.shards if merged else 0)
+
+
+def _plan(settings: Settings, source: BatchSource, out: Path, scorer: Scorer) -> Plan:
+    check_same_model(out, scorer)
+    return make_plan(settings, source, out, scorer)
+
+
+def _score_shards(work: Work, plan: Plan, numbers: range) -> int:
+    waiting, files = plan.waiting(numbers)
     if not waiting:
-        return
+        return 0
     _ = work.scorer.judge  # a model that does not load ends the run, not each image
-    files = [file for shard in waiting for file in shard.files]
-    opened = iter(track(read_ahead(files, work.root, work.limits), "scoring", total=len(files)))
-    for shard in waiting:
-        rows = _rows(work, islice(opened, len(shard.files)))
+    with counting("scoring", files) as advance:
+        while waiting:
+            busy = [number for number in waiting if not _scored(work, plan.shard(number), advance)]
+            if len(busy) == len(waiting):
+                time.sleep(LOOK_AGAIN_S)
+            waiting = busy
+    return files
+
+
+def _scored(work: Work, shard: Shard, advance: Advance) -> bool:
+    """Score a shard; False where another process is at it."""
+    try:
+        done = score_shard(work, shard, advance)
+    except ShardBusy:
+        return False
+    advance(len(shard.files) - done)
+    return True
+
+
+def score_shard(work: Work, shard: Shard, advance: Advance = lambda count: None) -> int:
+    """Judge the files of one shard and write their rows, unless they are there. Returns how many files it judged.
+
+    Enhanced images are written before the rows, so that no row is without its image; `advance` is told of each file.
+    Raises ShardBusy where another process is at it, JudgeFailed, OutputNotWritable.
+    """
+    with claimed(shard):
+        if shard.finished:
+            return 0
+        opened = read_ahead(shard.files, work.root, work.limits)
+        rows = _rows(replace(work, names=shard.taken), _told(opened, advance))
         _fail_if_none_was_judged(rows)
         write_shard(shard.target, rows)
-    next(opened, None)  # lets the progress say its last line
+        return len(rows)
+
+
+def _told(opened: Iterable[Opened], advance: Advance) -> Iterator[Opened]:
+    for item in opened:
+        yield item
+        advance(1)
 
 
 def _fail_if_none_was_judged(rows: Sequence[dict[str, Any]]) -> None:
@@ -148,7 +201,7 @@ def _fail_if_none_was_judged(rows: Sequence[dict[str, Any]]) -> None:
         raise JudgeFailed(f"the model fails on all {len(failed)} images of a shard; the first: {failed[0]}")
 
 
-def _rows(work: _Work, opened: Iterable[Opened]) -> list[dict[str, Any]]:
+def _rows(work: Work, opened: Iterable[Opened]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for chunk in chunks(opened):
         readable = [item for item in chunk if item.pixels is not None]
@@ -180,7 +233,7 @@ def _judge(scorer: Scorer, items: Sequence[Opened]) -> list[Judgement | Exceptio
         return [judged for item in items for judged in _judge(scorer, [item])]
 
 
-def _row(work: _Work, item: Opened, judged: Judgement | Exception | None) -> dict[str, Any]:
+def _row(work: Work, item: Opened, judged: Judgement | Exception | None) -> dict[str, Any]:
     row: dict[str, Any] = {"path": item.file.path, "scored_at": datetime.now(UTC)}
     row |= {name: item.file.facts.get(name) for name in ("sku", "title", "sender", "category")}
     if item.info is None or item.pixels is None:
@@ -222,7 +275,7 @@ def _judged_columns(judged: Judgement) -> dict[str, Any]:
     }
 
 
-def _decided(work: _Work, item: Opened, pixels: NDArray[np.uint8], scores: Scores) -> dict[str, Any]:
+def _decided(work: Work, item: Opened, pixels: NDArray[np.uint8], scores: Scores) -> dict[str, Any]:
     first = decide(scores, work.settings.scoring)
     if first.decision != "enhance":
         return {"decision": first.decision, "reasons": list(first.reasons)}
@@ -243,7 +296,7 @@ def _without_file(decision: Decision) -> dict[str, Any]:
 
 
 def _enhance(
-    work: _Work, pixels: NDArray[np.uint8], text: str | None, scores: Scores
+    work: Work, pixels: NDArray[np.uint8], text: str | None, scores: Scores
 ) -> tuple[NDArray[np.uint8] | None, Enhanced | None]:
     """The enhanced image and what that did; with the colours of the input where its own would move too far."""
     try:
@@ -263,7 +316,7 @@ def _compared(scorer: Scorer, pixels: NDArray[np.uint8], image: NDArray[np.uint8
     return Enhanced(after, luma_similarity(pixels, image), colour_shift(pixels, image))
 
 
-def _keep(work: _Work, item: Opened, image: NDArray[np.uint8]) -> str | None:
+def _keep(work: Work, item: Opened, image: NDArray[np.uint8]) -> str | None:
     """Write the enhanced image; None where its name or its source forbids it. Raises on a full disk."""
     if item.info is None:
         return None
@@ -283,38 +336,17 @@ def _keep(work: _Work, item: Opened, image: NDArray[np.uint8]) -> str | None:
     return f"enhanced/{name}"
 
 
-def _merge(directory: Path, out: Path, scorer: Scorer, shards: Sequence[Shard], batch_id: str | None) -> None:
-    targets = [shard.target for shard in shards]
-    batch = batch_id if batch_id is not None else listing_id(targets)
-    rows = merge_shards(out / "verdicts.parquet", targets, asdict(scorer.lineage) | {"batch_id": batch})
-    names = [target.stem for target in targets]
-    write_manifest(out, scorer, images=str(directory.resolve()), batch_id=batch, rows=rows, shards=names)
-    _drop_left_overs(out, {target.name for target in targets})
-
-
-def _drop_left_overs(out: Path, current: set[str]) -> None:
-    """Remove shards and enhanced images that no row of the finished batch names any more."""
-    for shard in (out / FOLDER).glob("*.parquet"):
-        if shard.name not in current:
-            shard.unlink(missing_ok=True)
-    named = set(read_verdicts(out / "verdicts.parquet", ["enhanced_path"])["enhanced_path"].to_pylist())
-    for image in (out / "enhanced").rglob("*"):
-        if image.is_file() and image.relative_to(out).as_posix() not in named:
-            image.unlink(missing_ok=True)
-
-
-def _report(out: Path, scorer: Scorer, shards: Sequence[Shard], found: int) -> ScoreReport:
-    path = out / "verdicts.parquet"
-    table = read_verdicts(path, ["decision", "error", "batch_id"])
-    errors = table.num_rows - table["error"].null_count
+def _report(plan: Plan, scorer: Scorer, found: int) -> ScoreReport:
+    path = plan.out / VERDICTS
+    counted = tally(path)
     return ScoreReport(
-        rows=table.num_rows,
-        batch_id=table["batch_id"][0].as_py(),
+        rows=counted.rows,
+        batch_id=counted.batch_id or "",
         model=scorer.lineage.label(),
-        decisions=dict(sorted(Counter(table["decision"].to_pylist()).items())),
-        errors=errors,
-        shards=len(shards),
+        decisions=counted.decisions,
+        errors=counted.errors,
+        shards=plan.shards,
         shards_found=found,
         verdicts=path,
-        done_before=found == len(shards),
+        done_before=found == plan.shards,
     )

@@ -1,21 +1,17 @@
-"""What is in a batch: every file below a folder, and what the shop's catalogue says of it."""
+"""What is in a batch: every file below a folder."""
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import pandas as pd
 
 from packshot.config import CatalogSettings
 from packshot.errors import PackshotError
 from packshot.progress import say
-
-CATALOG_NAME = "catalog.csv"
-CATALOG_FIELDS = ("sku", "title", "description", "tags", "sender", "category")
+from packshot.scoring.catalogue import CATALOG_NAME, read_catalog
 
 
 class EmptyBatch(PackshotError):
@@ -24,10 +20,6 @@ class EmptyBatch(PackshotError):
 
 class BatchFolderMissing(PackshotError):
     """The folder of the batch does not exist, or is no folder."""
-
-
-class CatalogUnreadable(PackshotError):
-    """The catalogue beside the images cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -48,140 +40,112 @@ class BatchFile:
         return row_text({name: self.facts.get(name) for name in ("title", "description", "tags")})
 
 
-def list_batch(directory: Path, out: Path, catalog: Path | None, columns: CatalogSettings) -> list[BatchFile]:
-    """Every file below `directory`, sorted by path.
+@dataclass(frozen=True)
+class BatchSource:
+    """Where a batch lies. `root` is resolved; `catalog` is None where there is none."""
 
-    Left out: hidden files and folders (a name that starts with a dot), the catalogue, and `out` where it
-    lies inside. Links to files are listed; a link to a folder that leads out is listed as a file that
-    cannot be read, one that stays inside is not followed (its files are listed where they are).
-    Raises BatchFolderMissing, EmptyBatch, CatalogUnreadable.
+    root: Path
+    catalog: Path | None
+    leave_out: frozenset[str]
+
+    def files(self) -> Iterator[BatchFile]:
+        """Every file, in no order and without facts, as the folders are read.
+
+        Left out: hidden files and folders (a name that starts with a dot), the catalogue, and the output folder where
+        it lies inside. Links to files are listed; a link to a folder that leads out, and a folder that may not be read,
+        are listed as files that cannot be read; a link that stays inside is not followed (its files are listed where
+        they are).
+        """
+        return (_describe(self.root, found) for found in _walk(self.root, self.leave_out))
+
+
+def open_batch(directory: Path, out: Path, catalog: Path | None) -> BatchSource:
+    """The batch below `directory`, with `catalog` or else the one beside the images.
+
+    Raises BatchFolderMissing, EmptyBatch.
     """
     if not directory.is_dir():
         what = "is not a folder" if directory.exists() else "does not exist"
         raise BatchFolderMissing(f"{directory} {what}; name the folder that holds the images of the batch")
     root = directory.resolve()
     chosen = catalog if catalog is not None else directory / CATALOG_NAME
-    facts = read_catalog(chosen, columns) if catalog is not None or chosen.is_file() else {}
-    leave_out = {out.resolve(), chosen.resolve(), root / CATALOG_NAME}
-    files = [_describe(root, found, facts) for found in _walk(root, leave_out)]
-    if not files:
+    leave_out = frozenset(map(str, (out.resolve(), chosen.resolve(), root / CATALOG_NAME)))
+    source = BatchSource(root, chosen if catalog is not None or chosen.is_file() else None, leave_out)
+    if next(source.files(), None) is None:
         raise EmptyBatch(f"{directory} holds no files to work on (hidden files and {CATALOG_NAME} do not count)")
-    unused = facts.keys() - {file.path for file in files}
-    if unused:
-        say(f"{chosen.name} names {len(unused)} file(s) that are not below {directory}")
+    return source
+
+
+def list_batch(directory: Path, out: Path, catalog: Path | None, columns: CatalogSettings) -> list[BatchFile]:
+    """Every file of a batch with what the catalogue says of it, sorted by path: for batches that fit into memory.
+
+    Raises BatchFolderMissing, EmptyBatch, CatalogUnreadable.
+    """
+    source = open_batch(directory, out, catalog)
+    facts = read_catalog(source.catalog, columns) if source.catalog is not None else {}
+    files = [replace(file, facts=facts.get(file.path, {})) for file in source.files()]
+    say_unused(source, len(facts.keys() - {file.path for file in files}))
     return sorted(files, key=lambda file: file.path)
 
 
-def read_catalog(path: Path, columns: CatalogSettings) -> dict[str, dict[str, str | None]]:
-    """Path to what the catalogue says, from a CSV (UTF-8) or Parquet file; names mapped as in `params.yaml`.
-
-    Broken lines are skipped and counted aloud; of two rows for one path the first counts.
-    Raises CatalogUnreadable where there is no such file or no path column.
-    """
-    frame = _read_table(path)
-    present = {name: columns.columns.get(name, name) for name in CATALOG_FIELDS}
-    return _by_path(path, frame, columns, {name: own for name, own in present.items() if own in frame.columns})
+def say_unused(source: BatchSource, count: int) -> None:
+    """Tell how many rows of the catalogue name no file."""
+    if count and source.catalog is not None:
+        say(f"{source.catalog.name} names {count} file(s) that are not below {source.root}")
 
 
-def read_catalog_columns(
-    path: Path, columns: CatalogSettings, wanted: Sequence[str]
-) -> dict[str, dict[str, str | None]]:
-    """Path to its values in the columns `wanted` of a catalogue file, named as the file names them.
-
-    Raises CatalogUnreadable where there is no such file, no path column, or a column wanted is missing.
-    """
-    frame = _read_table(path)
-    for name in wanted:
-        _require(path, frame, name, "name one that it has")
-    return _by_path(path, frame, columns, {name: name for name in wanted})
-
-
-def _by_path(
-    path: Path, frame: pd.DataFrame, columns: CatalogSettings, present: Mapping[str, str]
-) -> dict[str, dict[str, str | None]]:
-    named = columns.columns.get("path", "path")
-    _require(path, frame, named, "rename it, or map it under catalog.columns in params.yaml")
-    facts: dict[str, dict[str, str | None]] = {}
-    for row in frame.to_dict("records"):
-        key = _text(row[named])
-        if key is not None:
-            facts.setdefault(_posix(key), {name: _text(row[own]) for name, own in present.items()})
-    return facts
-
-
-def _require(path: Path, frame: pd.DataFrame, column: str, what_to_do: str) -> None:
-    if column not in frame.columns:
-        has = ", ".join(map(str, frame.columns)) or "none"
-        raise CatalogUnreadable(f"{path} has no column {column!r}; it has {has}. To mend it, {what_to_do}")
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    broken: list[int] = []
-
-    def skip(fields: list[str]) -> None:
-        broken.append(len(fields))
-
+def _walk(root: Path, leave_out: frozenset[str]) -> Iterator[str]:
+    """Absolute paths. Open are only the folders on the way to where it is, so that memory does not grow."""
+    open_folders = [_scan(str(root))]
     try:
-        if path.suffix.lower() == ".parquet":
-            return pd.read_parquet(path)
-        frame = pd.read_csv(
-            path, dtype=str, encoding="utf-8-sig", encoding_errors="replace", engine="python", on_bad_lines=skip
-        )
-    except (OSError, ValueError, pd.errors.ParserError) as error:
-        raise CatalogUnreadable(f"cannot read the catalogue {path}: {error}") from error
-    if broken:
-        say(f"{path.name}: {len(broken)} line(s) with too many fields were skipped")
-    return frame
+        while open_folders:
+            entry = next(open_folders[-1], None)
+            if entry is None:
+                open_folders.pop().close()
+            elif entry.name.startswith(".") or entry.path in leave_out:
+                continue
+            elif not _is_folder(entry):
+                yield entry.path
+            elif entry.is_symlink():
+                yield from _leading_out(entry.path, root)
+            elif os.access(entry.path, os.R_OK | os.X_OK):
+                open_folders.append(_scan(entry.path))
+            else:
+                say(f"{os.path.relpath(entry.path, root)} is a folder that may not be read")
+                yield entry.path
+    finally:
+        for folder in open_folders:
+            folder.close()
 
 
-def _text(value: object) -> str | None:
-    if value is None or value != value:
-        return None
-    return str(value).strip() or None
+def _scan(folder: str) -> os._ScandirIterator[str]:
+    try:
+        return os.scandir(folder)
+    except OSError as error:
+        raise BatchFolderMissing(f"the folder {folder} cannot be read: {error.strerror}") from error
 
 
-def _posix(path: str) -> str:
-    cleaned = path.replace("\\", "/")
-    while cleaned.startswith("./"):
-        cleaned = cleaned[2:]
-    return cleaned
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
-def _walk(root: Path, leave_out: set[Path]) -> Iterator[Path]:
-    for folder, folders, files in os.walk(root, followlinks=False):
-        here = Path(folder)
-        links = [name for name in folders if (here / name).is_symlink()]
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".") and name not in links and (here / name) not in leave_out
-        )
-        yield from _leading_out(here, links, root)
-        for name in _visible(files):
-            if (here / name) not in leave_out:
-                yield here / name
+def _leading_out(link: str, root: Path) -> Iterator[str]:
+    if Path(link).resolve().is_relative_to(root):
+        say(f"{os.path.relpath(link, root)} is a link to a folder of the batch; it is not followed")
+    else:
+        yield link
 
 
-def _leading_out(here: Path, links: Iterable[str], root: Path) -> Iterator[Path]:
-    for name in _visible(links):
-        target = (here / name).resolve()
-        if target.is_relative_to(root):
-            say(f"{(here / name).relative_to(root)} is a link to a folder of the batch; it is not followed")
-        else:
-            yield here / name
-
-
-def _visible(names: Iterable[str]) -> list[str]:
-    return sorted(name for name in names if not name.startswith("."))
-
-
-def _describe(root: Path, found: Path, facts: Mapping[str, Mapping[str, str | None]]) -> BatchFile:
-    relative = found.relative_to(root).as_posix()
+def _describe(root: Path, found: str) -> BatchFile:
+    location = Path(found)
     # A name that is not UTF-8 cannot stand in a table; its odd bytes are spelt out as \xNN.
-    path = os.fsencode(relative).decode("utf-8", "backslashreplace")
+    path = os.fsencode(location.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
     try:
-        status = found.stat()
+        status = location.stat()
         size, modified = (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else (0, 0)
     except OSError:
         size, modified = 0, 0
-    return BatchFile(path, found, size, modified, facts.get(path, {}))
+    return BatchFile(path, location, size, modified)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,10 +59,12 @@ class Scorer:
         """The loaded model. Raises what `load` raises, BundleError for a damaged bundle."""
         return self.load()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "judge"}  # each process loads its own
+
 
 def open_scorer(settings: Settings, model: str) -> Scorer:
     """The model named by an alias, a version number or the path of a bundle; it is loaded when first used."""
-    from packshot.bundle import Judge
     from packshot.evaluation.digest import bundle_digest
     from packshot.registry.models import bundle_path
 
@@ -75,7 +78,11 @@ def open_scorer(settings: Settings, model: str) -> Scorer:
         params_hash=reference.params_hash,
     )
 
-    def load() -> JudgeLike:
-        return Judge.load(folder, settings.training.device, settings.training.threads)
-
+    load = partial(_load, folder, settings.training.device, settings.training.threads)
     return Scorer(load, lineage, bundle_digest(folder))
+
+
+def _load(folder: Path, device: str, threads: int) -> JudgeLike:
+    from packshot.bundle import Judge
+
+    return Judge.load(folder, device, threads)

@@ -1,4 +1,4 @@
-"""Which parts of a batch are finished: content-addressed shards under `OUT/.shards`.
+"""Which parts of a batch are finished, and who may work on which: content-addressed shards under `OUT/.shards`.
 
 A shard's id is a hash over its files (path, size, time of change, catalogue facts), the model, the code
 and the rules. A finished shard is one Parquet file of that name, written by atomic rename; so a killed
@@ -19,7 +19,7 @@ from typing import Any
 
 from packshot.config import Settings
 from packshot.errors import PackshotError
-from packshot.files import OutputNotWritable, write_json
+from packshot.files import OutputNotWritable, remove_unfinished, write_json
 from packshot.revision import code_rev
 from packshot.scoring.listing import BatchFile
 from packshot.scoring.scorer import Scorer
@@ -37,25 +37,25 @@ class OutputBusy(PackshotError):
     exit_code = 75
 
 
+class ShardBusy(PackshotError):
+    """Another process is at this shard."""
+
+    exit_code = 75
+
+
 @dataclass(frozen=True)
 class Shard:
     """A run of consecutive files of the batch, and where its rows go."""
 
     files: tuple[BatchFile, ...]
     target: Path
+    taken: frozenset[str] = frozenset()
+    """Names that its enhanced images may not take, since they are those of other files of the batch."""
 
     @property
     def finished(self) -> bool:
         """Whether its rows are on disk."""
         return self.target.is_file()
-
-
-def plan_shards(files: Sequence[BatchFile], out: Path, settings: Settings, scorer: Scorer) -> list[Shard]:
-    """Cut the batch into shards of `scoring.shard_size` files, each with its content-addressed target."""
-    work = work_id(settings, scorer)
-    size = settings.scoring.shard_size
-    parts = [tuple(files[start : start + size]) for start in range(0, len(files), size)]
-    return [Shard(part, out / FOLDER / f"{_shard_id(part, work)}.parquet") for part in parts]
 
 
 def work_id(settings: Settings, scorer: Scorer) -> str:
@@ -66,7 +66,8 @@ def work_id(settings: Settings, scorer: Scorer) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _shard_id(files: Sequence[BatchFile], work: str) -> str:
+def shard_id(files: Sequence[BatchFile], work: str) -> str:
+    """32 hex digits over the files of a shard and the work done on them."""
     payload = [[file.path, file.size, file.modified_ns, sorted(file.facts.items())] for file in files]
     return hashlib.sha256(json.dumps([work, payload]).encode()).hexdigest()[:32]
 
@@ -81,9 +82,11 @@ def read_manifest(out: Path) -> dict[str, Any]:
 
 
 def write_manifest(out: Path, scorer: Scorer, **more: Any) -> None:
-    """Say which model writes here, and what is finished."""
+    """Say which model writes here, and what is finished. Call it as the sole writer."""
     record = {"model": scorer.lineage.label(), "model_digest": scorer.digest, **more}
-    write_json(out / FOLDER / "manifest.json", record)
+    target = out / FOLDER / "manifest.json"
+    remove_unfinished(target)
+    write_json(target, record)
 
 
 def check_same_model(out: Path, scorer: Scorer) -> None:
@@ -92,23 +95,61 @@ def check_same_model(out: Path, scorer: Scorer) -> None:
     if manifest.get("model_digest", scorer.digest) != scorer.digest:
         raise OtherModel(
             f"{out} holds the work of {manifest.get('model', 'another model')}, not of {scorer.lineage.label()}; "
-            "verdicts of two models do not mix: choose another output folder"
+            "verdicts of two models do not mix: choose another output folder, for instance "
+            f"--out {out}-{_suffix(scorer)}; what is in this one stays"
         )
+
+
+def restart_manifest(out: Path, scorer: Scorer, plan: str, **more: Any) -> None:
+    """Say that what `out` holds is not finished, unless it is finished for this plan."""
+    if read_manifest(out).get("plan") != plan:
+        write_manifest(out, scorer, **more)
+
+
+def _suffix(scorer: Scorer) -> str:
+    version = scorer.lineage.model_version
+    return f"v{version}" if version else scorer.digest[:8]
+
+
+@contextmanager
+def claimed(shard: Shard) -> Iterator[None]:
+    """Hold one shard for this process. Raises ShardBusy, OutputNotWritable."""
+    lock = shard.target.with_suffix(".lock")
+    with _locked(lock, fcntl.LOCK_EX, ShardBusy(f"another process is at shard {shard.target.stem}")):
+        yield
+        if shard.finished:
+            lock.unlink(missing_ok=True)  # who got hold of the same file before finds the shard finished
+
+
+@contextmanager
+def one_of_writers(out: Path) -> Iterator[None]:
+    """Hold the output folder together with others that score shards of it. Raises OutputBusy, OutputNotWritable."""
+    busy = OutputBusy(f"another process is planning, merging or scoring all of {out}; wait for it")
+    with _locked(out / FOLDER / "lock", fcntl.LOCK_SH, busy):
+        yield
 
 
 @contextmanager
 def sole_writer(out: Path) -> Iterator[None]:
     """Hold the output folder for this process. Raises OutputBusy, or OutputNotWritable."""
-    lock = out / FOLDER / "lock"
+    busy = OutputBusy(f"another process is writing into {out}; wait for it, or choose another folder")
+    with _locked(out / FOLDER / "lock", fcntl.LOCK_EX, busy):
+        yield
+
+
+@contextmanager
+def _locked(lock: Path, how: int, busy: PackshotError) -> Iterator[None]:
+    # flock: the kernel gives it back when its process dies, and NFS from version 4 on knows it between machines
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise OutputNotWritable(out, error) from error
+        raise OutputNotWritable(lock, error) from error
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(handle, how | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise busy from error
         yield
-    except BlockingIOError as error:
-        raise OutputBusy(f"another process is writing into {out}; wait for it, or choose another folder") from error
     finally:
         os.close(handle)

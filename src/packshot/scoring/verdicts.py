@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,8 @@ LINEAGE_SCHEMA = pa.schema(
     ]
 )
 VERDICT_SCHEMA = pa.schema([*SHARD_SCHEMA, *LINEAGE_SCHEMA])
+ROWS_TOGETHER = 2048
+"""Of a verdict file, written and read at once: some 10 MB."""
 
 
 class VerdictsUnreadable(PackshotError):
@@ -86,18 +90,65 @@ def listing_id(shards: Iterable[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def merge_shards(target: Path, shards: Sequence[Path], lineage: dict[str, Any]) -> int:
-    """Join shards into `target`, one at a time, each row with its lineage. Returns the number of rows."""
+def shard_tables(shards: Iterable[Path]) -> Iterator[pa.Table]:
+    """The rows of each shard, one after another: those of the whole batch, in its order."""
+    for shard in shards:
+        yield pq.read_table(shard, schema=SHARD_SCHEMA)
+
+
+def write_verdicts(target: Path, tables: Iterable[pa.Table], lineage: dict[str, Any]) -> int:
+    """Write the rows of a batch to `target`, each with its lineage. Returns the number of rows.
+
+    They are held in memory ROWS_TOGETHER at a time, and written so: one entry a shard in the index of a Parquet file
+    would be a table of its own.
+    """
     rows = 0
     with atomic_path(target) as temporary, pq.ParquetWriter(temporary, VERDICT_SCHEMA, compression="zstd") as writer:
-        for shard in shards:
-            table = pq.read_table(shard, schema=SHARD_SCHEMA)
+        for table in _together(tables):
             rows += table.num_rows
             for field in LINEAGE_SCHEMA:
-                column = pa.array([lineage[field.name]] * table.num_rows, type=field.type)
+                column = pa.repeat(pa.scalar(lineage[field.name], field.type), table.num_rows)
                 table = table.append_column(field, column)
             writer.write_table(table)
     return rows
+
+
+def _together(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table)
+        if sum(each.num_rows for each in waiting) >= ROWS_TOGETHER:
+            yield pa.concat_tables(waiting).combine_chunks()
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting).combine_chunks()
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What a verdict file holds: rows, rows by decision, rows that could not be judged, and whose they are."""
+
+    rows: int
+    decisions: Mapping[str, int]
+    errors: int
+    batch_id: str | None
+
+
+def tally(path: Path) -> Tally:
+    """Count the rows of a verdict file, some of them at a time."""
+    rows, errors, decisions, batch = 0, 0, Counter[str](), None
+    for part in verdict_parts(path, ["decision", "error", "batch_id"]):
+        rows += part.num_rows
+        errors += part.num_rows - part["error"].null_count
+        decisions.update(part["decision"].to_pylist())
+        batch = batch if batch is not None else part["batch_id"][0].as_py()
+    return Tally(rows, dict(sorted(decisions.items())), errors, batch)
+
+
+def verdict_parts(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Some columns of a verdict file, some rows at a time, in order."""
+    with pq.ParquetFile(path) as file:
+        yield from file.iter_batches(ROWS_TOGETHER, columns=list(columns))
 
 
 def read_verdicts(path: Path, columns: Sequence[str] | None = None) -> pa.Table:

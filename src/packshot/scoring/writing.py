@@ -18,16 +18,26 @@ class OutputIsInput(PackshotError):
     """The output folder would overwrite the images of the batch."""
 
 
+def png_name(path: str) -> str:
+    """The same name with `.png`."""
+    return str(PurePosixPath(path).with_suffix(".png"))
+
+
 def output_name(path: str, format: str, taken: Collection[str]) -> str:
     """The name an enhanced image gets: its own, or with `.png` where the format cannot be kept.
 
     JPEG, PNG and WebP keep their format; GIF, BMP and TIFF become PNG. Where that name is in `taken`
-    (the names of the batch), `.png` is appended to the whole name instead.
+    (the names of the batch), `.png` is appended to the whole name instead, until it is free.
     """
     if format in KEPT_FORMATS:
         return path
-    swapped = str(PurePosixPath(path).with_suffix(".png"))
-    return swapped if swapped == path or swapped not in taken else f"{path}.png"
+    name = png_name(path)
+    if name == path or name not in taken:
+        return name
+    name = f"{path}.png"
+    while name in taken:
+        name = f"{name}.png"
+    return name
 
 
 def write_enhanced(

@@ -24,8 +24,8 @@ from packshot.errors import PackshotError
 from packshot.evaluation import plots
 from packshot.evaluation.resampling import group_weights
 from packshot.files import atomic_path
+from packshot.scoring.catalogue import read_catalog_columns
 from packshot.scoring.decisions import ATTRIBUTES
-from packshot.scoring.listing import read_catalog_columns
 from packshot.scoring.verdicts import read_verdicts
 
 Floats = NDArray[np.float64]

@@ -1,0 +1,79 @@
+"""From finished shards to one verdict file, with nothing beside it that no row names."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+
+from packshot.errors import PackshotError
+from packshot.files import remove_unfinished
+from packshot.scoring.plan import Plan, full_disk_told
+from packshot.scoring.scorer import Scorer
+from packshot.scoring.shards import FOLDER, read_manifest, write_manifest
+from packshot.scoring.verdicts import listing_id, shard_tables, verdict_parts, write_verdicts
+
+VERDICTS = "verdicts.parquet"
+
+
+class ShardsMissing(PackshotError):
+    """A batch cannot be merged since not all of its shards are finished."""
+
+    exit_code = 75
+
+
+def is_merged(plan: Plan, batch_id: str | None) -> bool:
+    """Whether the verdict file holds this very plan, under this name where one is given."""
+    manifest = read_manifest(plan.out)
+    named = batch_id in (None, manifest.get("batch_id"))
+    return named and manifest.get("plan") == plan.id and (plan.out / VERDICTS).is_file()
+
+
+def merge(plan: Plan, scorer: Scorer, batch_id: str | None) -> None:
+    """Write `verdicts.parquet` from the shards, in their order; `batch_id` defaults to a hash of the content.
+
+    The manifest is written last: until it says so, nothing counts as finished, and the same call again ends in the same
+    state. Call it as the sole writer. Raises ShardsMissing, OutputNotWritable.
+    """
+    waiting, files = plan.waiting(range(plan.shards))
+    if waiting:
+        raise ShardsMissing(
+            f"{len(waiting)} of {plan.shards} shards of {plan.out} ({files} files) are not scored; "
+            "score them, then merge again"
+        )
+    verdicts = plan.out / VERDICTS
+    remove_unfinished(verdicts)
+    batch = batch_id if batch_id is not None else listing_id(plan.targets())
+    rows = write_verdicts(verdicts, shard_tables(plan.targets()), asdict(scorer.lineage) | {"batch_id": batch})
+    _drop_unnamed(plan.out, verdicts)
+    more = {"plan": plan.id, "batch_id": batch, "rows": rows, "shards": plan.shards}
+    write_manifest(plan.out, scorer, images=str(plan.root), **more)
+
+
+def _drop_unnamed(out: Path, verdicts: Path) -> None:
+    """Remove the enhanced images that no row names, and what killed writers left."""
+    for lock in (out / FOLDER).glob("*.lock"):
+        lock.unlink(missing_ok=True)
+    with full_disk_told(verdicts), closing(sqlite3.connect("")) as database:  # on disk but for a small cache
+        database.execute("CREATE TABLE named (path BLOB PRIMARY KEY) WITHOUT ROWID")
+        for part in verdict_parts(verdicts, ["enhanced_path"]):
+            paths = part["enhanced_path"].drop_null().to_pylist()
+            database.executemany("INSERT OR IGNORE INTO named VALUES (?)", ((os.fsencode(path),) for path in paths))
+        for image in _files_below(out / "enhanced"):
+            key = (os.fsencode(os.path.relpath(image, out)),)
+            if database.execute("SELECT 1 FROM named WHERE path = ?", key).fetchone() is None:
+                Path(image).unlink(missing_ok=True)
+
+
+def _files_below(folder: Path) -> Iterator[str]:
+    waiting = [str(folder)] if folder.is_dir() else []
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                else:
+                    yield entry.path

@@ -1,0 +1,223 @@
+"""A batch cut into shards, on disk: `OUT/.shards/plan.sqlite`.
+
+It holds every file of the batch in order, what the catalogue says of each, and the content-addressed id of each shard.
+Files and catalogue go in as streams and come out a shard at a time, so that memory grows with neither. A plan is
+written whole and renamed into place; from then on it is only read, by any number of processes.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from packshot.config import Settings
+from packshot.errors import PackshotError
+from packshot.files import OutputNotWritable, atomic_path, remove_unfinished
+from packshot.scoring.catalogue import catalog_facts
+from packshot.scoring.listing import BatchFile, BatchSource, say_unused
+from packshot.scoring.scorer import Scorer
+from packshot.scoring.shards import FOLDER, Shard, restart_manifest, shard_id, work_id
+from packshot.scoring.writing import png_name
+
+_SCHEMA = """
+CREATE TABLE files (
+    path TEXT, location BLOB, size INTEGER, modified_ns INTEGER, png TEXT, PRIMARY KEY (path, location)
+) WITHOUT ROWID;
+CREATE TABLE catalog (path TEXT PRIMARY KEY, facts TEXT) WITHOUT ROWID;
+CREATE TABLE shards (number INTEGER PRIMARY KEY, id TEXT UNIQUE, path TEXT, location BLOB, files INTEGER);
+CREATE TABLE plan (record TEXT);
+"""
+_FILES = """
+SELECT f.path, f.location, f.size, f.modified_ns, c.facts FROM files f LEFT JOIN catalog c ON c.path = f.path
+"""
+_ORDER = " ORDER BY f.path, f.location"
+_CACHE = -64 * 1024
+"""Of SQLite while it builds a plan: 64 MiB."""
+
+
+class NotPlanned(PackshotError):
+    """The batch is not cut into shards, or was so for other rules, another model or other code."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A batch cut into shards numbered from 0. `id` changes with anything that can change a row, `work` with what can
+    besides the files."""
+
+    out: Path
+    root: Path
+    id: str
+    work: str
+    files: int
+    shards: int
+
+    def shard(self, number: int) -> Shard:
+        """One shard with its files and what the catalogue says of them."""
+        with _reading(self.out) as database:
+            query = "SELECT id, path, location, files FROM shards WHERE number = ?"
+            name, path, location, count = database.execute(query, (number,)).fetchone()
+            query = f"{_FILES} WHERE (f.path, f.location) >= (?, ?) {_ORDER} LIMIT ?"
+            files = tuple(_file(self.root, row) for row in database.execute(query, (path, location, count)))
+            taken = frozenset(name for file in files for name in _spoken_for(database, file.path))
+        return Shard(files, _target(self.out, name), taken)
+
+    def targets(self) -> Iterator[Path]:
+        """Where the rows of each shard go, in order."""
+        for target, _ in self._targets():
+            yield target
+
+    def waiting(self, numbers: range) -> tuple[list[int], int]:
+        """Of these shards those that are not finished, and how many files they hold."""
+        shards = ((number, *shard) for number, shard in enumerate(self._targets()) if number in numbers)
+        found = [(number, files) for number, target, files in shards if not target.is_file()]
+        return [number for number, _ in found], sum(files for _, files in found)
+
+    def _targets(self) -> Iterator[tuple[Path, int]]:
+        with _reading(self.out) as database:
+            for name, files in database.execute("SELECT id, files FROM shards ORDER BY number"):
+                yield _target(self.out, name), files
+
+
+def make_plan(settings: Settings, source: BatchSource, out: Path, scorer: Scorer) -> Plan:
+    """Cut a batch into shards of `scoring.shard_size` files in the order of their paths, and keep that in `out`.
+
+    Of two rows of the catalogue for one path the first counts. Finished shards of another plan are dropped before the
+    new plan stands: from then on their enhanced images may be overwritten. Call it as the sole writer of `out`.
+    Raises CatalogUnreadable, OutputNotWritable.
+    """
+    target = _path(out)
+    remove_unfinished(target)
+    with atomic_path(target) as temporary, _building(target, temporary) as database:
+        _take_files(database, source)
+        if source.catalog is not None:
+            _take_facts(database, source, settings)
+        work = work_id(settings, scorer)
+        plan = _cut(database, source, out, work, settings.scoring.shard_size)
+        restart_manifest(out, scorer, plan.id, images=str(source.root))
+        _drop_others(database, out)
+        database.execute("INSERT INTO plan VALUES (?)", (_as_record(plan),))
+    return plan
+
+
+def open_plan(settings: Settings, out: Path, scorer: Scorer) -> Plan:
+    """The plan in `out`. Raises NotPlanned where there is none, or where it is not of this model, code and rules."""
+    if not _path(out).is_file():
+        raise NotPlanned(f"{out} holds no plan of a batch; cut the batch into shards first")
+    try:
+        with _reading(out) as database:
+            record = json.loads(database.execute("SELECT record FROM plan").fetchone()[0])
+    except (sqlite3.DatabaseError, TypeError, ValueError) as error:
+        raise NotPlanned(f"{_path(out)} is damaged ({error}); cut the batch into shards again") from error
+    plan = Plan(**(record | {"out": out, "root": Path(record["root"])}))
+    if plan.work != work_id(settings, scorer):
+        raise NotPlanned(f"model, code or rules have changed since {out} was planned; cut the batch into shards again")
+    return plan
+
+
+def _path(out: Path) -> Path:
+    return out / FOLDER / "plan.sqlite"
+
+
+def _target(out: Path, name: str) -> Path:
+    return out / FOLDER / f"{name}.parquet"
+
+
+@contextmanager
+def _reading(out: Path) -> Iterator[sqlite3.Connection]:
+    # A plan never changes in place, so no lock is needed: those of SQLite are not to be relied on over a network.
+    address = f"{_path(out).resolve().as_uri()}?mode=ro&immutable=1"
+    with closing(sqlite3.connect(address, uri=True)) as database:
+        yield database
+
+
+@contextmanager
+def full_disk_told(target: Path) -> Iterator[None]:
+    """Raise OutputNotWritable where SQLite finds the disk full, or cannot write for another reason."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise OutputNotWritable(target, OSError(errno.EIO, str(error))) from error
+
+
+@contextmanager
+def _building(target: Path, temporary: Path) -> Iterator[sqlite3.Connection]:
+    with full_disk_told(target), closing(sqlite3.connect(temporary)) as database:
+        # What a killed process leaves half-built is thrown away, so nothing has to be undone.
+        database.execute("PRAGMA journal_mode = OFF")
+        database.execute("PRAGMA synchronous = OFF")
+        database.execute(f"PRAGMA cache_size = {_CACHE}")
+        database.executescript(_SCHEMA)
+        yield database
+        database.commit()
+
+
+def _take_files(database: sqlite3.Connection, source: BatchSource) -> None:
+    def rows() -> Iterator[tuple[str, bytes, int, int, str]]:
+        for file in source.files():
+            location = os.fsencode(file.location.relative_to(source.root))
+            yield file.path, location, file.size, file.modified_ns, png_name(file.path)
+
+    database.executemany("INSERT INTO files VALUES (?, ?, ?, ?, ?)", rows())
+    database.execute("CREATE INDEX png_names ON files (png)")
+
+
+def _take_facts(database: sqlite3.Connection, source: BatchSource, settings: Settings) -> None:
+    assert source.catalog is not None
+    rows = catalog_facts(source.catalog, settings.catalog)
+    database.executemany(
+        "INSERT OR IGNORE INTO catalog VALUES (?, ?)", ((path, json.dumps(facts)) for path, facts in rows)
+    )
+    query = "SELECT count(*) FROM catalog c WHERE NOT EXISTS (SELECT 1 FROM files f WHERE f.path = c.path)"
+    say_unused(source, database.execute(query).fetchone()[0])
+
+
+def _cut(database: sqlite3.Connection, source: BatchSource, out: Path, work: str, size: int) -> Plan:
+    files = (_file(source.root, row) for row in database.execute(_FILES + _ORDER))
+    digest, count, number = hashlib.sha256(), 0, 0
+    while part := tuple(islice(files, size)):
+        name = shard_id(part, work)
+        first = os.fsencode(part[0].location.relative_to(source.root))
+        database.execute("INSERT INTO shards VALUES (?, ?, ?, ?, ?)", (number, name, part[0].path, first, len(part)))
+        digest.update(name.encode())
+        count, number = count + len(part), number + 1
+    return Plan(out, source.root, digest.hexdigest()[:32], work, count, number)
+
+
+def _as_record(plan: Plan) -> str:
+    return json.dumps(asdict(plan) | {"root": str(plan.root), "out": str(plan.out)})
+
+
+def _drop_others(database: sqlite3.Connection, out: Path) -> None:
+    """Remove shards of other plans, and what killed writers of shards left."""
+    for path in (out / FOLDER).glob("*.parquet"):
+        if not _is_planned(database, path.stem):
+            path.unlink(missing_ok=True)
+
+
+def _is_planned(database: sqlite3.Connection, name: str) -> bool:
+    return database.execute("SELECT 1 FROM shards WHERE id = ?", (name,)).fetchone() is not None
+
+
+def _file(root: Path, row: tuple[Any, ...]) -> BatchFile:
+    path, location, size, modified_ns, facts = row
+    return BatchFile(path, root / os.fsdecode(location), size, modified_ns, json.loads(facts) if facts else {})
+
+
+def _spoken_for(database: sqlite3.Connection, path: str) -> Iterable[str]:
+    """Names that the enhanced image of a file may not take, of those it would try in turn."""
+    query = "SELECT EXISTS (SELECT 1 FROM files WHERE path != ?1 AND (path = ?2 OR png = ?2))"
+    name = png_name(path)
+    if name == path:
+        return
+    while database.execute(query, (path, name)).fetchone()[0]:
+        yield name
+        name = f"{path}.png" if name == png_name(path) else f"{name}.png"
