@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import Asset, BaseOperator, CronTriggerTimetable
+from airflow.sdk import Asset, BaseOperator, CronTriggerTimetable, XComArg, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
+from packshot.config import load_settings
 from packshot.ops.command import Command
 
 CATALOG_READY = Asset(name="catalog_ready", uri="packshot://catalog/ready", group="packshot")
@@ -137,3 +138,41 @@ class PackshotCommand(BaseOperator):
         """End the command when the task is ended."""
         if self._command is not None:
             self._command.stop()
+
+
+def score_in_parts(cuts: XComArg) -> tuple[Any, Any]:
+    """Tasks that score batches shard by shard. Returns `merge`, which hands on one record for each batch that has its
+    verdicts now, and a task that is green only where every batch has.
+
+    `cuts` are the arguments of `inbox cut`, a list for each batch. `score` is one task for each part of a batch,
+    `scoring.tasks_at_once` of them at a time; a part that fails is tried again by itself, and holds up its own batch
+    alone. The version that a batch is cut for scores it to the end.
+    """
+    cut = PackshotCommand.partial(task_id="cut", max_active_tis_per_dag=1).expand(arguments=cuts)
+
+    @task(trigger_rule="all_done_min_one_success")
+    def share_out(planned: Sequence[dict[str, Any]]) -> list[list[str]]:
+        """The command for each part of each batch that was cut."""
+        return [
+            ["inbox", "score-part", one["batch"], str(first), str(end), "--model", str(one["model_version"])]
+            for one in planned
+            if one
+            for first, end in one["parts"]
+        ]
+
+    at_once = load_settings().scoring.tasks_at_once
+    score = PackshotCommand.partial(task_id="score", max_active_tis_per_dag=at_once).expand(
+        arguments=share_out(cut.output)
+    )
+    merge = PackshotCommand.partial(task_id="merge", trigger_rule="all_done", max_active_tis_per_dag=1).expand(
+        arguments=cut.output.map(lambda one: ["inbox", "merge", one["batch"], "--model", str(one["model_version"])])
+    )
+
+    @task(retries=0)
+    def every_batch_scored() -> None:
+        """Green only where every batch is: the state of the run hangs on it."""
+
+    complete = every_batch_scored()
+    score >> merge
+    [cut, merge] >> complete
+    return merge, complete

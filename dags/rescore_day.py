@@ -2,7 +2,7 @@
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param
 
-from packshot_tasks import DEFAULTS, NO_CHAMPION, PackshotCommand
+from packshot_tasks import DEFAULTS, NO_CHAMPION, PackshotCommand, score_in_parts
 
 DOC = """
 ### rescore_day: what a day brought has its verdicts
@@ -17,7 +17,8 @@ events too, whose runs have no date, so it is not the one to backfill.
 **Parameters.** `day`: that day; empty: the day of the run. `champion`: `then` for the champion of that time, `now` for
 today's, to judge old batches anew.
 
-**How to read it.** `plan` skipped: every batch of that day has its verdicts. Verdicts of an earlier champion stand
+**How to read it.** As `score`: `cut`, `score` and `merge` for each batch. `plan` skipped: every batch of that day has
+its verdicts. Verdicts of an earlier champion stand
 beside those of the present one and change neither report nor drift.
 """
 
@@ -58,6 +59,4 @@ with DAG(
         returns="batches",
         also_skip=(NO_CHAMPION,),
     )
-    PackshotCommand.partial(task_id="score", max_active_tis_per_dag=1).expand(
-        arguments=plan.output.map(lambda one: ["inbox", "score", one["batch"], "--model", str(one["model_version"])])
-    )
+    score_in_parts(plan.output.map(lambda one: ["inbox", "cut", one["batch"], "--model", str(one["model_version"])]))

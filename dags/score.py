@@ -3,7 +3,17 @@
 from airflow.sdk import DAG, AssetOrTimeSchedule, Param, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from packshot_tasks import CHALLENGER, CHAMPION, DEFAULTS, MACROS, NO_CHAMPION, VERDICTS, PackshotCommand, cron
+from packshot_tasks import (
+    CHALLENGER,
+    CHAMPION,
+    DEFAULTS,
+    MACROS,
+    NO_CHAMPION,
+    VERDICTS,
+    PackshotCommand,
+    cron,
+    score_in_parts,
+)
 
 DOC = """
 ### score: judge new images
@@ -15,9 +25,12 @@ the verdicts with their full lineage, repairs what can be repaired, and renders 
 
 **Parameters.** `batch`: only this batch. `rescore`: also batches that an earlier champion has judged.
 
-**How to read it.** One mapped task a batch. A bad image is a row with its error, never a failed batch. No batch
-waiting, or no champion yet: `plan` is skipped. One failed batch does not hold up the others: they are announced and
-reported, and `every_batch_scored` makes the run red.
+**How to read it.** `cut` makes shards of each batch, `score` is a mapped task for each part of them, `merge` makes the
+verdicts of each batch. At most `scoring.tasks_at_once` parts are scored at a time, on any worker that sees
+PACKSHOT_HOME; a part that fails is tried again by itself and does over only the shards that are not finished. `score`
+skipped: all shards were. A bad image is a row with its error, never a failed batch. No batch waiting, or no champion
+yet: `plan` is skipped. One failed batch does not hold up the others: they are announced and reported, and
+`every_batch_scored` makes the run red; the next run goes on with it.
 
 **What follows.** The event `verdicts` starts `drift`. Where a challenger is in shadow (`packshot registry shadow`), it
 scores the champion's new batches too (`shadow`, into a folder of its own); it decides nothing and its failure fails
@@ -60,9 +73,7 @@ with DAG(
         returns="batches",
         also_skip=(NO_CHAMPION,),
     )
-    score = PackshotCommand.partial(task_id="score", max_active_tis_per_dag=1).expand(
-        arguments=plan.output.map(lambda batch: ["inbox", "score", batch])
-    )
+    merge, every_batch_scored = score_in_parts(plan.output.map(lambda batch: ["inbox", "cut", batch]))
 
     @task(outlets=[VERDICTS], trigger_rule="all_done_min_one_success")
     def announce_verdicts(results, outlet_events) -> dict:
@@ -75,10 +86,6 @@ with DAG(
     report = PackshotCommand(
         task_id="report", arguments=["report", "--latest"], trigger_rule="all_done_min_one_success"
     )
-
-    @task(retries=0)
-    def every_batch_scored() -> None:
-        """Green only where every batch is: the state of the run hangs on it."""
 
     plan_shadow = PackshotCommand(
         task_id="plan_shadow",
@@ -101,8 +108,8 @@ with DAG(
         outlet_events[CHALLENGER].extra = extra
         return extra
 
-    score >> report
-    score >> plan_shadow
+    merge >> report
+    merge >> plan_shadow
     judge_again(shadow.output)
-    report >> announce_verdicts(score.output)
-    [score, report] >> every_batch_scored()
+    report >> announce_verdicts(merge.output)
+    report >> every_batch_scored

@@ -591,6 +591,41 @@ def inbox_score(
     emit(step(load_settings(), batch, model).record)
 
 
+@inbox.command("cut")
+def inbox_cut(
+    batch: str,
+    model: Annotated[int | None, typer.Option(min=1, help="Version to score with; default: the champion.")] = None,
+) -> None:
+    """Cut one batch into shards and list the parts that wait, so that several processes can score it."""
+    from packshot.ops.pipeline import inbox_cut as step
+
+    emit(step(load_settings(), batch, model).record)
+
+
+@inbox.command("score-part")
+def inbox_score_part(
+    batch: str,
+    first: Annotated[int, typer.Argument(min=0, help="Number of the first shard.")],
+    end: Annotated[int, typer.Argument(min=1, help="Number after the last shard.")],
+    model: Annotated[int, typer.Option(min=1, help="The version for which the batch was cut.")],
+) -> None:
+    """Score some shards of a batch that was cut, beside other processes; finished shards stay as they are."""
+    from packshot.ops.pipeline import inbox_score_part as step
+
+    emit(step(load_settings(), batch, model, range(first, end)).record)
+
+
+@inbox.command("merge")
+def inbox_merge(
+    batch: str,
+    model: Annotated[int, typer.Option(min=1, help="The version for which the batch was cut.")],
+) -> None:
+    """Make the scored shards of a batch its verdicts; exit code 75 where shards are missing."""
+    from packshot.ops.pipeline import inbox_merge as step
+
+    emit(step(load_settings(), batch, model).record)
+
+
 @inbox.command("shadow")
 def inbox_shadow(batch: str) -> None:
     """Score one batch with the version in shadow, beside the champion; it decides nothing. 99 where none is."""

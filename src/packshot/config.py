@@ -282,9 +282,16 @@ class RegistrySettings(Section):
 
 
 class ScoringSettings(Section):
-    """Decisions on new images."""
+    """Decisions on new images, and how a batch is shared out."""
 
     shard_size: Positive
+    """Images that are finished together: what a killed run loses at most, for each process that was at it."""
+    shards_per_task: Positive
+    """Shards that an Airflow task scores at least: each task loads the model."""
+    tasks_per_batch: Positive
+    """Airflow tasks that a batch is shared out among at most; those of larger batches score more shards each."""
+    tasks_at_once: Positive
+    """Airflow tasks of a DAG that score at the same time, on all workers together."""
     accept_at: Unit
     """Quality at or above which an image is accepted."""
     reject_below: Unit

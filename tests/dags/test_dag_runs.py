@@ -8,10 +8,18 @@ from types import SimpleNamespace
 import pytest
 
 PLANNED = {"result": {"batches": ["one", "two"], "model_version": 7}}
+
+
+def cut(batch, version, *parts):
+    return {"result": {"batch": batch, "model_version": version, "parts": parts}}
+
+
 SCORED = {
     "inbox__plan": PLANNED,
-    "inbox__score__one": {"result": {"batch": "one", "model_version": 7}},
-    "inbox__score__two": {"result": {"batch": "two", "model_version": 7}},
+    "inbox__cut__one": cut("one", 7, (0, 16), (16, 20)),
+    "inbox__cut__two": cut("two", 7, (0, 1)),
+    "inbox__merge__one": {"result": {"batch": "one", "model_version": 7}},
+    "inbox__merge__two": {"result": {"batch": "two", "model_version": 7}},
 }
 NO_SHADOW = {"inbox__plan__--shadow": {"exit": 99, "result": {"batches": []}}}
 
@@ -167,10 +175,17 @@ def test_an_answer_is_written_down_before_anything_follows(question, packshot, m
         task.execute_complete(asked_by("ann"), answer | {"chosen_options": ["Approve"]})
 
 
-def test_score_maps_over_the_waiting_batches_and_announces_them(run, packshot):
+def test_score_maps_over_the_parts_of_the_waiting_batches_and_announces_them(run, packshot):
     packshot(**SCORED, **NO_SHADOW)
     state, tasks, events = run("score")
-    assert state == "success" and tasks["score[0]"] == tasks["score[1]"] == "success"
+    assert state == "success" and {tasks[f"score[{n}]"] for n in range(3)} == {"success"}
+    calls = packshot.calls()
+    assert {call for call in calls if call.startswith("inbox score-part")} == {
+        "inbox score-part one 0 16 --model 7",
+        "inbox score-part one 16 20 --model 7",
+        "inbox score-part two 0 1 --model 7",
+    }
+    assert calls.index("inbox merge one --model 7") > max(calls.index(c) for c in calls if "score-part" in c)
     assert tasks["plan_shadow"] == tasks["judge_again"] == "skipped"
     assert events == {"verdicts": {"batches": ["one", "two"], "model_version": 7}}
     assert packshot.calls().count("report --latest") == 1
@@ -201,16 +216,33 @@ def test_a_shadow_that_fails_on_every_batch_fails_nothing(run, packshot):
     assert state == "success" and tasks["shadow[0]"] == tasks["shadow[1]"] == "failed"
 
 
-def test_one_failed_batch_makes_the_run_red_and_does_not_hold_up_the_other(run, packshot):
+@pytest.mark.parametrize(
+    "failing",
+    [
+        {"inbox__cut__one": {"exit": 2, "says": ["packshot: BatchUnknown: no batch 'one'"]}},
+        {
+            "inbox__score-part__one__16": {"exit": 2, "says": ["packshot: JudgeFailed: no weights"]},
+            "inbox__merge__one": {"exit": 2, "says": ["packshot: ShardsMissing: 4 of 20 shards"]},
+        },
+    ],
+    ids=["cut", "part"],
+)
+def test_one_failed_batch_makes_the_run_red_and_does_not_hold_up_the_other(run, packshot, failing):
     packshot(
-        inbox__plan=PLANNED,
-        inbox__score__one={"exit": 2, "says": ["packshot: BatchUnknown: no batch 'one'"]},
-        inbox__score__two={"result": {"batch": "two", "model_version": 7}},
+        **(SCORED | failing),
         **NO_SHADOW,
     )
     state, tasks, events = run("score")
     assert state == "failed" and tasks["report"] == "success"
+    assert tasks["every_batch_scored"] == "upstream_failed"
     assert events == {"verdicts": {"batches": ["two"], "model_version": 7}}
+
+
+def test_shards_that_are_all_finished_are_merged(run, packshot):
+    packshot(**(SCORED | {"inbox__cut__one": cut("one", 7), "inbox__cut__two": cut("two", 7)}), **NO_SHADOW)
+    state, tasks, events = run("score")
+    assert state == "success" and tasks["score"] == "skipped" and tasks["merge[1]"] == "success"
+    assert events["verdicts"]["batches"] == ["one", "two"]
 
 
 def test_score_has_nothing_to_do_with_an_empty_inbox(run, packshot):
@@ -223,12 +255,28 @@ OLD = {"batches": [{"batch": "one", "model_version": 3}, {"batch": "two", "model
 
 
 def test_each_batch_of_a_day_is_scored_by_its_own_version(run, packshot):
-    packshot(inbox__plan={"result": OLD})
+    packshot(
+        inbox__plan={"result": OLD},
+        inbox__cut__one=cut("one", 3, (0, 1)),
+        inbox__cut__two=cut("two", 4, (0, 1)),
+        inbox__merge={"result": {}},
+    )
     state, tasks, events = run("rescore_day", logical_date=datetime(2026, 1, 5, tzinfo=UTC))
     assert state == "success" and tasks["score[0]"] == tasks["score[1]"] == "success" and events == {}
     planned, *scored = packshot.calls()
     assert planned == "inbox plan --day=2026-01-05 --champion then"
-    assert sorted(scored) == ["inbox score one --model 3", "inbox score two --model 4"]
+    versions = {"one": 3, "two": 4}
+    steps = ("cut {}", "score-part {} 0 1", "merge {}")
+    assert sorted(scored) == sorted(
+        f"inbox {step.format(batch)} --model {version}" for step in steps for batch, version in versions.items()
+    )
+
+
+def test_a_batch_of_a_day_that_cannot_be_cut_makes_the_run_red(run, packshot):
+    gone = {"exit": 2, "says": ["packshot: BatchUnknown: no batch 'one'"]}
+    packshot(inbox__plan={"result": OLD}, inbox__cut__one=gone, inbox__cut__two=cut("two", 4, (0, 1)))
+    state, tasks, _ = run("rescore_day", logical_date=datetime(2026, 1, 5, tzinfo=UTC))
+    assert state == "failed" and tasks["merge[0]"] == "success"
 
 
 def test_a_person_names_the_day_and_the_champion(run, packshot):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+
+DAGS = Path(__file__).resolve().parents[2] / "dags"
 
 EVENTS = {
     "catalog_ready": ("intake", {"retrain"}),
@@ -80,8 +84,24 @@ def test_each_dag_can_be_read_and_run_by_its_owner(dagbag, dag_id):
 
 
 def test_a_command_that_may_fail_for_the_machine_is_tried_again(dagbag):
-    for dag_id, task_id in (("intake", "collect"), ("retrain", "register"), ("score", "score"), ("drift", "check")):
+    for dag_id, task_id in (
+        ("intake", "collect"),
+        ("retrain", "register"),
+        ("score", "score"),
+        ("score", "merge"),
+        ("drift", "check"),
+    ):
         assert dagbag.dags[dag_id].get_task(task_id).retries >= 1
+
+
+def test_as_many_parts_are_scored_at_once_as_the_settings_say(airflow_home, monkeypatch):
+    from airflow.dag_processing.dagbag import DagBag
+
+    monkeypatch.setenv("PACKSHOT__SCORING__TASKS_AT_ONCE", "5")
+    loaded = DagBag(str(DAGS))
+    for dag_id in ("score", "rescore_day"):
+        assert loaded.dags[dag_id].get_task("score").max_active_tis_per_dag == 5
+        assert loaded.dags[dag_id].get_task("merge").max_active_tis_per_dag == 1
 
 
 def test_training_waits_for_the_gpu_pool(dagbag):

@@ -16,11 +16,20 @@ from small_workspace import picture
 
 from packshot.home import Home
 from packshot.ops.arrivals import RECORD, arrival, champion_then, record_arrival
-from packshot.ops.pipeline import inbox_day_plan, inbox_put, inbox_score
+from packshot.ops.pipeline import (
+    inbox_cut,
+    inbox_day_plan,
+    inbox_merge,
+    inbox_plan,
+    inbox_put,
+    inbox_score,
+    inbox_score_part,
+)
 from packshot.registry.alias import move
 from packshot.registry.ledger import Ledger
 from packshot.registry.models import NoSuchModel
 from packshot.registry.register import register
+from packshot.scoring.merging import ShardsMissing
 
 
 def deliver(tmp_path: Path, name: str, first: int) -> None:
@@ -76,6 +85,33 @@ def test_a_past_day_gives_the_same_rows_by_the_champion_of_then(two_champions: S
     assert not inbox_day_plan(two_champions.settings, day, "then").done
     with pytest.raises(NoSuchModel):
         inbox_score(two_champions.settings, "early", 9)
+
+
+def test_a_batch_that_tasks_share_gets_the_rows_of_one_that_is_scored_alone(two_champions: Shop, home: Home) -> None:
+    small = {"shard_size": 2, "shards_per_task": 1, "tasks_per_batch": 3}
+    scoring = two_champions.settings.scoring.model_copy(update=small)
+    settings = two_champions.settings.model_copy(update={"scoring": scoring})
+    shutil.rmtree(home.verdicts)
+    inbox_score(settings, "early", 1)
+    before = rows(home, "early", 1)
+    shutil.rmtree(home.verdicts)
+    cut = inbox_cut(settings, "early", 1).record
+    assert (cut["images"], cut["shards"], cut["parts"]) == (7, 4, [[0, 2], [2, 4]])
+    for first, end in reversed(cut["parts"]):
+        with pytest.raises(ShardsMissing):
+            inbox_merge(settings, "early", 1)
+        assert inbox_plan(settings).record["batches"] == ["early", "late"], "without its verdicts it waits"
+        assert inbox_score_part(settings, "early", 1, range(first, end)).record["rows"] == {2: 4, 4: 3}[end]
+    assert inbox_cut(settings, "early", 1).record["parts"] == []
+    assert inbox_merge(settings, "early", 1).record["rows"] == 7
+    pd.testing.assert_frame_equal(rows(home, "early", 1), before, check_exact=True)
+    inbox_score(settings, "early", 2)
+    assert set(rows(home, "early", 2).model_version) == {2}, "another version has verdicts of its own"
+    pd.testing.assert_frame_equal(rows(home, "early", 1), before, check_exact=True)
+    parts = [
+        entry["payload"] for entry in Ledger.from_environment().history(kind="score") if "shards" in entry["payload"]
+    ]
+    assert [one["shards"] for one in parts] == [[2, 4], [0, 2]] and all("cost" in one for one in parts)
 
 
 def test_the_champion_of_then_is_read_from_the_ledger(shop: Shop, ledger: Ledger) -> None:

@@ -7,6 +7,7 @@ it into a skipped task, so no event is sent for work that was not done.
 from __future__ import annotations
 
 import shutil
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from packshot.drift.check import DriftResult
     from packshot.registry.models import ModelRef
     from packshot.scoring.batch import ScoreReport
+    from packshot.scoring.scorer import Scorer
 
 NOTHING_TO_DO = 99
 RETRAINING = "retrain-"
@@ -301,21 +303,27 @@ def score_folder(
     from packshot.scoring.scorer import open_scorer
 
     scorer = open_scorer(settings, model)
+    with _charged_score(settings, scorer, {"batch": batch_id or directory.name}) as payload:
+        report = score(settings, directory, out, batch_id=batch_id, catalog=catalog, scorer=scorer)
+        payload |= {"batch": report.batch_id, "rows": report.rows}
+    return report
+
+
+def _charged_score(
+    settings: Settings, scorer: Scorer, payload: dict[str, Any]
+) -> AbstractContextManager[dict[str, Any]]:
     of = scorer.lineage
-    with charged(
+    return charged(
         settings,
         "score",
-        payload={"batch": batch_id or directory.name},
+        payload=payload,
         model_name=of.model_name,
         to_version=of.model_version,
         run_id=of.run_id,
         data_rev=of.data_rev,
         code_rev=of.code_rev,
         params_hash=of.params_hash,
-    ) as payload:
-        report = score(settings, directory, out, batch_id=batch_id, catalog=catalog, scorer=scorer)
-        payload |= {"batch": report.batch_id, "rows": report.rows}
-    return report
+    )
 
 
 def drift_check(settings: Settings, verdicts: Path, *, model: str = "champion", out: Path | None = None) -> DriftResult:
@@ -347,7 +355,48 @@ def inbox_score(settings: Settings, batch: str, version: int | None = None) -> O
     keep_arrival(folder)
     out = verdict_folder(batch, version)
     report = score_folder(settings, folder, out, model=str(version), batch_id=batch)
-    return Outcome({"batch": batch, "model_version": version, "verdicts": str(out), "rows": report.rows})
+    return _scored(batch, version, report)
+
+
+def inbox_cut(settings: Settings, batch: str, version: int | None = None) -> Outcome:
+    """Cut one batch of the inbox into shards, and say which parts of them wait: each can be scored by itself."""
+    from packshot.scoring.batch import plan_batch
+    from packshot.scoring.scorer import open_scorer
+
+    folder = Home.from_environment().inbox / _known(batch)
+    version = version if version is not None else champion_version(settings)
+    keep_arrival(folder)
+    plan = plan_batch(settings, folder, verdict_folder(batch, version), open_scorer(settings, str(version)))
+    parts = plan.parts(settings.scoring.shards_per_task, settings.scoring.tasks_per_batch)
+    record: dict[str, Any] = {"batch": batch, "model_version": version, "images": plan.files, "shards": plan.shards}
+    return Outcome(record | {"parts": [[part.start, part.stop] for part in parts]})
+
+
+def inbox_score_part(settings: Settings, batch: str, version: int, shards: range) -> Outcome:
+    """Score some shards of a batch that was cut, beside whoever scores others; the cost goes to the ledger."""
+    from packshot.scoring.batch import score_part
+    from packshot.scoring.scorer import open_scorer
+
+    scorer = open_scorer(settings, str(version))
+    record: dict[str, Any] = {"batch": _known(batch), "shards": [shards.start, shards.stop]}
+    with _charged_score(settings, scorer, record) as payload:
+        payload["rows"] = score_part(settings, verdict_folder(batch, version), scorer, shards)
+    return Outcome(record | {"model_version": version, "rows": payload["rows"]})
+
+
+def inbox_merge(settings: Settings, batch: str, version: int) -> Outcome:
+    """Make the scored shards of a batch its verdicts."""
+    from packshot.scoring.batch import merge_batch
+    from packshot.scoring.scorer import open_scorer
+
+    out = verdict_folder(_known(batch), version)
+    report = merge_batch(settings, out, open_scorer(settings, str(version)), batch_id=batch)
+    return _scored(batch, version, report)
+
+
+def _scored(batch: str, version: int, report: ScoreReport) -> Outcome:
+    record = {"batch": batch, "model_version": version, "verdicts": str(report.verdicts.parent), "rows": report.rows}
+    return Outcome(record)
 
 
 def inbox_shadow(settings: Settings, batch: str) -> Outcome:

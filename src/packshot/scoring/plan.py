@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -80,6 +81,13 @@ class Plan:
         shards = ((number, *shard) for number, shard in enumerate(self._targets()) if number in numbers)
         found = [(number, files) for number, target, files in shards if not target.is_file()]
         return [number for number, _ in found], sum(files for _, files in found)
+
+    def parts(self, shards: int, most: int) -> list[range]:
+        """Runs of `shards` consecutive shards, or more so that there are `most` of them at most; only those in which
+        something is left to score."""
+        size = max(shards, math.ceil(self.shards / most))
+        waiting, _ = self.waiting(range(self.shards))
+        return [range(n * size, min((n + 1) * size, self.shards)) for n in sorted({each // size for each in waiting})]
 
     def _targets(self) -> Iterator[tuple[Path, int]]:
         with _reading(self.out) as database:

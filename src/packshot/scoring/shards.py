@@ -61,7 +61,8 @@ class Shard:
 def work_id(settings: Settings, scorer: Scorer) -> str:
     """sha256 hex over all that can change a verdict besides the file: model, code, rules, limits."""
     rules = settings.model_dump(mode="json", include={"scoring", "validation"})
-    rules["scoring"].pop("shard_size")
+    for how_not_what in ("shard_size", "shards_per_task", "tasks_per_batch", "tasks_at_once"):
+        rules["scoring"].pop(how_not_what)
     parts = [scorer.digest, code_rev(), rules]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
