@@ -91,7 +91,7 @@ def list_batch(directory: Path, out: Path, catalog: Path | None, columns: Catalo
 def say_unused(source: BatchSource, count: int) -> None:
     """Tell how many rows of the catalogue name no file."""
     if count and source.catalog is not None:
-        say(f"{source.catalog.name} names {count} file(s) that are not below {source.root}")
+        say(f"{source.catalog.name}: {count} row(s) name no file below {source.root}")
 
 
 def _walk(root: Path, leave_out: frozenset[str]) -> Iterator[str]:

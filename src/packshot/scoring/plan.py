@@ -180,12 +180,13 @@ def _take_files(database: sqlite3.Connection, source: BatchSource) -> None:
 
 def _take_facts(database: sqlite3.Connection, source: BatchSource, settings: Settings) -> None:
     assert source.catalog is not None
-    rows = catalog_facts(source.catalog, settings.catalog)
-    database.executemany(
-        "INSERT OR IGNORE INTO catalog VALUES (?, ?)", ((path, json.dumps(facts)) for path, facts in rows)
-    )
-    query = "SELECT count(*) FROM catalog c WHERE NOT EXISTS (SELECT 1 FROM files f WHERE f.path = c.path)"
-    say_unused(source, database.execute(query).fetchone()[0])
+    unused = 0
+    for path, facts in catalog_facts(source.catalog, settings.catalog):
+        if database.execute("SELECT 1 FROM files WHERE path = ?", (path,)).fetchone() is None:
+            unused += 1
+        else:
+            database.execute("INSERT OR IGNORE INTO catalog VALUES (?, ?)", (path, json.dumps(facts)))
+    say_unused(source, unused)
 
 
 def _cut(database: sqlite3.Connection, source: BatchSource, out: Path, work: str, size: int) -> Plan:

@@ -1,0 +1,211 @@
+"""Kill `packshot score` at random moments, again and again, until it is done, and compare with a run that was let be.
+
+    python benchmarks/engine_kills.py [--kills 50] [--images 120] [--seed 17]
+
+A small untrained network judges and enhances generated pictures, with some broken files among them. Each run is killed
+with SIGKILL at a random moment of an unbroken run's length and started again; runs that are given fewer lives go on
+until so many kills have struck. Every finished output is compared: all columns but `scored_at`, every enhanced image
+byte for byte, and the list of all files. After each kill every enhanced image that is there must be whole, and
+`verdicts.parquet`, where it is there, complete. Prints a table of the phases that the kills struck; exit code 1 where
+anything differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from packshot.progress import say
+
+PROJECT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(PROJECT / "tests/helpers"))
+
+from small_network import save_small_bundle, small_architecture  # noqa: E402
+
+KILLS_A_RUN = 6
+"""After so many kills a run is let be, so that several runs are compared."""
+SETTINGS = {
+    "PACKSHOT__SCORING__SHARD_SIZE": "8",
+    "PACKSHOT__SCORING__ACCEPT_AT": "0.9",
+    "PACKSHOT__SCORING__REJECT_BELOW": "0.0",
+    "PACKSHOT__SCORING__REVIEW_WIDTH": "1.0",
+    "PACKSHOT__SCORING__MIN_GAIN": "0.0",
+    "PACKSHOT__SCORING__MAX_COLOUR_SHIFT": "100",
+    "PACKSHOT__SCORING__MAX_ENHANCED_SHIFT": "1.0",
+    "PACKSHOT__SCORING__MAX_ATTRIBUTE_FALL": "1.0",
+    "PACKSHOT__TRAINING__THREADS": "1",
+}
+"""Rules by which an untrained network's enhanced pictures are kept where its score does not fall."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where things are."""
+
+    root: Path
+
+    @property
+    def images(self) -> Path:
+        """The batch."""
+        return self.root / "images"
+
+    def start(self, out: Path) -> subprocess.Popen[bytes]:
+        """`packshot score`, in a session of its own."""
+        command = [sys.executable, "-m", "packshot.cli", "score", str(self.images), "--out", str(out)]
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PACKSHOT", "MLFLOW"))}
+        home = {"PACKSHOT_HOME": str(self.root / "home"), "PYTHONPATH": str(PROJECT / "src"), "OMP_NUM_THREADS": "1"}
+        with (self.root / "log").open("wb") as log:
+            return subprocess.Popen(
+                [*command, "--model", str(self.root / "bundle")],
+                cwd=PROJECT,
+                env=inherited | home | SETTINGS,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def finish(self, out: Path) -> float:
+        """Run to the end; returns how many seconds it took. Raises RuntimeError with what it said where it fails."""
+        begun = time.monotonic()
+        if self.start(out).wait() != 0:
+            raise RuntimeError((self.root / "log").read_text()[-3000:])
+        return time.monotonic() - begun
+
+
+def make_images(folder: Path, count: int, seed: int) -> None:
+    """Small pictures of several formats, of which one in 25 is cut off, with a catalogue."""
+    random = np.random.default_rng(seed)
+    lines = ["path,sku,title"]
+    for number in range(count):
+        name = f"{number % 7}/item{number:04d}.{('jpg', 'png', 'gif', 'webp')[number % 4]}"
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        small = random.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        Image.fromarray(small).resize((96, 72), Image.Resampling.BICUBIC).save(path)
+        if number % 25 == 3:
+            path.write_bytes(path.read_bytes()[:200])
+        lines.append(f"{name},sku{number},Item {number}")
+    (folder / "catalog.csv").write_text("\n".join(lines))
+
+
+def phase(out: Path) -> str:
+    """What a killed run was at, by what it left."""
+    if not (out / ".shards/plan.sqlite").is_file():
+        return "starting or planning"
+    if (out / "verdicts.parquet").is_file():
+        return "merged, ending" if "plan" in (out / ".shards/manifest.json").read_text() else "merging"
+    if any((out / "enhanced").rglob(".*")):
+        return "writing an image"
+    names = [path.name for path in (out / ".shards").glob("*.lock")]
+    return "within a shard" if names else "between shards, or loading"
+
+
+def broken(out: Path) -> list[str]:
+    """What a reader would stumble over just after a kill."""
+    found = []
+    for path in (out / "enhanced").rglob("[!.]*.*"):
+        try:
+            with Image.open(path) as image:
+                image.load()
+        except OSError as error:
+            found.append(f"{path.name}: {error}")
+    verdicts = out / "verdicts.parquet"
+    if verdicts.is_file():
+        pd.read_parquet(verdicts)
+    return found
+
+
+def differences(out: Path, expected: Path) -> list[str]:
+    """How a finished output differs from the expected one."""
+    found, wanted = (pd.read_parquet(each / "verdicts.parquet").drop(columns="scored_at") for each in (out, expected))
+    said = []
+    try:
+        pd.testing.assert_frame_equal(found, wanted, check_exact=True)
+    except AssertionError as error:
+        said.append(f"rows: {error}")
+    here, there = (_files(each) for each in (out, expected))
+    said += [f"stray: {name}" for name in sorted(here.keys() - there.keys())]
+    said += [f"missing: {name}" for name in sorted(there.keys() - here.keys())]
+    images = [name for name in here.keys() & there.keys() if name.startswith("enhanced/")]
+    said += [f"other bytes: {name}" for name in images if here[name].read_bytes() != there[name].read_bytes()]
+    return said
+
+
+def _files(out: Path) -> dict[str, Path]:
+    return {path.relative_to(out).as_posix(): path for path in out.rglob("*") if path.is_file()}
+
+
+def kill_at(bench: Bench, out: Path, seconds: float) -> bool:
+    """Start, and kill after so many seconds; False where it ended before."""
+    process = bench.start(out)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return True
+    if process.returncode != 0:
+        raise RuntimeError((bench.root / "log").read_text()[-3000:])
+    return False
+
+
+def main() -> None:
+    """Kill, start again, compare, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--images", type=int, default=120)
+    parser.add_argument("--seed", type=int, default=17)
+    given = parser.parse_args()
+    random, faults = np.random.default_rng(given.seed), []
+    phases: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory(prefix="packshot-kills-") as scratch:
+        bench, expected = Bench(Path(scratch)), Path(scratch) / "unbroken"
+        make_images(bench.images, given.images, given.seed)
+        save_small_bundle(bench.root / "bundle", small_architecture())
+        whole = bench.finish(expected)
+        rows = pd.read_parquet(expected / "verdicts.parquet")
+        log = (bench.root / "log").read_text()
+        working = float(re.search(r"scoring: \d+ images in ([\d.]+) s", log)[1])  # type: ignore[index]
+        held = f"{len(rows)} rows, {rows.enhanced_path.count()} enhanced, {rows.error.count()} errors"
+        say(f"unbroken: {held}, {whole:.1f} s, of which {working:.1f} s scoring")
+        runs = 0
+        while phases.total() < given.kills:
+            runs += 1
+            out, struck, alive = Path(scratch) / f"run{runs}", 0, True
+            while alive and struck < min(KILLS_A_RUN, given.kills - phases.total() + struck):
+                # most of a short run is spent on imports: the later part is the one to strike
+                alive = kill_at(bench, out, float(random.uniform(max(0.0, whole - working - 1.0), whole + 0.2)))
+                if alive:
+                    struck += 1
+                    phases[phase(out)] += 1
+                    faults += broken(out)
+            bench.finish(out)
+            said = differences(out, expected)
+            faults += said
+            say(f"run {runs}: {struck} kills, then finished: {said or 'as unbroken'}")
+    table = Table("killed while", "kills", title=f"{phases.total()} kills in {runs} runs; {len(faults)} differences")
+    for name, count in phases.most_common():
+        table.add_row(name, str(count))
+    Console().print(table)
+    for fault in faults:
+        say(fault)
+    sys.exit(1 if faults else 0)
+
+
+if __name__ == "__main__":
+    main()
