@@ -1,5 +1,5 @@
-"""The trained model as an object and as files: `weights.safetensors`, `bundle.json`, `reference.parquet`; and, where
-there are several quality heads, `folds.parquet`."""
+"""The trained model as an object and as files: `weights.safetensors`, `bundle.json`, `reference.parquet`; where people
+scored enough pictures `out_of_fold.parquet`; and, where there are several quality heads, `folds.parquet`."""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ RECORD = "bundle.json"
 REFERENCE = "reference.parquet"
 FOLDS = "folds.parquet"
 """Where the overall score has several heads: image_id, group, and the head (fold) that did not learn from them."""
+OUT_OF_FOLD = "out_of_fold.parquet"
+"""Scored pictures of train and validation as judged by models that saw nothing of their group: image_id, group,
+quality_mos, quality, quality_low, quality_high. Thresholds of the decision are tuned on them."""
 FORMAT_VERSION = 5
 Image = npt.NDArray[np.uint8]
 

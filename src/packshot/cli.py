@@ -2,8 +2,8 @@
 
 Results go to standard output as one JSON line (and to the file named by PACKSHOT_RESULT); progress and
 messages go to standard error. Exit codes: 0 done, 2 wrong use or settings, 3 promotion or adaptation refused, 4 not
-enough evidence to promote, 5 drift alarm (with --fail-on-alarm), 6 unexplained gap (with --fail-on-gap),
-99 nothing to do; others name their error.
+enough evidence to promote or to tune thresholds, 5 drift alarm (with --fail-on-alarm), 6 unexplained gap (with
+--fail-on-gap), 99 nothing to do; others name their error.
 """
 
 from __future__ import annotations
@@ -176,6 +176,27 @@ def evaluate(workspace: Folder = HERE) -> None:
         found = step(settings, root)
         record_evaluation(settings, root, meter)
     emit(dict(found))
+
+
+@app.command()
+def thresholds(workspace_name: WorkspaceName = None) -> None:
+    """What decisions cost on held-out pictures, by scoring.costs of params.yaml; after `packshot evaluate`.
+
+    reports/thresholds of the workspace: thresholds.json, cost.png, frontier.png. Exit code 4: not enough scored
+    pictures to tune on, so the values of params.yaml decide.
+    """
+    from packshot.evaluation.decision_costs import weigh_workspace
+    from packshot.evaluation.decision_plots import FOLDER, write
+    from packshot.ops.pipeline import workspace_named
+
+    root = workspace_named(workspace_name)
+    found = weigh_workspace(load_settings(), root)
+    write(found, root / FOLDER)
+    say(f"{found.bounds}\n{found.table()}")
+    told = ("bounds", "policies", "saving")
+    emit({"folder": str(root / FOLDER), **{name: value for name, value in found.as_record().items() if name in told}})
+    if found.bounds.origin == "fallback":
+        raise typer.Exit(NOT_ENOUGH_EVIDENCE)
 
 
 @app.command()

@@ -281,6 +281,22 @@ class RegistrySettings(Section):
     then ask for `shadow/same_decision`, `shadow/srcc` and `shadow/errors`."""
 
 
+class DecisionCosts(Section):
+    """What a decision costs, all in one unit. The values in `params.yaml` are examples, a person's look being 1: put
+    in your shop's."""
+
+    good_from: Annotated[float, Field(gt=0, lt=1)]
+    """Human score from which an image is fit for sale."""
+    wrong_accept: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    """An unfit image goes live."""
+    wrong_reject: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    """A fit image goes back to its seller."""
+    review: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    """A person looks at an image."""
+    min_groups: Positive
+    """Fewer groups than this with a fit image, or with an unfit one, are too little evidence to tune thresholds on."""
+
+
 class ScoringSettings(Section):
     """Decisions on new images, and how a batch is shared out."""
 
@@ -292,6 +308,11 @@ class ScoringSettings(Section):
     """Airflow tasks that a batch is shared out among at most; those of larger batches score more shards each."""
     tasks_at_once: Positive
     """Airflow tasks of a DAG that score at the same time, on all workers together."""
+    thresholds: Literal["auto", "fixed"]
+    """`auto`: `accept_at`, `reject_below` and `review_width` are those that cost least, by `costs`, on the scored
+    pictures that the model's folds never saw; the values below hold for a model that brings none or too few of them.
+    `fixed`: the values below hold for every model."""
+    costs: DecisionCosts
     accept_at: Unit
     """Quality at or above which an image is accepted."""
     reject_below: Unit

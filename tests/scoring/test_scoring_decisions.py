@@ -11,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sample_batch import picture
 
-from packshot.config import ScoringSettings
+from packshot.config import DecisionCosts, ScoringSettings
 from packshot.scoring.decisions import Enhanced, Scores, decide, reason_code, settle
 from packshot.scoring.fidelity import STRIP_ROWS, colour_shift, luma_similarity, with_colours_of
 
 RULES = ScoringSettings(
     shard_size=8,
+    thresholds="fixed",
+    costs=DecisionCosts(good_from=0.5, wrong_accept=5.0, wrong_reject=3.0, review=1.0, min_groups=30),
     accept_at=0.6,
     reject_below=0.35,
     review_width=0.5,

@@ -6,7 +6,7 @@ import torch
 from small_network import small_architecture
 
 from packshot.model.network import PackshotNet
-from packshot.training.calibration import Residuals, coverage_out_of_fold, interval
+from packshot.training.calibration import Residuals, coverage_of, half_widths_out_of_fold, interval
 
 DIMENSIONS, ROWS = 8, 3000
 
@@ -63,13 +63,13 @@ def test_one_kind_and_rare_kinds_are_no_obstacle(network):
 
 def test_coverage_out_of_fold_is_that_of_fresh_images():
     found = errors(1, True)
-    covered = coverage_out_of_fold(found, 0.9)
+    covered = coverage_of(found, half_widths_out_of_fold(found, 0.9))
     assert set(covered) == {"all", "kind0", "kind1", "kind2"}
     assert 0.88 <= covered["all"] <= 0.93 and min(covered.values()) > 0.84
     two = found.of(found.fold < 2)
-    assert coverage_out_of_fold(two, 0.9) == {}
+    assert half_widths_out_of_fold(two, 0.9) is None
     few = found.of(np.arange(ROWS) < 30)
-    assert coverage_out_of_fold(few, 0.9) == {}
+    assert half_widths_out_of_fold(few, 0.9) is None
 
 
 def test_one_fold_still_gives_an_interval(network):

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from packshot.bundle import FOLDS, REFERENCE, Adaptation, Image, Judge, Judgement, save_bundle
+from packshot.bundle import FOLDS, OUT_OF_FOLD, REFERENCE, Adaptation, Image, Judge, Judgement, save_bundle
 from packshot.catalog.grouping import ties_of
 from packshot.catalog.image import ImageLimits
 from packshot.catalog.near_duplicates import near_duplicate_sets, signature, unpack
@@ -216,8 +216,9 @@ def _write_bundle(
     record = judge.bundle.model_copy(update={"adaptation": lineage, "metrics": figures})
     save_bundle(target, judge.network, record)
     write_parquet(target / REFERENCE, pd.DataFrame(rows))
-    if (source / FOLDS).is_file():
-        shutil.copyfile(source / FOLDS, target / FOLDS)
+    for name in (FOLDS, OUT_OF_FOLD):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
 
 
 def _reference_row(picture: Picture, group: str, seen: Judgement) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from packshot.catalog.image import BadImage, ImageLimits
 from packshot.catalog.statistics import image_statistics
 from packshot.config import Settings
 from packshot.errors import PackshotError
+from packshot.evaluation.thresholds import in_force
 from packshot.files import OutputNotWritable
 from packshot.progress import Advance, counting, say
 from packshot.scoring.decisions import Decision, Enhanced, Scores, changes_colours, decide, refuse, settle
@@ -93,12 +94,15 @@ def score(
 
     The same `out` again goes on where a killed run stopped, and does nothing where all is done. A file
     that cannot be judged is a row with `error`. `batch_id` defaults to a hash of the batch's content,
-    `catalog` to `directory/catalog.csv` where there is one; `scorer` is loaded from `model` if not given.
+    `catalog` to `directory/catalog.csv` where there is one; `scorer` is loaded from `model` if not given. The
+    thresholds are those of `evaluation.thresholds.in_force` and stand in the manifest.
     Raises EmptyBatch, BatchFolderMissing, CatalogUnreadable, OtherModel, OutputBusy, OutputNotWritable, JudgeFailed.
     """
     check_output_apart(directory, out)
     source = open_batch(directory, out, catalog)
     scorer = scorer if scorer is not None else open_scorer(settings, model)
+    bounds = in_force(settings.scoring, scorer.rated)
+    settings = bounds.applied(settings)
     with sole_writer(out):
         plan = _plan(settings, source, out, scorer)
         waiting, _ = plan.waiting(range(plan.shards))
@@ -108,8 +112,9 @@ def score(
         else:
             if found:
                 say(f"{found} of {plan.shards} shards are finished already; going on")
+            say(f"decisions: {bounds}")
             _score_shards(Work(settings, plan.root, out, scorer), plan, range(plan.shards))
-            merge(plan, scorer, batch_id)
+            merge(plan, scorer, batch_id, bounds)
     return _report(plan, scorer, found)
 
 
@@ -117,6 +122,7 @@ def plan_batch(settings: Settings, directory: Path, out: Path, scorer: Scorer, *
     """The first step of `score`: cut the batch into shards. Raises what `score` raises but JudgeFailed."""
     check_output_apart(directory, out)
     source = open_batch(directory, out, catalog)
+    settings = in_force(settings.scoring, scorer.rated).applied(settings)
     with sole_writer(out):
         return _plan(settings, source, out, scorer)
 
@@ -127,6 +133,7 @@ def score_part(settings: Settings, out: Path, scorer: Scorer, numbers: range) ->
     Finished shards stay as they are; one that another process is at is waited for. Raises NotPlanned, OutputBusy,
     OutputNotWritable, JudgeFailed.
     """
+    settings = in_force(settings.scoring, scorer.rated).applied(settings)
     with one_of_writers(out):
         plan = open_plan(settings, out, scorer)
         return _score_shards(Work(settings, plan.root, out, scorer), plan, numbers)
@@ -135,11 +142,12 @@ def score_part(settings: Settings, out: Path, scorer: Scorer, numbers: range) ->
 def merge_batch(settings: Settings, out: Path, scorer: Scorer, *, batch_id: str | None = None) -> ScoreReport:
     """The last step: make the finished shards one verdict file. Raises NotPlanned, ShardsMissing, OutputBusy,
     OutputNotWritable."""
+    bounds = in_force(settings.scoring, scorer.rated)
     with sole_writer(out):
-        plan = open_plan(settings, out, scorer)
+        plan = open_plan(bounds.applied(settings), out, scorer)
         merged = is_merged(plan, batch_id)
         if not merged:
-            merge(plan, scorer, batch_id)
+            merge(plan, scorer, batch_id, bounds)
     return _report(plan, scorer, plan.shards if merged else 0)
 
 

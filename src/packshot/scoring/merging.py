@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from packshot.errors import PackshotError
+from packshot.evaluation.thresholds import InForce
 from packshot.files import remove_unfinished
 from packshot.scoring.plan import Plan, full_disk_told
 from packshot.scoring.scorer import Scorer
@@ -32,10 +33,10 @@ def is_merged(plan: Plan, batch_id: str | None) -> bool:
     return named and manifest.get("plan") == plan.id and (plan.out / VERDICTS).is_file()
 
 
-def merge(plan: Plan, scorer: Scorer, batch_id: str | None) -> None:
+def merge(plan: Plan, scorer: Scorer, batch_id: str | None, bounds: InForce) -> None:
     """Write `verdicts.parquet` from the shards, in their order; `batch_id` defaults to a hash of the content.
 
-    The manifest is written last: until it says so, nothing counts as finished, and the same call again ends in the same
+    The manifest, which names the thresholds that decided (`bounds`), is written last: until it says so, nothing counts as finished, and the same call again ends in the same
     state. Call it as the sole writer. Raises ShardsMissing, OutputNotWritable.
     """
     waiting, files = plan.waiting(range(plan.shards))
@@ -49,7 +50,7 @@ def merge(plan: Plan, scorer: Scorer, batch_id: str | None) -> None:
     batch = batch_id if batch_id is not None else listing_id(plan.targets())
     rows = write_verdicts(verdicts, shard_tables(plan.targets()), asdict(scorer.lineage) | {"batch_id": batch})
     _drop_unnamed(plan.out, verdicts)
-    more = {"plan": plan.id, "batch_id": batch, "rows": rows, "shards": plan.shards}
+    more = {"thresholds": bounds.as_record(), "plan": plan.id, "batch_id": batch, "rows": rows, "shards": plan.shards}
     write_manifest(plan.out, scorer, images=str(plan.root), **more)
 
 

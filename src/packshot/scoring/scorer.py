@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from packshot.config import Settings
+from packshot.evaluation.thresholds import Rated, read_rated
 
 if TYPE_CHECKING:
     from packshot.bundle import Judgement
@@ -48,11 +49,13 @@ class Lineage:
 @dataclass(frozen=True)
 class Scorer:
     """A model with its lineage. `load` opens it, once, when `judge` is first asked for; `digest` is the sha256 of its
-    files, so that two bundles of equal bytes are one."""
+    files, so that two bundles of equal bytes are one; `rated`, where it brings them, are the scored pictures that its
+    thresholds are tuned on."""
 
     load: Callable[[], JudgeLike]
     lineage: Lineage
     digest: str
+    rated: Rated | None = field(default=None, compare=False)
 
     @cached_property
     def judge(self) -> JudgeLike:
@@ -64,7 +67,10 @@ class Scorer:
 
 
 def open_scorer(settings: Settings, model: str) -> Scorer:
-    """The model named by an alias, a version number or the path of a bundle; it is loaded when first used."""
+    """The model named by an alias, a version number or the path of a bundle; it is loaded when first used.
+
+    Raises what `bundle_path` raises, and RatedUnusable."""
+    from packshot.bundle import OUT_OF_FOLD
     from packshot.evaluation.digest import bundle_digest
     from packshot.registry.models import bundle_path
 
@@ -79,7 +85,7 @@ def open_scorer(settings: Settings, model: str) -> Scorer:
     )
 
     load = partial(_load, folder, settings.training.device, settings.training.threads)
-    return Scorer(load, lineage, bundle_digest(folder))
+    return Scorer(load, lineage, bundle_digest(folder), read_rated(folder / OUT_OF_FOLD))
 
 
 def _load(folder: Path, device: str, threads: int) -> JudgeLike:

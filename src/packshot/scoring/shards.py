@@ -61,8 +61,8 @@ class Shard:
 def work_id(settings: Settings, scorer: Scorer) -> str:
     """sha256 hex over all that can change a verdict besides the file: model, code, rules, limits."""
     rules = settings.model_dump(mode="json", include={"scoring", "validation"})
-    for how_not_what in ("shard_size", "shards_per_task", "tasks_per_batch", "tasks_at_once"):
-        rules["scoring"].pop(how_not_what)
+    for no_rule in ("shard_size", "shards_per_task", "tasks_per_batch", "tasks_at_once", "thresholds", "costs"):
+        rules["scoring"].pop(no_rule)  # of the last two the bounds are what is left
     parts = [scorer.digest, code_rev(), rules]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -80,22 +80,26 @@ def interval(network: PackshotNet, found: Residuals, coverage: float) -> tuple[f
     return fitted.scale, len(found.error)
 
 
-def coverage_out_of_fold(found: Residuals, coverage: float) -> dict[str, float]:
-    """Share of the scores of each fold that an interval fitted on the other folds holds: of `all`, and of each kind.
+def half_widths_out_of_fold(found: Residuals, coverage: float) -> Matrix | None:
+    """Half the interval of each row (N), fitted on the folds it is not in.
 
-    Empty where there are too few rows, or fewer than three folds, to say: each interval needs folds of its own.
+    None where there are too few rows, or fewer than three folds, to say: each interval needs folds of its own.
     """
-    size = np.abs(found.error)
     if len(np.unique(found.fold)) < 3:
-        return {}
-    inside = np.zeros(len(size), dtype=bool)
+        return None
+    half = np.empty(len(found.error))
     for each in np.unique(found.fold):
         held = found.fold == each
         if (~held).sum() < FEWEST_ROWS:
-            return {}
+            return None
         fitted = _fitted(found.of(~held), coverage)
-        expected = _shares(found.scaled[held], fitted.weights, fitted.bias) @ fitted.error
-        inside[held] = size[held] <= fitted.scale * expected
+        half[held] = fitted.scale * (_shares(found.scaled[held], fitted.weights, fitted.bias) @ fitted.error)
+    return half
+
+
+def coverage_of(found: Residuals, half: Matrix) -> dict[str, float]:
+    """Share of the scores that intervals of these half widths (N) hold: of `all`, and of each kind."""
+    inside = np.abs(found.error) <= half
     names = pd.Series(list(found.kind), dtype=object)
     by_kind = {str(name): float(inside[names == name].mean()) for name in sorted(names.dropna().unique())}
     return {"all": float(inside.mean()), **by_kind}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from packshot import __version__
 from packshot.bundle import (
     FOLDS,
     FORMAT_VERSION,
+    OUT_OF_FOLD,
     RECORD,
     REFERENCE,
     BundleRecord,
@@ -34,7 +36,7 @@ from packshot.progress import say
 from packshot.revision import RunKey, run_key
 from packshot.training import layout
 from packshot.training.build import architecture_of
-from packshot.training.calibration import Residuals, calibration, coverage_out_of_fold
+from packshot.training.calibration import Residuals, calibration, coverage_of, half_widths_out_of_fold
 from packshot.training.crossval import group_folds, out_of_fold
 from packshot.training.dataset import Dataset, NoLabels, Pairs, Rows, load_dataset, load_pairs
 from packshot.training.distributed import joined, local_processes
@@ -95,7 +97,8 @@ def _finish(
     if task.enhance:
         fit_tone_trust(network, task, source)
     folds = _refitted(network, task, settings) if isinstance(source, KeptFeatures) else None
-    found, covered = _calibrated(network, task, source, settings)
+    calibrated = _calibrated(network, task, source, settings)
+    covered = calibrated.covered
     if covered:
         recorder.metrics(covered, progress.epoch)
     record = BundleRecord(
@@ -104,7 +107,7 @@ def _finish(
         packshot_version=__version__,
         torch_version=str(torch.__version__),
         architecture=network.architecture,
-        calibration=found,
+        calibration=calibrated.calibration,
         text_seen=bool(data.has_text[data.with_style(task.train)].any()),
         profile=profile_name,
         run_key={"data_rev": key.data_rev, "code_rev": key.code_rev, "params_hash": key.params_hash},
@@ -120,6 +123,8 @@ def _finish(
         write_parquet(building / REFERENCE, yardstick)
         if folds is not None:
             write_parquet(building / FOLDS, folds)
+        if calibrated.out_of_fold is not None:
+            write_parquet(building / OUT_OF_FOLD, calibrated.out_of_fold)
     recorder.artifact(bundle / RECORD, "bundle")
 
 
@@ -197,13 +202,19 @@ def _source(network: PackshotNet, task: Task, settings: Settings, workspace: Pat
     return LiveFeatures(network, task.data, task.pairs, opener, settings.training.chosen, settings.training.seed)
 
 
-@torch.no_grad()
-def _calibrated(
-    network: PackshotNet, task: Task, source: FeatureSource, settings: Settings
-) -> tuple[Calibration, dict[str, float]]:
-    """The calibration, and what share of scores such an interval covers out of fold, by kind of image.
+@dataclass(frozen=True)
+class _Calibrated:
+    """The calibration; what share of scores such an interval covers out of fold, by kind of image (empty: unknown); and
+    the scored rows with what their folds' models say of them (None: too few)."""
 
-    From out-of-fold predictions of train and validation; with a trained backbone, from validation alone, since
+    calibration: Calibration
+    covered: dict[str, float]
+    out_of_fold: pd.DataFrame | None
+
+
+@torch.no_grad()
+def _calibrated(network: PackshotNet, task: Task, source: FeatureSource, settings: Settings) -> _Calibrated:
+    """From out-of-fold predictions of train and validation; with a trained backbone, from validation alone, since
     its features have seen the training rows."""
     data = task.data
     coverage = settings.evaluation.interval_coverage
@@ -226,8 +237,16 @@ def _calibrated(
     error = (data.quality[rows[rated]] - quality[rated]).double().numpy()
     subsets = data.index["subset"].iloc[rows[rated]]
     residuals = Residuals(scaled, error, [name if isinstance(name, str) else None for name in subsets], fold[rated])
-    covered = {f"interval/coverage_folds/{kind}": v for kind, v in coverage_out_of_fold(residuals, coverage).items()}
-    return calibration(network, residuals, logits[styled], data.style[rows[styled]], coverage), covered
+    fitted = calibration(network, residuals, logits[styled], data.style[rows[styled]], coverage)
+    half = half_widths_out_of_fold(residuals, coverage)
+    if half is None:
+        return _Calibrated(fitted, {}, None)
+    covered = {f"interval/coverage_folds/{kind}": share for kind, share in coverage_of(residuals, half).items()}
+    frame = data.index.iloc[rows[rated]][["image_id", "group"]].reset_index(drop=True)
+    judged, scored = quality[rated].double().numpy(), data.quality[rows[rated]].double().numpy()
+    frame = frame.assign(quality_mos=scored, quality=judged)
+    frame = frame.assign(quality_low=np.clip(judged - half, 0, None), quality_high=np.clip(judged + half, None, 1))
+    return _Calibrated(fitted, covered, frame)
 
 
 def _figures_kept(progress: Progress) -> dict[str, float]:
