@@ -58,6 +58,8 @@ def test_a_run_key_registers_once_with_its_evidence(shop: Shop, ledger: Ledger) 
     version = client(shop.settings).get_model_version("packshot", "1")
     assert version.tags["packshot.source"] == "own" and version.tags["packshot.figure/quality/srcc/shop"] == "0.8000"
     assert "0.800" in version.description and "CC0" in version.description
+    accept_at = shop.settings.scoring.accept_at
+    assert f"accepted from {accept_at:.2f}" in version.description and "fallback" in version.description
 
 
 def test_figures_of_another_bundle_are_not_registered(shop: Shop) -> None:

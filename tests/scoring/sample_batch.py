@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from packshot.evaluation.thresholds import Rated
 from packshot.scoring.scorer import Lineage, Scorer
 
 
@@ -56,6 +57,13 @@ def scorer(judge: BrightnessJudge | None = None, version: int | None = 3, digest
     lineage = Lineage("packshot", version, "run1", "data1", "code1", "params1")
     chosen = judge or BrightnessJudge()
     return Scorer(lambda: chosen, lineage, digest)
+
+
+def rated(step: float) -> Rated:
+    """Fit from a quality of `step` on, unfit below, without exception."""
+    quality = np.linspace(0.02, 0.98, 200)
+    groups = tuple(map(str, range(200)))
+    return Rated(np.where(quality >= step, 0.9, 0.1), quality, quality - 0.05, quality + 0.05, groups)
 
 
 def picture(level: int, seed: int = 0, size: tuple[int, int] = (48, 64)) -> np.ndarray:

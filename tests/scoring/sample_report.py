@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
-from sample_batch import make_batch, picture, save, scorer
+from sample_batch import make_batch, picture, rated, save, scorer
 
 from packshot.config import load_settings
 from packshot.drift.check import Reference, check
+from packshot.evaluation.decision_costs import weigh
 from packshot.home import project_root
 from packshot.scoring.batch import score
 from packshot.serving.report import render
@@ -74,5 +75,6 @@ def make_report(folder: Path) -> Path:
         history=HISTORY,
         reference=reference,
         source={"chosen": "mirror", "why": "it is <there>"},
+        weighed=weigh(settings, rated(0.4), rated(0.5)),
         links={"run": "http://127.0.0.1:5000/run", "evil": "javascript:alert(3)"},
     )

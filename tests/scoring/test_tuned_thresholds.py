@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from sample_batch import make_batch, scorer
+from sample_batch import make_batch, rated, scorer
 
 from packshot.config import Settings, load_settings
 from packshot.evaluation.thresholds import Rated, Thresholds, decided, tuned
@@ -21,13 +21,6 @@ from packshot.scoring.shards import read_manifest
 @pytest.fixture
 def settings() -> Settings:
     return load_settings(project_root() / "params.yaml")
-
-
-def rated(step: float) -> Rated:
-    """Fit from a quality of `step` on, unfit below, without exception."""
-    quality = np.linspace(0.02, 0.98, 200)
-    groups = tuple(map(str, range(200)))
-    return Rated(np.where(quality >= step, 0.9, 0.1), quality, quality - 0.05, quality + 0.05, groups)
 
 
 def bounds(settings: Settings) -> Thresholds:

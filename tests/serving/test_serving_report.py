@@ -14,6 +14,7 @@ from packshot.catalog.image import ImageLimits
 from packshot.config import load_settings
 from packshot.home import project_root
 from packshot.scoring.verdicts import VerdictsUnreadable
+from packshot.serving.decisions import view_decisions
 from packshot.serving.figures import figure_rows, gate_rows
 from packshot.serving.report import NothingToReport, render
 from packshot.serving.thumbnails import Thumbnails
@@ -76,6 +77,10 @@ def test_it_says_what_was_measured(elements: Elements) -> None:
         "not better",
     ):
         assert said in text
+    for said in ("accepted from a quality of 0.60 on", "fallback: the model brings no scored pictures", "100.0"):
+        assert said in text
+    curves = [attrs["points"] for tag, attrs in elements.found if tag == "polyline"]
+    assert len(curves) == 3 and all("nan" not in points for points in curves if points)
     pictures = [attrs for tag, attrs in elements.found if tag == "img"]
     assert len(pictures) > 20 and all(attrs.get("alt") for attrs in pictures)
     levels = [int(tag[1]) for tag, _ in elements.found if tag in ("h1", "h2", "h3")]
@@ -98,6 +103,14 @@ def test_a_figure_stands_beside_its_baseline_and_absent_ones_are_left_out() -> N
 def test_a_gate_without_an_interval_has_no_chart() -> None:
     rows = gate_rows([{"metric": "m", "kind": "floor", "verdict": "fail", "message": "", "low": None, "high": None}])
     assert rows[0].chart is None and rows[0].verdict == "failed"
+
+
+def test_decisions_are_left_out_where_nothing_is_known_of_them() -> None:
+    assert view_decisions("b", {}, None) is None
+    assert view_decisions("b", {"thresholds": {"accept_at": "high"}}, None) is None
+    told = {"accept_at": 0.6, "reject_below": 0.3, "review_width": 0.5, "origin": "fixed", "why": "so"}
+    seen = view_decisions("b", {"thresholds": told}, None)
+    assert seen is not None and seen.bounds is not None and seen.bounds.as_record() == told and seen.chart is None
 
 
 def test_thumbnails_stop_at_their_budget(tmp_path: Path) -> None:

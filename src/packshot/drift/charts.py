@@ -192,6 +192,46 @@ def p_history(
     return _svg(title, "".join(parts), width, height)
 
 
+@dataclass(frozen=True)
+class Line:
+    """A curve over 0..1, with a dot on it."""
+
+    label: str
+    css: str
+    points: Sequence[tuple[float, float]]
+    mark: tuple[float, float]
+
+
+def curves(title: str, lines: Sequence[Line], levels: Sequence[tuple[str, float]]) -> Markup:
+    """Curves over 0..1 from zero to a fifth above the highest of `levels`, which are drawn across; what is higher is
+    cut off."""
+    width, height = 460, 240
+    top = 1.2 * max(level for _, level in levels)
+
+    def place(point: tuple[float, float]) -> tuple[float, float]:
+        across = LEFT + point[0] * (width - LEFT - RIGHT)
+        return across, height - BOTTOM - min(point[1] / top, 1.0) * (height - BOTTOM - TOP)
+
+    parts = [f'<line class="axis" x1="{LEFT}" x2="{width - RIGHT}" y1="{height - BOTTOM}" y2="{height - BOTTOM}"/>']
+    for value, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
+        x, y = place((value, 0.0))
+        parts.append(f'<text class="tick" x="{x:.1f}" y="{y + 17:.1f}" text-anchor="{anchor}">{value:g}</text>')
+    for name, level in levels:
+        x, y = place((1.0, level))
+        parts.append(
+            f'<line class="grid" x1="{LEFT}" x2="{x:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            f'<text class="tick" x="{x:.1f}" y="{y - 4:.1f}" text-anchor="end">{escape(name)} {level:.1f}</text>'
+        )
+    for line in lines:
+        drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in map(place, line.points))
+        x, y = place(line.mark)
+        parts.append(
+            f'<polyline class="line {line.css}" points="{drawn}"><title>{escape(line.label)}</title></polyline>'
+            f'<circle class="{line.css}" cx="{x:.1f}" cy="{y:.1f}" r="5"/>'
+        )
+    return _svg(title, "".join(parts), width, height)
+
+
 def project(
     reference: NDArray[np.float64], batch: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -6,13 +6,16 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from packshot.config import Settings
 from packshot.files import write_json
 from packshot.home import Home, project_root
 from packshot.ops.pipeline import inbox_batches, key_of, verdict_folder
 from packshot.progress import say
+
+if TYPE_CHECKING:
+    from packshot.evaluation.decision_costs import Weighed
 
 
 def write_report(
@@ -50,6 +53,7 @@ def write_report(
         reference=bundle / "reference.parquet",
         source=workspace / "data" / "raw" / "source.json",
         links=_links(model.run_id),
+        weighed=_weighed(settings, workspace),
     )
     write_json(target / "metrics.json", metrics)
     say(f"report: {page}")
@@ -85,6 +89,18 @@ def _metrics(file: Path, promotion: Mapping[str, Any]) -> dict[str, float]:
         if isinstance(value, int | float):
             figures.setdefault(str(gate["metric"]), float(value))
     return figures
+
+
+def _weighed(settings: Settings, workspace: Path) -> Weighed | None:
+    """What decisions of the champion cost; None, with a word why, where that cannot be said."""
+    from packshot.evaluation.decision_costs import NothingToWeigh, weigh_workspace
+    from packshot.evaluation.thresholds import RatedUnusable
+
+    try:
+        return weigh_workspace(settings, workspace)
+    except (NothingToWeigh, RatedUnusable) as error:
+        say(f"the report says nothing of the cost of decisions: {error}")
+        return None
 
 
 def _links(run_id: str | None) -> dict[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from packshot.catalog.collect import SourceRecord
 from packshot.config import Gate, Profile, Settings
+from packshot.evaluation.thresholds import InForce
 from packshot.registry.gates import PAIRED_KINDS, check_settings
 from packshot.revision import RunKey
 
@@ -15,13 +16,15 @@ def model_card(
     source: SourceRecord,
     key: RunKey,
     figures: Mapping[str, float],
+    bounds: InForce,
     *,
     blind_heads: bool = False,
     note: str | None = None,
 ) -> str:
     """Markdown, rendered from settings, source and held-out figures; nothing in it is written by hand per version.
 
-    `blind_heads`: whether held-out pictures taught the overall score too, each judged by a head blind to its group.
+    `bounds`: the thresholds that decide with the settings as they are. `blind_heads`: whether held-out pictures taught
+    the overall score too, each judged by a head blind to its group.
     """
     profile = {str(name): one for name, one in settings.profiles.items()}[source.profile]
     parts = [
@@ -30,6 +33,7 @@ def model_card(
         _purpose(),
         _made_from(settings, source, key, blind_heads),
         _figures(profile, figures),
+        _decisions(settings, bounds),
         _limits(profile),
         _gates(check_settings(settings, source.profile)),
     ]
@@ -109,6 +113,15 @@ def _enhance_rows(figures: Mapping[str, float]) -> list[tuple[str, str, str]]:
 
 def _value(figures: Mapping[str, float], name: str) -> str:
     return f"{figures[name]:.3f}" if name in figures else ""
+
+
+def _decisions(settings: Settings, bounds: InForce) -> str:
+    costs = settings.scoring.costs
+    return (
+        f"## Decisions\n\nBy the settings at registration, pictures are {bounds}. "
+        f"Costs: an unfit picture accepted {costs.wrong_accept:g}, a fit one sent back {costs.wrong_reject:g}, "
+        f"a review {costs.review:g}; fit from a human score of {costs.good_from:g}."
+    )
 
 
 def _limits(profile: Profile) -> str:

@@ -22,6 +22,7 @@ from packshot.cost import Meter, as_record, metered
 from packshot.errors import PackshotError
 from packshot.evaluation.digest import bundle_digest
 from packshot.evaluation.layout import BUNDLE, EVALUATED, METRICS, REPORTS
+from packshot.evaluation.thresholds import in_force, read_rated
 from packshot.files import write_text
 from packshot.progress import say
 from packshot.registry.alias import CHALLENGER, exclusive, set_alias
@@ -97,9 +98,11 @@ def register(
 
     The same run key registers once: a second call returns the version with `new=False` and finishes what a kill left
     undone. `bundle` registers another bundle (with a `note` that says why) on the same data, in a run of its own and
-    without the workspace's figures. Raises NotEvaluated, TrackingUnreachable, RegistryBusy, and GateSettingsError
-    where the gates in force could never be judged.
+    without the workspace's figures. Raises NotEvaluated, RatedUnusable, TrackingUnreachable, RegistryBusy, and
+    GateSettingsError where the gates in force could never be judged.
     """
+    from packshot.bundle import OUT_OF_FOLD
+
     folder = bundle if bundle is not None else workspace / BUNDLE
     if not (folder / BUNDLE_FILE).is_file():
         raise NotEvaluated(f"{folder} holds no {BUNDLE_FILE}; run `packshot train` first")
@@ -121,7 +124,9 @@ def register(
         tags |= {
             f"packshot.figure/{name}": f"{figures[name]:.4f}" for name in _headlines(settings, source.profile, figures)
         }
-        card = model_card(settings, source, key, figures, blind_heads=(folder / FOLDS_FILE).is_file(), note=note)
+        bounds = in_force(settings.scoring, read_rated(folder / OUT_OF_FOLD))
+        blind = (folder / FOLDS_FILE).is_file()
+        card = model_card(settings, source, key, figures, bounds, blind_heads=blind, note=note)
         with reaching(uri):
             earlier = runs_of(settings, mlflow_client, key, variant)
             run_id = earlier[0].info.run_id if earlier else create_run(settings, mlflow_client, key, variant)
