@@ -17,6 +17,9 @@ from packshot.scoring.fidelity import STRIP_ROWS, colour_shift, luma_similarity,
 
 RULES = ScoringSettings(
     shard_size=8,
+    shards_per_task=1,
+    tasks_per_batch=1,
+    tasks_at_once=1,
     thresholds="fixed",
     costs=DecisionCosts(good_from=0.5, wrong_accept=5.0, wrong_reject=3.0, review=1.0, min_groups=30),
     accept_at=0.6,

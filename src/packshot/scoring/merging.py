@@ -36,8 +36,9 @@ def is_merged(plan: Plan, batch_id: str | None) -> bool:
 def merge(plan: Plan, scorer: Scorer, batch_id: str | None, bounds: InForce) -> None:
     """Write `verdicts.parquet` from the shards, in their order; `batch_id` defaults to a hash of the content.
 
-    The manifest, which names the thresholds that decided (`bounds`), is written last: until it says so, nothing counts as finished, and the same call again ends in the same
-    state. Call it as the sole writer. Raises ShardsMissing, OutputNotWritable.
+    The manifest, which names the thresholds that decided (`bounds`), is written last: until it
+    says so, nothing counts as finished, and the same call again ends in the same state. Call it as the sole writer.
+    Raises ShardsMissing, OutputNotWritable.
     """
     waiting, files = plan.waiting(range(plan.shards))
     if waiting:
