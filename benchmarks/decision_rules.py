@@ -23,7 +23,6 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from packshot.bundle import OUT_OF_FOLD
 from packshot.config import DecisionCosts, load_settings
 from packshot.evaluation.layout import BUNDLE, REPORTS
 from packshot.evaluation.metrics import Floats
@@ -40,6 +39,7 @@ from packshot.evaluation.thresholds import (
     read_rated,
     tuned,
 )
+from packshot.training.layout import OUT_OF_FOLD
 
 PRICES = ((0.5, 5.0, 3.0), (0.5, 3.0, 3.0), (0.5, 10.0, 3.0), (0.6, 5.0, 3.0), (0.6, 20.0, 5.0), (0.4, 5.0, 1.5))
 """good_from, wrong_accept, wrong_reject."""

@@ -56,6 +56,17 @@ def test_split_shares_must_add_up(tmp_path: Path) -> None:
         load_settings(changed(tmp_path, splits__train=0.9))
 
 
+@pytest.mark.parametrize("cost", [0.0, -1.0, float("nan"), float("inf")])
+def test_what_is_no_cost_is_refused(tmp_path: Path, cost: float) -> None:
+    with pytest.raises(SettingsError, match=r"scoring\.costs\.wrong_accept"):
+        load_settings(changed(tmp_path, scoring__costs__wrong_accept=cost))
+
+
+def test_nothing_is_rejected_that_would_be_accepted(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"reject_below \(0\.7\) must not be above accept_at"):
+        load_settings(changed(tmp_path, scoring__reject_below=0.7))
+
+
 def test_the_environment_overrides_one_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PACKSHOT__TRAINING__RECIPE", "champion")
     monkeypatch.setenv("PACKSHOT_SOURCE", "packages")

@@ -30,9 +30,6 @@ RECORD = "bundle.json"
 REFERENCE = "reference.parquet"
 FOLDS = "folds.parquet"
 """Where the overall score has several heads: image_id, group, and the head (fold) that did not learn from them."""
-OUT_OF_FOLD = "out_of_fold.parquet"
-"""Scored pictures of train and validation as judged by models that saw nothing of their group: image_id, group,
-quality_mos, quality, quality_low, quality_high. Thresholds of the decision are tuned on them."""
 FORMAT_VERSION = 5
 Image = npt.NDArray[np.uint8]
 

@@ -331,6 +331,12 @@ class ScoringSettings(Section):
     """An attribute below this is named as a reason."""
     jpeg_quality: Annotated[int, Field(ge=1, le=100)]
 
+    @model_validator(mode="after")
+    def _rejected_is_not_accepted(self) -> ScoringSettings:
+        if self.reject_below > self.accept_at:
+            raise ValueError(f"reject_below ({self.reject_below:g}) must not be above accept_at ({self.accept_at:g})")
+        return self
+
 
 class DriftSettings(Section):
     """When a batch is called different."""

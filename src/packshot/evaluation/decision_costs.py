@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from packshot.bundle import OUT_OF_FOLD
 from packshot.config import DecisionCosts, Settings
 from packshot.errors import PackshotError
 from packshot.evaluation.digest import bundle_digest
@@ -33,6 +32,7 @@ from packshot.evaluation.thresholds import (
     read_rated,
     tuned,
 )
+from packshot.training.layout import OUT_OF_FOLD
 
 IN_FORCE, GIVEN = "thresholds in force", "values of params.yaml"
 REVIEW_ALL, ACCEPT_ALL = "review everything", "accept everything"

@@ -8,19 +8,18 @@ from pathlib import Path
 from packshot.config import DecisionCosts
 from packshot.evaluation import plots
 from packshot.evaluation.decision_costs import GIVEN, IN_FORCE, REVIEW_ALL, Weighed
-from packshot.files import write_json
+from packshot.files import atomic_folder, write_json
 
 FOLDER, RECORD = Path("reports/thresholds"), "thresholds.json"
 
 
 def write(found: Weighed, folder: Path) -> None:
-    """thresholds.json, cost.png and, where there is a frontier, frontier.png."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "frontier.png").unlink(missing_ok=True)
-    _draw_curves(found, folder / "cost.png")
-    if found.frontier:
-        _draw_frontier(found, folder / "frontier.png")
-    write_json(folder / RECORD, found.as_record())
+    """thresholds.json, cost.png and, where there is a frontier, frontier.png: all of one weighing."""
+    with atomic_folder(folder) as building:
+        _draw_curves(found, building / "cost.png")
+        if found.frontier:
+            _draw_frontier(found, building / "frontier.png")
+        write_json(building / RECORD, found.as_record())
 
 
 _LINES = {

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from packshot.bundle import FOLDS, OUT_OF_FOLD, REFERENCE, Adaptation, Image, Judge, Judgement, save_bundle
+from packshot.bundle import FOLDS, REFERENCE, Adaptation, Image, Judge, Judgement, save_bundle
 from packshot.catalog.grouping import ties_of
 from packshot.catalog.image import ImageLimits
 from packshot.catalog.near_duplicates import near_duplicate_sets, signature, unpack
@@ -32,6 +32,7 @@ from packshot.scoring.listing import list_batch
 from packshot.scoring.reading import read_ahead
 from packshot.scoring.writing import OutputIsInput
 from packshot.training.adapt import Ladder, adapt, ladder_of, lessons
+from packshot.training.layout import OUT_OF_FOLD
 from packshot.training.run import REFERENCE_COLUMNS
 
 RECORD, PLOT = "adaptation.json", "adaptation.png"

@@ -41,6 +41,7 @@ from packshot.registry.tracking import (
     tracking_uri,
 )
 from packshot.revision import RunKey, run_key
+from packshot.training.layout import OUT_OF_FOLD
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -101,8 +102,6 @@ def register(
     without the workspace's figures. Raises NotEvaluated, RatedUnusable, TrackingUnreachable, RegistryBusy, and
     GateSettingsError where the gates in force could never be judged.
     """
-    from packshot.bundle import OUT_OF_FOLD
-
     folder = bundle if bundle is not None else workspace / BUNDLE
     if not (folder / BUNDLE_FILE).is_file():
         raise NotEvaluated(f"{folder} holds no {BUNDLE_FILE}; run `packshot train` first")

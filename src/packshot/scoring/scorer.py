@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from packshot.config import Settings
 from packshot.evaluation.thresholds import Rated, read_rated
+from packshot.training.layout import OUT_OF_FOLD
 
 if TYPE_CHECKING:
     from packshot.bundle import Judgement
@@ -70,7 +71,6 @@ def open_scorer(settings: Settings, model: str) -> Scorer:
     """The model named by an alias, a version number or the path of a bundle; it is loaded when first used.
 
     Raises what `bundle_path` raises, and RatedUnusable."""
-    from packshot.bundle import OUT_OF_FOLD
     from packshot.evaluation.digest import bundle_digest
     from packshot.registry.models import bundle_path
 

@@ -1,4 +1,4 @@
-"""Files of the features stage, relative to a workspace."""
+"""Files of the features stage and the bundle, relative to a workspace."""
 
 from __future__ import annotations
 
@@ -11,3 +11,6 @@ VALUES = FEATURES / "features.safetensors"
 PAIR_INDEX = FEATURES / "pairs.parquet"
 PAIR_VALUES = FEATURES / "pairs.safetensors"
 BUNDLE = Path("models/packshot")
+OUT_OF_FOLD = "out_of_fold.parquet"
+"""In a bundle: scored pictures of train and validation as judged by models that saw nothing of their group (image_id,
+group, quality_mos, quality, quality_low, quality_high). Thresholds of the decision are tuned on them."""

@@ -14,7 +14,6 @@ from packshot import __version__
 from packshot.bundle import (
     FOLDS,
     FORMAT_VERSION,
-    OUT_OF_FOLD,
     RECORD,
     REFERENCE,
     BundleRecord,
@@ -124,7 +123,7 @@ def _finish(
         if folds is not None:
             write_parquet(building / FOLDS, folds)
         if calibrated.out_of_fold is not None:
-            write_parquet(building / OUT_OF_FOLD, calibrated.out_of_fold)
+            write_parquet(building / layout.OUT_OF_FOLD, calibrated.out_of_fold)
     recorder.artifact(bundle / RECORD, "bundle")
 
 
