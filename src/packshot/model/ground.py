@@ -26,7 +26,7 @@ SEAM = 3.0
 
 def white_ground(image: Image) -> NDArray[np.bool_]:
     """H x W: where an RGB image, H x W x 3, is plain white that reaches its border."""
-    white = (image.min(axis=2) >= WHITE_FROM).astype(np.uint8)
+    white = cv2.inRange(image, (WHITE_FROM,) * 3, (255,) * 3) >> 7
     square = np.ones((SOLID, SOLID), np.uint8)
     solid = cv2.morphologyEx(white, cv2.MORPH_OPEN, square)
     # a frame of white around the image joins all that touches its border; the flood starts in the frame
