@@ -187,6 +187,16 @@ def test_pictures_of_equal_stem_in_formats_that_become_png_do_not_overwrite_each
     assert all((tmp_path / "out" / name).is_file() for name in named.values())
 
 
+def test_a_name_that_is_taken_later_is_given_up_by_a_shard_that_was_finished(tmp_path: Path) -> None:
+    one_each = settings_with(shard_size=1)
+    save(tmp_path / "in/x.gif", picture(110))
+    score(one_each, tmp_path / "in", tmp_path / "out", scorer=scorer())
+    assert list(rows(tmp_path / "out").enhanced_path) == ["enhanced/x.png"]
+    save(tmp_path / "in/x.png", picture(110))
+    score(one_each, tmp_path / "in", tmp_path / "out", scorer=scorer())
+    assert list(rows(tmp_path / "out").enhanced_path) == ["enhanced/x.gif.png", "enhanced/x.png"]
+
+
 def test_each_picture_is_decoded_once(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_batch(tmp_path / "in", 8, low=200, high=230)
     opened, decoded = image_module._opened, []

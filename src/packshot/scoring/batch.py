@@ -107,7 +107,8 @@ def score(
         plan = _plan(settings, source, out, scorer)
         waiting, _ = plan.waiting(range(plan.shards))
         found = plan.shards - len(waiting)
-        if not waiting and is_merged(plan, batch_id):
+        merged = not waiting and is_merged(plan, batch_id)
+        if merged:
             say(f"{out} is finished: {plan.files} rows by {scorer.lineage.label()}; nothing to do")
         else:
             if found:
@@ -115,7 +116,7 @@ def score(
             say(f"decisions: {bounds}")
             _score_shards(Work(settings, plan.root, out, scorer), plan, range(plan.shards))
             merge(plan, scorer, batch_id, bounds)
-    return _report(plan, scorer, found)
+    return _report(plan, scorer, found, merged)
 
 
 def plan_batch(settings: Settings, directory: Path, out: Path, scorer: Scorer, *, catalog: Path | None = None) -> Plan:
@@ -148,7 +149,7 @@ def merge_batch(settings: Settings, out: Path, scorer: Scorer, *, batch_id: str 
         merged = is_merged(plan, batch_id)
         if not merged:
             merge(plan, scorer, batch_id, bounds)
-    return _report(plan, scorer, plan.shards if merged else 0)
+    return _report(plan, scorer, plan.shards, merged)
 
 
 def _plan(settings: Settings, source: BatchSource, out: Path, scorer: Scorer) -> Plan:
@@ -344,7 +345,7 @@ def _keep(work: Work, item: Opened, image: NDArray[np.uint8]) -> str | None:
     return f"enhanced/{name}"
 
 
-def _report(plan: Plan, scorer: Scorer, found: int) -> ScoreReport:
+def _report(plan: Plan, scorer: Scorer, found: int, done_before: bool) -> ScoreReport:
     path = plan.out / VERDICTS
     counted = tally(path)
     return ScoreReport(
@@ -356,5 +357,5 @@ def _report(plan: Plan, scorer: Scorer, found: int) -> ScoreReport:
         shards=plan.shards,
         shards_found=found,
         verdicts=path,
-        done_before=found == plan.shards,
+        done_before=done_before,
     )

@@ -15,7 +15,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from typing import Any
 from packshot.config import Settings
 from packshot.errors import PackshotError
 from packshot.files import OutputNotWritable, atomic_path, remove_unfinished
+from packshot.progress import track
 from packshot.scoring.catalogue import catalog_facts
 from packshot.scoring.listing import BatchFile, BatchSource, say_unused
 from packshot.scoring.scorer import Scorer
@@ -68,8 +69,7 @@ class Plan:
             name, path, location, count = database.execute(query, (number,)).fetchone()
             query = f"{_FILES} WHERE (f.path, f.location) >= (?, ?) {_ORDER} LIMIT ?"
             files = tuple(_file(self.root, row) for row in database.execute(query, (path, location, count)))
-            taken = frozenset(name for file in files for name in _spoken_for(database, file.path))
-        return Shard(files, _target(self.out, name), taken)
+            return Shard(files, _target(self.out, name), _taken(database, files))
 
     def targets(self) -> Iterator[Path]:
         """Where the rows of each shard go, in order."""
@@ -123,9 +123,9 @@ def open_plan(settings: Settings, out: Path, scorer: Scorer) -> Plan:
     try:
         with _reading(out) as database:
             record = json.loads(database.execute("SELECT record FROM plan").fetchone()[0])
-    except (sqlite3.DatabaseError, TypeError, ValueError) as error:
+        plan = Plan(**(record | {"out": out, "root": Path(record["root"])}))
+    except (sqlite3.DatabaseError, KeyError, TypeError, ValueError) as error:
         raise NotPlanned(f"{_path(out)} is damaged ({error}); cut the batch into shards again") from error
-    plan = Plan(**(record | {"out": out, "root": Path(record["root"])}))
     if plan.work != work_id(settings, scorer):
         raise NotPlanned(f"model, code or rules have changed since {out} was planned; cut the batch into shards again")
     return plan
@@ -170,7 +170,7 @@ def _building(target: Path, temporary: Path) -> Iterator[sqlite3.Connection]:
 
 def _take_files(database: sqlite3.Connection, source: BatchSource) -> None:
     def rows() -> Iterator[tuple[str, bytes, int, int, str]]:
-        for file in source.files():
+        for file in track(source.files(), "listing", unit="files"):
             location = os.fsencode(file.location.relative_to(source.root))
             yield file.path, location, file.size, file.modified_ns, png_name(file.path)
 
@@ -193,7 +193,7 @@ def _cut(database: sqlite3.Connection, source: BatchSource, out: Path, work: str
     files = (_file(source.root, row) for row in database.execute(_FILES + _ORDER))
     digest, count, number = hashlib.sha256(), 0, 0
     while part := tuple(islice(files, size)):
-        name = shard_id(part, work)
+        name = shard_id(part, _taken(database, part), work)
         first = os.fsencode(part[0].location.relative_to(source.root))
         database.execute("INSERT INTO shards VALUES (?, ?, ?, ?, ?)", (number, name, part[0].path, first, len(part)))
         digest.update(name.encode())
@@ -202,7 +202,7 @@ def _cut(database: sqlite3.Connection, source: BatchSource, out: Path, work: str
 
 
 def _as_record(plan: Plan) -> str:
-    return json.dumps(asdict(plan) | {"root": str(plan.root), "out": str(plan.out)})
+    return json.dumps({name: value for name, value in vars(plan).items() if name != "out"}, default=str)
 
 
 def _drop_others(database: sqlite3.Connection, out: Path) -> None:
@@ -219,6 +219,10 @@ def _is_planned(database: sqlite3.Connection, name: str) -> bool:
 def _file(root: Path, row: tuple[Any, ...]) -> BatchFile:
     path, location, size, modified_ns, facts = row
     return BatchFile(path, root / os.fsdecode(location), size, modified_ns, json.loads(facts) if facts else {})
+
+
+def _taken(database: sqlite3.Connection, files: Iterable[BatchFile]) -> frozenset[str]:
+    return frozenset(name for file in files for name in _spoken_for(database, file.path))
 
 
 def _spoken_for(database: sqlite3.Connection, path: str) -> Iterable[str]:

@@ -89,6 +89,10 @@ def open_scorer(settings: Settings, model: str) -> Scorer:
 
 
 def _load(folder: Path, device: str, threads: int) -> JudgeLike:
-    from packshot.bundle import Judge
+    import cv2
 
+    from packshot.bundle import Judge
+    from packshot.model.parallel import worker_count
+
+    cv2.setNumThreads(worker_count(threads))  # its own default is every core of the machine
     return Judge.load(folder, device, threads)

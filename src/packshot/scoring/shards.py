@@ -11,7 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,9 +67,11 @@ def work_id(settings: Settings, scorer: Scorer) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def shard_id(files: Sequence[BatchFile], work: str) -> str:
-    """32 hex digits over the files of a shard and the work done on them."""
-    payload = [[file.path, file.size, file.modified_ns, sorted(file.facts.items())] for file in files]
+def shard_id(files: Sequence[BatchFile], taken: Collection[str], work: str) -> str:
+    """32 hex digits over the files of a shard, the names that others have taken, and the work done on the files."""
+    payload: list[Any] = [[file.path, file.size, file.modified_ns, sorted(file.facts.items())] for file in files]
+    if taken:
+        payload.append(sorted(taken))
     return hashlib.sha256(json.dumps([work, payload]).encode()).hexdigest()[:32]
 
 

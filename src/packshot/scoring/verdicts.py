@@ -146,9 +146,12 @@ def tally(path: Path) -> Tally:
 
 
 def verdict_parts(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Some columns of a verdict file, some rows at a time, in order."""
-    with pq.ParquetFile(path) as file:
-        yield from file.iter_batches(ROWS_TOGETHER, columns=list(columns))
+    """Some columns of a verdict file, some rows at a time, in order. Raises VerdictsUnreadable."""
+    try:
+        with pq.ParquetFile(path) as file:
+            yield from file.iter_batches(ROWS_TOGETHER, columns=list(columns))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise VerdictsUnreadable(f"{path} cannot be read as Parquet: {error}") from error
 
 
 def read_verdicts(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
