@@ -45,8 +45,16 @@ ALLOWED_GROWTH = 128
 """MiB from the smallest to the largest batch."""
 DIFFERENT = 300
 A_FOLDER = 1000
-RULES = {"accept_at": 0.9, "reject_below": 0.0, "review_width": 1.0, "min_gain": 0.0, "max_colour_shift": 100.0}
-KEPT = {"max_enhanced_shift": 1.0, "max_attribute_fall": 1.0}
+TRIED = 0.1
+"""Share of pictures that are not accepted as they are, so that enhancing is tried."""
+RULES = {
+    "reject_below": 0.0,
+    "review_width": 1.0,
+    "min_gain": 0.0,
+    "max_colour_shift": 100.0,
+    "max_enhanced_shift": 1.0,
+    "max_attribute_fall": 1.0,
+}
 """Rules by which an untrained network's enhanced pictures are kept where its score does not fall."""
 
 
@@ -111,12 +119,14 @@ def measure(folder: Path, out: Path, bundle: Path, pictures: Sequence[Path]) -> 
     from packshot.scoring.batch import score
     from packshot.scoring.scorer import Lineage, Scorer
 
-    loaded = load_settings(PROJECT / "params.yaml")
-    settings = loaded.model_copy(update={"scoring": loaded.scoring.model_copy(update=RULES | KEPT)})
-    judge = Remembering(Judge.load(bundle, "cpu", 1))
+    judge, qualities = Remembering(Judge.load(bundle, "cpu", 1)), []
     for picture in pictures:
-        with Image.open(picture) as image:
-            judge.judge([judge.enhance(np.asarray(image.convert("RGB"))), np.asarray(image.convert("RGB"))])
+        with Image.open(picture) as opened:
+            image = np.array(opened.convert("RGB"))
+        qualities.append(judge.judge([image, judge.enhance(image)])[0].quality)
+    rules = RULES | {"accept_at": float(np.quantile(qualities, TRIED))}
+    loaded = load_settings(PROJECT / "params.yaml")
+    settings = loaded.model_copy(update={"scoring": loaded.scoring.model_copy(update=rules)})
     model = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the highest begins anew
     scorer = Scorer(lambda: judge, Lineage("packshot", 1, None, None, None, None), "d" * 64)
