@@ -18,8 +18,7 @@ events too, whose runs have no date, so it is not the one to backfill.
 today's, to judge old batches anew.
 
 **How to read it.** As `score`: `cut`, `score` and `merge` for each batch. `plan` skipped: every batch of that day has
-its verdicts. Verdicts of an earlier champion stand
-beside those of the present one and change neither report nor drift.
+its verdicts. Verdicts of an earlier champion stand beside those of the present one and change neither report nor drift.
 """
 
 
