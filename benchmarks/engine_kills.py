@@ -3,16 +3,18 @@
     python benchmarks/engine_kills.py [--kills 50] [--images 48] [--seed 17]
 
 A small untrained network judges and enhances generated pictures, with some broken files among them. A run is killed
-with SIGKILL at random moments and started again, KILLS_A_RUN times at most, and then let be; the next run follows until
-so many kills have struck. Processes are forked from one that has imported everything, so that kills strike work and not
-imports. Every finished output is compared: all columns but `scored_at`, every enhanced image byte for byte, and the
-list of all files. After each kill every enhanced image that is there must be whole, and `verdicts.parquet`, where it is
-there, readable. Prints a table of the phases that the kills struck; exit code 1 where anything differs.
+with SIGKILL at random moments, of which one in AIMED lies in the merge, and started again, KILLS_A_RUN times at most,
+and then let be; the next run follows until so many kills have struck. Processes are forked from one that has imported
+everything, so that kills strike work and not imports. Every finished output is compared: all columns but `scored_at`,
+every enhanced image byte for byte, and the list of all files. After each kill every enhanced image that is there must
+be whole, and `verdicts.parquet`, where it is there, readable. Prints a table of the phases that the kills struck; exit
+code 1 where anything differs.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
 import sys
@@ -45,6 +47,10 @@ sys.path.insert(0, str(PROJECT / "tests/helpers"))
 from small_network import save_small_bundle, small_architecture  # noqa: E402
 
 TOO_LONG_S = 600.0
+LISTED, SCORED = "listing: ", "scoring: "
+"""What a run says once it has walked the folder, and once all shards are finished."""
+AIMED, ENDING_S = 4, 0.2
+"""One kill in so many strikes within so many seconds of the last shard: merging takes no longer."""
 KILLS_A_RUN = 6
 """After so many kills a run is let be, so that several runs are compared."""
 SETTINGS = {
@@ -96,13 +102,24 @@ class Bench:
         finally:
             os._exit(code)
 
-    def killed(self, out: Path, seconds: float) -> bool:
-        """Score, and kill after so many seconds; False where it ended before. Raises RuntimeError where it fails."""
-        child, until, status = self.start(out), time.monotonic() + seconds, 0
+    def said(self, what: str) -> bool:
+        """Whether the run in progress, or the last one, has said this."""
+        return what in (self.root / "log").read_text()
+
+    def killed(self, out: Path, seconds: float, since: str = "") -> bool:
+        """Score, and kill so many seconds after it has said `since`, or begun; False where it ended before.
+
+        Raises RuntimeError where it fails.
+        """
+        (self.root / "log").unlink(missing_ok=True)
+        (self.root / "log").touch()
+        child, until, status = self.start(out), math.inf if since else time.monotonic() + seconds, 0
         while time.monotonic() < until:
             ended, status = os.waitpid(child, os.WNOHANG)
             if ended:
                 break
+            if math.isinf(until) and self.said(since):
+                until = time.monotonic() + seconds
             time.sleep(0.001)
         else:
             os.killpg(child, signal.SIGKILL)
@@ -137,16 +154,14 @@ def make_images(folder: Path, count: int, seed: int) -> None:
     (folder / "catalog.csv").write_text("\n".join(lines))
 
 
-def phase(out: Path) -> str:
-    """What a killed run was at, by what it left."""
-    if not (out / ".shards/plan.sqlite").is_file():
-        return "starting or planning"
-    if (out / "verdicts.parquet").is_file():
-        return "merged, ending" if "plan" in (out / ".shards/manifest.json").read_text() else "merging"
-    if any((out / "enhanced").rglob(".*")):
-        return "writing an image"
-    names = [path.name for path in (out / ".shards").glob("*.lock")]
-    return "within a shard" if names else "between shards, or loading"
+def phase(bench: Bench, out: Path) -> str:
+    """What a killed run was at, by what it said and left."""
+    if not bench.said(LISTED):
+        return "starting"
+    if bench.said(SCORED):
+        return "merging or ending"
+    unfinished = any((out / "enhanced").rglob(".*")) or any((out / ".shards").glob(".*"))
+    return "scoring, a file half-written" if unfinished else "planning, loading or scoring"
 
 
 def broken(out: Path) -> list[str]:
@@ -206,11 +221,13 @@ def main() -> None:
             runs += 1
             out, struck, alive = Path(scratch) / f"run{runs}", 0, True
             while alive and struck < KILLS_A_RUN and phases.total() < given.kills:
-                # a run that goes on has less to do, so that moments near the end come up by shorter times
-                alive = bench.killed(out, float(random.uniform(0, whole / (1 + struck / 2))))
+                if phases.total() % AIMED == 0:
+                    alive = bench.killed(out, float(random.uniform(0, ENDING_S)), SCORED)
+                else:  # a run that goes on has less to do
+                    alive = bench.killed(out, float(random.uniform(0, whole / (1 + struck / 2))))
                 if alive:
                     struck += 1
-                    phases[phase(out)] += 1
+                    phases[phase(bench, out)] += 1
                     faults += broken(out)
             bench.finish(out)
             said = differences(out, expected)
