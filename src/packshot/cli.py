@@ -35,6 +35,11 @@ inbox = typer.Typer(no_args_is_help=True, help="Batches of new images; what the 
 registry = typer.Typer(no_args_is_help=True, help="Model versions, the ledger, rollback.")
 notices = typer.Typer(no_args_is_help=True, help="Telling people: the notices that wait, and failed tasks.")
 labels = typer.Typer(no_args_is_help=True, help="Labels for scored pictures, and the queue of pictures to label.")
+export = typer.Typer(
+    no_args_is_help=True,
+    help="What other systems and people take from verdicts; docs/exports.md has every column. "
+    "99 where there is nothing to export.",
+)
 drill = typer.Typer(no_args_is_help=True, help="Rehearsals that show a safeguard at work.")
 
 
@@ -60,11 +65,17 @@ app.add_typer(inbox, name="inbox")
 app.add_typer(registry, name="registry")
 app.add_typer(notices, name="notices")
 app.add_typer(labels, name="labels")
+app.add_typer(export, name="export")
 app.add_typer(drill, name="drill")
 
 Folder = Annotated[Path, typer.Option(help="Root of the workspace (the folder with dvc.yaml).")]
 WorkspaceName = Annotated[str | None, typer.Option("--workspace", help="Name of a workspace under PACKSHOT_HOME.")]
 Model = Annotated[str, typer.Option(help="Alias, version number, or path of a model bundle.")]
+Verdicts = Annotated[
+    list[Path] | None,
+    typer.Option(help="Folder that `packshot score` wrote; may be repeated. Default: all the champion scored."),
+]
+OutFolder = Annotated[Path, typer.Option(help="Folder: new, or an earlier export of the same kind, which is replaced.")]
 HERE = Path()
 
 
@@ -840,6 +851,59 @@ def notices_failed(
     entry = record_failure(dag, run, task, attempt, cause)
     tell(settings)
     emit({"entry": entry})
+
+
+@export.command("feed")
+def export_feed(
+    out: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    verdicts: Verdicts = None,
+) -> None:
+    """Recommender feed: quality weight 0..1, style vector and demotion flags of every picture, in one Parquet file."""
+    from packshot.exports.feed import write_feed
+    from packshot.ops.exporting import chosen_verdicts
+
+    settings = load_settings()
+    emit(write_feed(settings.exports, chosen_verdicts(settings, verdicts), out))
+
+
+@export.command("best")
+def export_best(
+    out: Annotated[Path, typer.Option(help="CSV file to write.")],
+    verdicts: Verdicts = None,
+) -> None:
+    """Best picture of every SKU, the next best, and why; never a rejected one, a duplicate only for want of others."""
+    from packshot.exports.best import write_best
+    from packshot.ops.exporting import chosen_verdicts
+
+    emit(write_best(chosen_verdicts(load_settings(), verdicts), out))
+
+
+@export.command("styles")
+def export_styles(
+    out: OutFolder,
+    verdicts: Verdicts = None,
+    catalog: Annotated[Path | None, typer.Option(help="CSV or Parquet with `path` and the date column.")] = None,
+    date_column: Annotated[
+        str | None, typer.Option(help="Column of --catalog with an ISO date; default: when a picture was scored.")
+    ] = None,
+) -> None:
+    """Share of every style by category and month: styles.csv, styles_by_month.png, styles_by_category.png."""
+    from packshot.exports.styles import write_styles
+    from packshot.ops.exporting import catalog_months, chosen_verdicts
+
+    settings = load_settings()
+    months = catalog_months(settings, catalog, date_column)
+    emit(write_styles(settings.exports, chosen_verdicts(settings, verdicts), out, months))
+
+
+@export.command("sellers")
+def export_sellers(out: OutFolder, verdicts: Verdicts = None) -> None:
+    """What each seller has to fix: sellers.csv, pictures.csv, and a page to send to each (index.html lists them)."""
+    from packshot.exports.sellers import write_sellers
+    from packshot.ops.exporting import chosen_verdicts
+
+    settings = load_settings()
+    emit(write_sellers(settings.exports, chosen_verdicts(settings, verdicts), out))
 
 
 @drill.command("bad-challenger")

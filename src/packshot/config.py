@@ -394,6 +394,19 @@ class AuditSettings(Section):
     """Fewer senders (or SKUs) than this in a slice are too little evidence."""
 
 
+class ExportSettings(Section):
+    """What other systems and people get from verdicts."""
+
+    decision_weights: dict[Literal["accept", "enhance", "review", "reject"], Unit]
+    """What the lower bound of quality is multiplied by in the recommender feed, for each decision."""
+    duplicate_weight: Unit
+    """And for a picture that is a duplicate of another."""
+    min_style_confidence: Unit
+    """A style of less confidence counts as unknown."""
+    examples: Positive
+    """Pictures and SKUs that a report names for each line, at most."""
+
+
 class SearchDimension(Section):
     """What one setting may be: a range, or a list."""
 
@@ -516,6 +529,7 @@ class Settings(Section):
     drift: DriftSettings
     reconcile: ReconcileSettings
     audit: AuditSettings
+    exports: ExportSettings
     search: SearchSettings
     adapt: AdaptSettings
     dvc: DvcSettings

@@ -1,0 +1,109 @@
+"""Where exports are written: whole folders that are replaced together, and names that are safe in them."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from packshot import __version__
+from packshot.errors import PackshotError
+from packshot.exports.source import VerdictFile
+from packshot.files import atomic_folder, atomic_path, remove_unfinished, write_json
+from packshot.lock import held
+
+MARKER = "export.json"
+LONGEST_NAME = 60
+_UNSAFE = re.compile(r"[^\w.\- ]+")
+
+
+class OutputNotOurs(PackshotError):
+    """The output folder holds something that no export of this kind wrote."""
+
+    exit_code = 2
+
+
+class OutputTaken(PackshotError):
+    """Another process writes the same export."""
+
+    exit_code = 75
+
+
+@contextmanager
+def sole_export(out: Path, kind: str) -> Iterator[None]:
+    """Hold `out` for this process. Raises OutputTaken, and OutputNotOurs where it holds anything else than this kind
+    of export."""
+    name = hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:16]
+    with held(f"export-{name}", 0, OutputTaken(f"another process is exporting to {out}; wait for it")):
+        _check_ours(out, kind)
+        yield
+
+
+@contextmanager
+def folder_export(out: Path, kind: str, files: Sequence[VerdictFile]) -> Iterator[Path]:
+    """Yield an empty folder that takes the place of `out`, whole, when the block ends well.
+
+    `out` must be new, empty, or an earlier export of this kind. Raises OutputNotOurs, OutputTaken, OutputNotWritable.
+    """
+    with sole_export(out, kind):
+        remove_unfinished(out)
+        with atomic_folder(out) as building:
+            yield building
+            write_marker(building, kind, files)
+
+
+def write_marker(folder: Path, kind: str, files: Sequence[VerdictFile]) -> None:
+    """Say which export `folder` is, and from which verdicts it was made."""
+    sources = [{"batch_id": file.batch_id, "model": file.model, "rows": file.rows} for file in files]
+    write_json(folder / MARKER, {"kind": kind, "packshot": __version__, "verdicts": sources})
+
+
+def _check_ours(out: Path, kind: str) -> None:
+    try:
+        if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+            return
+        found = json.loads((out / MARKER).read_text(encoding="utf-8"))["kind"] if out.is_dir() else None
+    except (OSError, ValueError, KeyError, TypeError):
+        found = None
+    if found != kind:
+        raise OutputNotOurs(
+            f"{out} holds {f'an export of {found}' if found else 'something else'}, and an export of {kind} would "
+            "replace it; name a new folder"
+        )
+
+
+def write_csv(target: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> int:
+    """Write rows one by one, atomically; floats with 5 digits. Returns how many there were."""
+    count = 0
+    with atomic_path(target) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(columns)
+        for row in rows:
+            writer.writerow([_cell(row.get(name)) for name in columns])
+            count += 1
+    return count
+
+
+def _cell(value: Any) -> Any:
+    return f"{value:.5f}" if isinstance(value, float) else value
+
+
+def not_a_formula(text: str) -> str:
+    """`text` so that no spreadsheet takes it for a formula: a name that a stranger chose may begin with = or @."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def safe_name(text: str | None, otherwise: str = "unknown") -> str:
+    """`text` as one part of a path: no separators, no leading dot, of bounded length; never empty."""
+    cleaned = _UNSAFE.sub("_", text or "").strip(" .")
+    return cleaned[:LONGEST_NAME].strip(" .") or otherwise
+
+
+def own_name(text: str) -> str:
+    """As `safe_name`, and different for different texts: what was left out stands in 8 hex digits."""
+    return f"{safe_name(text)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
