@@ -76,6 +76,9 @@ Verdicts = Annotated[
     typer.Option(help="Folder that `packshot score` wrote; may be repeated. Default: all the champion scored."),
 ]
 OutFolder = Annotated[Path, typer.Option(help="Folder: new, or an earlier export of the same kind, which is replaced.")]
+Images = Annotated[
+    Path | None, typer.Option(help="Folder of the judged pictures, where they have moved since they were scored.")
+]
 HERE = Path()
 
 
@@ -904,6 +907,40 @@ def export_sellers(out: OutFolder, verdicts: Verdicts = None) -> None:
 
     settings = load_settings()
     emit(write_sellers(settings.exports, chosen_verdicts(settings, verdicts), out))
+
+
+@export.command("renditions")
+def export_renditions(
+    out: Annotated[Path, typer.Option(help="Folder; the same one goes on, and makes only what is new or changed.")],
+    verdicts: Verdicts = None,
+    images: Images = None,
+) -> None:
+    """Accepted and enhanced pictures in the display sizes of exports.renditions; renditions.csv lists them."""
+    from packshot.exports.renditions import write_renditions
+    from packshot.ops.exporting import chosen_verdicts
+
+    settings = load_settings()
+    emit(write_renditions(settings, chosen_verdicts(settings, verdicts), out, images))
+
+
+@export.command("tree")
+def export_tree(
+    out: OutFolder,
+    verdicts: Verdicts = None,
+    layout: Annotated[
+        str, typer.Option(help="Folders, from decision, category, style, sku, sender and batch.")
+    ] = "{decision}/{category}/{style}",
+    placing: Annotated[
+        Literal["link", "copy"], typer.Option(help="Hard links (a copy where the disk has none), or copies.")
+    ] = "link",
+    images: Images = None,
+) -> None:
+    """Accepted and enhanced pictures in a folder tree; never a rejected one, nor one changed since it was judged."""
+    from packshot.exports.tree import write_tree
+    from packshot.ops.exporting import chosen_verdicts
+
+    settings = load_settings()
+    emit(write_tree(settings.exports, chosen_verdicts(settings, verdicts), out, layout, placing, images))
 
 
 @drill.command("bad-challenger")

@@ -405,6 +405,10 @@ class ExportSettings(Section):
     """A style of less confidence counts as unknown."""
     examples: Positive
     """Pictures and SKUs that a report names for each line, at most."""
+    renditions: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], Positive]
+    """Display sizes: name to pixels of the longest side. No picture is enlarged."""
+    rendition_format: Literal["JPEG", "WEBP"]
+    rendition_quality: Annotated[int, Field(ge=1, le=100)]
 
 
 class SearchDimension(Section):

@@ -1,0 +1,84 @@
+"""The pictures that a shop shows: accepted as they came, or enhanced; each found on disk and checked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from packshot.catalog.image import BadImage, resolve_inside
+from packshot.errors import PackshotError
+from packshot.exports.source import VerdictFile
+
+SHOWN = ("accept", "enhance")
+FACTS = ("sku", "sender", "category", "style", "style_confidence", "decision")
+_READ = ("batch_id", "path", "image_id", "enhanced_path", *FACTS)
+
+
+class PicturesGone(PackshotError):
+    """The folder of the judged pictures is not where it was."""
+
+    exit_code = 66
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One picture to show. `folder` holds it under `relative`; `image_id` is the sha256 of an original's bytes, None
+    for an enhanced picture."""
+
+    batch_id: str
+    path: str
+    folder: Path
+    relative: str
+    image_id: str | None
+    facts: dict[str, Any]
+
+    @property
+    def source(self) -> Literal["original", "enhanced"]:
+        """Which of the two it is."""
+        return "enhanced" if self.image_id is None else "original"
+
+    def locate(self) -> Path:
+        """The file, links followed. Raises BadImage where there is none, or the path leads out of its folder."""
+        file = resolve_inside(self.folder, self.relative)
+        if not file.is_file():
+            raise BadImage("missing_file", "there is no such file", self.relative)
+        return file
+
+
+def shown_pictures(files: Sequence[VerdictFile], images: Path | None = None) -> Iterator[Shown]:
+    """Every accepted or enhanced picture that is no duplicate, in the order of the verdicts.
+
+    `images`: the folder that was scored, where it has moved. Raises PicturesGone.
+    """
+    roots = [image_root(file, images if len(files) == 1 else None) for file in files]
+    for file, root in zip(files, roots, strict=True):
+        for row in file.each((*_READ, "duplicate_of")):
+            if row["decision"] in SHOWN and row["duplicate_of"] is None:
+                yield _shown(row, file.folder, root)
+
+
+def image_root(file: VerdictFile, named: Path | None) -> Path:
+    """The folder of the pictures that a verdict file is about. Raises PicturesGone."""
+    root = file.images(named)
+    if root is None or not root.is_dir():
+        raise PicturesGone(
+            f"the pictures that {file.folder} is about are not at {named or 'the folder they were scored from'} any "
+            "more; export that folder of verdicts alone and name the pictures' folder with --images"
+        )
+    return root
+
+
+def digest_of(file: Path) -> str:
+    """sha256 (hex) of a file's bytes: the `image_id` it would be judged under."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _shown(row: dict[str, Any], folder: Path, root: Path) -> Shown:
+    facts = {name: row[name] for name in FACTS}
+    if row["decision"] == "enhance" and row["enhanced_path"]:
+        return Shown(row["batch_id"], row["path"], folder, row["enhanced_path"], None, facts)
+    return Shown(row["batch_id"], row["path"], root, row["path"], row["image_id"], facts)
