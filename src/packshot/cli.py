@@ -79,6 +79,9 @@ OutFolder = Annotated[Path, typer.Option(help="Folder: new, or an earlier export
 Images = Annotated[
     Path | None, typer.Option(help="Folder of the judged pictures, where they have moved since they were scored.")
 ]
+IndexFolder = Annotated[
+    Path | None, typer.Option("--index", help="Folder of the index; default: the model's own under PACKSHOT_HOME.")
+]
 HERE = Path()
 
 
@@ -545,6 +548,59 @@ def doctor() -> None:
     from packshot.ops.doctor import run
 
     raise typer.Exit(run(load_settings()))
+
+
+# --- what others take from verdicts ----------------------------------------------------------------
+
+
+@app.command()
+def index(
+    verdicts: Verdicts = None,
+    folder: IndexFolder = None,
+) -> None:
+    """Put the style vectors of scored pictures into the index that `similar` searches; 99 where all are there.
+
+    Only batches that are new or were scored again are read. One index holds one model's vectors; the default index of
+    a model lies under PACKSHOT_HOME/similar. Pictures that are duplicates of others are left out.
+    """
+    from packshot.exports.style_index import update
+    from packshot.ops.exporting import chosen_verdicts, index_folder
+
+    settings = load_settings()
+    files = chosen_verdicts(settings, verdicts)
+    report = update(settings.exports.similar, files, folder or index_folder(files[0].model))
+    finish(report.as_record(), done=report.changed)
+
+
+@app.command()
+def similar(
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="`path` of an indexed picture, or any image file.")],
+    verdicts: Verdicts = None,
+    folder: IndexFolder = None,
+    model: Annotated[
+        str | None, typer.Option(help="Bundle that scored the pictures, where it is not registered; judges IMAGE.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many to find.")] = 10,
+    category: Annotated[list[str] | None, typer.Option(help="Only of this category; may be repeated.")] = None,
+    decision: Annotated[
+        list[str] | None,
+        typer.Option(help="Only with this decision (accept, enhance, review, reject); may be repeated."),
+    ] = None,
+) -> None:
+    """Find the pictures whose style is nearest to that of IMAGE, which may be a customer's own photograph.
+
+    With --verdicts the index is brought up to date first; without, the champion's index is searched. Found are
+    accepted and enhanced pictures, unless --decision says otherwise.
+    """
+    from packshot.exports.pictures import SHOWN
+    from packshot.exports.style_index import Wanted
+    from packshot.ops.exporting import find_similar
+
+    wanted = Wanted(count, tuple(category or ()), tuple(decision or SHOWN))
+    hits = find_similar(load_settings(), image, wanted, verdicts=verdicts, folder=folder, model=model)
+    for hit in hits:
+        say(f"{hit.similarity:.3f}  {hit.batch_id}/{hit.path}  {hit.style or ''}  {hit.category or ''}")
+    emit({"image": image, "hits": [hit.as_record() for hit in hits]})
 
 
 # --- what the DAGs run -----------------------------------------------------------------------------

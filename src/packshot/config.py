@@ -394,6 +394,17 @@ class AuditSettings(Section):
     """Fewer senders (or SKUs) than this in a slice are too little evidence."""
 
 
+class SimilarSettings(Section):
+    """The approximate index of style vectors: a graph of near neighbours (HNSW, Malkov & Yashunin 2018)."""
+
+    connectivity: Annotated[int, Field(ge=2)]
+    """Neighbours that a picture is linked to in each layer."""
+    expansion_add: Positive
+    """Candidates looked at to place a picture: more is slower to build and finds better."""
+    expansion_search: Positive
+    """Candidates looked at for a query: more is slower and finds better."""
+
+
 class ExportSettings(Section):
     """What other systems and people get from verdicts."""
 
@@ -409,6 +420,7 @@ class ExportSettings(Section):
     """Display sizes: name to pixels of the longest side. No picture is enlarged."""
     rendition_format: Literal["JPEG", "WEBP"]
     rendition_quality: Annotated[int, Field(ge=1, le=100)]
+    similar: SimilarSettings
 
 
 class SearchDimension(Section):

@@ -114,6 +114,11 @@ class Home:
         return self.root / "labels"
 
     @property
+    def similar(self) -> Path:
+        """Indexes of style vectors, a folder for each model."""
+        return self.root / "similar"
+
+    @property
     def logs(self) -> Path:
         """Logs of the services that `make up` and `make demo` start."""
         return self.root / "logs"

@@ -24,7 +24,7 @@ class Journal:
         return self._done.get(name) == key and (self._path.parent / name).is_file()
 
     def begin(self, name: str) -> None:
-        """Note that the file may come to be, so that it is known for ours whatever happens. Raises OutputNotWritable."""
+        """Note that the file may come to be, so that a kill leaves none unknown. Raises OutputNotWritable."""
         if name not in self._done:
             self.add(name, UNFINISHED)
 

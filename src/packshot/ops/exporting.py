@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from packshot.catalog.image import ImageLimits, decode
 from packshot.config import Settings
-from packshot.exports.source import VerdictFile, open_verdicts
+from packshot.errors import PackshotError
+from packshot.exports.output import safe_name
+from packshot.exports.source import VerdictFile, VerdictsMixed, model_label, one_model, open_verdicts
+from packshot.exports.style_index import Floats, Hit, StyleIndex, Wanted, open_index, update
 from packshot.exports.styles import month_of
+from packshot.home import Home
 from packshot.ops.pipeline import champion_version, inbox_batches, verdict_folder
 from packshot.scoring.listing import CatalogUnreadable, read_catalog_columns
+
+
+class NoSuchPicture(PackshotError):
+    """Neither a file nor an indexed picture has that name."""
+
+    exit_code = 66
 
 
 def chosen_verdicts(settings: Settings, folders: Sequence[Path] | None) -> list[VerdictFile]:
@@ -38,3 +49,59 @@ def catalog_months(settings: Settings, catalog: Path | None, column: str | None)
     """Path to its month (`YYYY-MM`) by a date column of a catalogue file; None where neither is named."""
     dates = catalog_column(settings, catalog, column)
     return None if dates is None else {path: month_of(date) for path, date in dates.items()}
+
+
+def index_folder(model: str) -> Path:
+    """Where the index of a model lies by default."""
+    return Home.from_environment().similar / safe_name(model)
+
+
+def find_similar(
+    settings: Settings,
+    image: str,
+    wanted: Wanted,
+    *,
+    verdicts: Sequence[Path] | None = None,
+    folder: Path | None = None,
+    model: str | None = None,
+) -> list[Hit]:
+    """The indexed pictures nearest in style to `image`: the path of an indexed picture, else an image file.
+
+    `verdicts` are brought into the index first. A file is judged by the model behind the index, or by the bundle
+    `model` where that is not registered. Raises NoSuchPicture, IndexMissing, VerdictsMixed, BadImage.
+    """
+    rules = settings.exports.similar
+    if verdicts:
+        files = open_verdicts(verdicts)
+        folder = folder or index_folder(one_model(files))
+        update(rules, files, folder)
+    if folder is None:
+        label = model_label(settings.registry.model_name, champion_version(settings), None)
+        folder = index_folder(label)
+    index = open_index(folder, rules)
+    key = index.key_of(image)
+    if key is not None:
+        return index.search(index.vector_of(key), wanted, but=key)
+    return index.search(_judged_vector(settings, index, Path(image), model), wanted)
+
+
+def _judged_vector(settings: Settings, index: StyleIndex, image: Path, model: str | None) -> Floats:
+    """The style vector of a file by the model behind the index."""
+    from packshot.scoring.scorer import open_scorer
+
+    if not image.is_file():
+        raise NoSuchPicture(f"{image} is neither a file nor the `path` of a picture in the index {index.folder}")
+    chosen = model or index.version
+    if chosen is None:
+        raise VerdictsMixed(
+            f"{index.folder} holds vectors of {index.model}, which is not registered; name it by --model"
+        )
+    scorer = open_scorer(settings, chosen)
+    found = model_label(scorer.lineage.model_name, scorer.lineage.model_version, scorer.digest)
+    if found != index.model:
+        raise VerdictsMixed(
+            f"{index.folder} holds vectors of {index.model}, and {chosen} is {found}; two models' style vectors cannot "
+            "be compared: leave out --model, or name the index of that model"
+        )
+    pixels = decode(image, ImageLimits.from_settings(settings.validation))
+    return scorer.judge.judge([pixels])[0].style_vector
