@@ -603,6 +603,33 @@ def similar(
     emit({"image": image, "hits": [hit.as_record() for hit in hits]})
 
 
+@app.command()
+def why(
+    path: Annotated[str, typer.Argument(metavar="ROW", help="`path` of the picture in the verdicts, or BATCH/path.")],
+    verdicts: Verdicts = None,
+    images: Images = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Bundle that judged, where it was never registered: what it says of itself.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON line instead of a page.")] = False,
+) -> None:
+    """Follow one verdict back: pixels and findings, model version and its gates, training data revision and code.
+
+    Checked on the way: the file is still the one that was judged, and the model is the one that was registered. What
+    is not on record is named.
+    """
+    from packshot.exports.why import why as step
+    from packshot.exports.why_page import page
+    from packshot.ops.exporting import chosen_verdicts
+
+    settings = load_settings()
+    record = step(settings, chosen_verdicts(settings, verdicts), path, images=images, bundle=model)
+    if as_json:
+        emit(record)
+    else:
+        print(page(record))
+
+
 # --- what the DAGs run -----------------------------------------------------------------------------
 
 

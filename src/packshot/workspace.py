@@ -166,7 +166,7 @@ def workspace_of_data(data_rev: str) -> Workspace:
     workspace = Workspace(home.workspaces / f"train-data-{data_rev[:12]}")
     with workspace.alone():
         if not _holds(workspace.root, data_rev):
-            _clone(home, workspace, _commit_of(home, data_rev))
+            _clone(home, workspace, commit_of_data(home, data_rev))
     return workspace
 
 
@@ -177,7 +177,8 @@ def _holds(root: Path, data_rev: str) -> bool:
     return (root / SPLIT_MANIFEST).exists() and revision_of(root) == data_rev
 
 
-def _commit_of(home: Home, data_rev: str) -> str:
+def commit_of_data(home: Home, data_rev: str) -> str:
+    """The commit of the catalogue's history that holds a data revision. Raises WorkspaceMissing."""
     catalog = Workspace(home.workspaces / CATALOG)
     if (catalog.root / ".git").exists():
         found = catalog.run("git", "log", "--format=%H", f"--grep=^data {data_rev}$", "-1", quiet=True).strip()
@@ -187,6 +188,15 @@ def _commit_of(home: Home, data_rev: str) -> str:
         f"no workspace under {home.workspaces} holds data revision {data_rev}, and the catalogue's history does not "
         "know it. Was PACKSHOT_HOME changed? Run `packshot data publish` where that data is."
     )
+
+
+def commit_of_model(home: Home, run_key: str) -> str | None:
+    """The commit under the tag of a trained model in the catalogue's history: its code, settings and data."""
+    catalog = Workspace(home.workspaces / CATALOG)
+    if not (catalog.root / ".git").exists():
+        return None
+    tags = catalog.run("git", "tag", "--list", f"model-{run_key}", "--format=%(objectname)", quiet=True)
+    return tags.strip() or None
 
 
 def _clone(home: Home, workspace: Workspace, commit: str) -> None:
