@@ -1026,6 +1026,40 @@ def export_tree(
     emit(write_tree(settings.exports, chosen_verdicts(settings, verdicts), out, layout, placing, images))
 
 
+@export.command("segments")
+def export_segments(
+    out: OutFolder,
+    verdicts: Verdicts = None,
+    catalog: Annotated[Path | None, typer.Option(help="CSV or Parquet with `path` and the brand column.")] = None,
+    brand_column: Annotated[
+        str | None, typer.Option(help="Column of --catalog with the brand; brands.csv is written then.")
+    ] = None,
+) -> None:
+    """Ad segments (style, category, band of quality) of the pictures to show, and how brands stand by style."""
+    from packshot.exports.segments import write_segments
+    from packshot.ops.exporting import catalog_column, chosen_verdicts
+
+    settings = load_settings()
+    brands = catalog_column(settings, catalog, brand_column)
+    emit(write_segments(settings, chosen_verdicts(settings, verdicts), out, brands))
+
+
+@export.command("profile")
+def export_profile(
+    events: Annotated[
+        Path, typer.Argument(metavar="EVENTS", help="CSV: user, event (view, click), path or sku, optionally time.")
+    ],
+    out: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    verdicts: Verdicts = None,
+) -> None:
+    """Each user's style vector and top styles from what they viewed and clicked; settings: exports.profile."""
+    from packshot.exports.profile import write_profiles
+    from packshot.ops.exporting import chosen_verdicts
+
+    settings = load_settings()
+    emit(write_profiles(settings.exports.profile, chosen_verdicts(settings, verdicts), events, out))
+
+
 @drill.command("bad-challenger")
 def drill_bad_challenger() -> None:
     """Register a copy of the champion with damaged weights as challenger, to see the gates refuse it."""

@@ -405,6 +405,18 @@ class SimilarSettings(Section):
     """Candidates looked at for a query: more is slower and finds better."""
 
 
+class ProfileSettings(Section):
+    """A user's style profile from views and clicks."""
+
+    weights: dict[str, Annotated[float, Field(gt=0)]]
+    """Kind of event to what it weighs; events of other kinds are left out."""
+    half_life_days: Annotated[float, Field(gt=0)]
+    """An event weighs half as much for every so many days that it lies before the newest."""
+    prior: Annotated[float, Field(gt=0)]
+    """Weight of the catalogue's mean in every profile: events of that weight in all make half of one."""
+    top_styles: Positive
+
+
 class ExportSettings(Section):
     """What other systems and people get from verdicts."""
 
@@ -421,6 +433,7 @@ class ExportSettings(Section):
     rendition_format: Literal["JPEG", "WEBP"]
     rendition_quality: Annotated[int, Field(ge=1, le=100)]
     similar: SimilarSettings
+    profile: ProfileSettings
 
 
 class SearchDimension(Section):
