@@ -4,6 +4,8 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from sample_verdicts import broken, finding, verdict, write_verdicts
@@ -64,6 +66,21 @@ def test_older_files_read_with_nulls_for_what_they_lack(tmp_path: Path) -> None:
     assert list(file.each(["path", "duplicate_of", "findings"])) == [
         {"path": "a.jpg", "duplicate_of": None, "findings": None}
     ]
+
+
+def test_a_long_file_is_never_held_whole(tmp_path: Path) -> None:
+    folder = write_verdicts(tmp_path / "v", [verdict("a.jpg")])
+    one = pq.read_table(folder / "verdicts.parquet")
+    vectors = np.random.default_rng(1).normal(size=64 * 384).astype(np.float32)
+    wide = pa.ListArray.from_arrays(np.arange(0, 64 * 384 + 1, 384, dtype=np.int32), vectors)
+    part = pa.concat_tables([one] * 64).set_column(one.schema.get_field_index("style_vector"), "style_vector", wide)
+    with pq.ParquetWriter(folder / "verdicts.parquet", part.schema) as writer:
+        for _ in range(400):
+            writer.write_table(part)
+    (file,) = open_verdicts([folder])
+    before = pa.total_allocated_bytes()
+    held = [pa.total_allocated_bytes() - before for _ in file.batches(["path", "style_vector"])]
+    assert len(held) == 13 and max(held) < 15_000_000 < file.rows * 384 * 4 / 2
 
 
 def test_feed_weight_rises_with_the_lower_bound_and_knows_decisions(

@@ -45,7 +45,8 @@ class VerdictFile:
         """The columns named, ROWS_TOGETHER rows at a time, in the order of the file. Raises VerdictsUnreadable."""
         path = self.folder / VERDICTS
         try:
-            with pq.ParquetFile(path) as file:
+            # reading ahead keeps every column chunk it has read until the file is closed
+            with pq.ParquetFile(path, pre_buffer=False) as file:
                 there = [name for name in columns if name in file.schema_arrow.names]
                 for batch in file.iter_batches(ROWS_TOGETHER, columns=there):
                     yield _completed(batch, columns)
