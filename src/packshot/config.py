@@ -417,10 +417,19 @@ class ProfileSettings(Section):
     top_styles: Positive
 
 
+class DecisionWeights(Section):
+    """A factor for each decision."""
+
+    accept: Unit
+    enhance: Unit
+    review: Unit
+    reject: Unit
+
+
 class ExportSettings(Section):
     """What other systems and people get from verdicts."""
 
-    decision_weights: dict[Literal["accept", "enhance", "review", "reject"], Unit]
+    decision_weights: DecisionWeights
     """What the lower bound of quality is multiplied by in the recommender feed, for each decision."""
     duplicate_weight: Unit
     """And for a picture that is a duplicate of another."""

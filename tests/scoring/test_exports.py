@@ -216,6 +216,17 @@ def test_an_export_replaces_only_one_of_its_kind(tmp_path: Path, settings: Setti
         write_styles(settings.exports, files, out)
 
 
+def test_what_a_killed_export_left_goes_and_nothing_of_the_user(tmp_path: Path, settings: Settings) -> None:
+    files = opened(tmp_path / "v", verdict("a.jpg", sender="one"))
+    left, theirs = tmp_path / ".out.abcd1234", [tmp_path / ".out.backup12", tmp_path / ".out.d"]
+    for folder in (left, *theirs):
+        folder.mkdir()
+        (folder / "notes.txt").write_text("mine")
+    (left / "export.json").write_text("{}")
+    write_sellers(settings.exports, files, tmp_path / "out")
+    assert not left.exists() and all((folder / "notes.txt").exists() for folder in theirs)
+
+
 def test_names_are_safe_and_different() -> None:
     for name in ("..", ".hidden", "a/b", "", "\0", " ", "x" * 500, "CON\n"):
         safe = safe_name(name)

@@ -82,6 +82,7 @@ def test_broken_lines_cost_only_themselves_and_are_counted(tmp_path: Path) -> No
     seen = events(
         tmp_path / "e.csv",
         'u,view,"a.jpg,,',
+        'u,view,"a.jpg"x,,',
         "u,view,a.jpg",
         ",view,a.jpg,,",
         "u,view,,,",
@@ -92,7 +93,7 @@ def test_broken_lines_cost_only_themselves_and_are_counted(tmp_path: Path) -> No
         "\0,\0",
     )
     found = read_events(seen, RULES)
-    assert (found.broken_lines, found.other_kinds, found.counts["u"]) == (6, 1, 1)
+    assert (found.broken_lines, found.other_kinds, found.counts["u"]) == (7, 1, 1)
     assert found.weights == {"u": {("path", "a.jpg"): 1.0}}
     with pytest.raises(EventsUnreadable, match="path or sku"):
         read_events(events(tmp_path / "f.csv", columns="user,event"), RULES)

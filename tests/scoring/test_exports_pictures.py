@@ -158,3 +158,22 @@ def test_renditions_go_on_after_a_kill_and_follow_changes(
     smaller = settings.exports.model_copy(update={"renditions": {"thumb": 20, "zoom": 400}})
     changed = settings.model_copy(update={"exports": smaller})
     assert write_renditions(changed, files, tmp_path / "r")["made"] == 3
+
+
+def test_what_a_killed_run_wrote_last_is_not_left_behind(
+    tmp_path: Path, batch: Batch, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = module.encode
+
+    def killed(image: Any, path: Path, **options: Any) -> None:
+        encode(image, path, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "encode", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_renditions(settings, batch.files(), tmp_path / "r")
+    monkeypatch.setattr(module, "encode", encode)
+    assert (tmp_path / "r/zoom/monday/a/one.jpg").exists()
+    batch.rows[0] |= {"decision": "reject"}
+    write_renditions(settings, batch.files(), tmp_path / "r")
+    assert not (tmp_path / "r/zoom/monday/a/one.jpg").exists()

@@ -104,6 +104,15 @@ def test_vectors_of_two_models_never_meet(tmp_path: Path, settings: Settings) ->
         open_index(folder, rules).search(np.ones(3, dtype=np.float32), Wanted())
 
 
+def test_a_kill_between_old_and_new_loses_no_batch(tmp_path: Path, settings: Settings) -> None:
+    rules, folder = settings.exports.similar, tmp_path / "index"
+    update(rules, open_verdicts([write_verdicts(tmp_path / "a", rows(vectors(1, 9)), batch_id="a")]), folder)
+    folder.rename(tmp_path / ".index.abcd1234-before")
+    second = open_verdicts([write_verdicts(tmp_path / "b", rows(vectors(2, 9)), batch_id="b")])
+    assert update(rules, second, folder).pictures == 18
+    assert sorted(path.name for path in tmp_path.glob(".index*")) == []
+
+
 def test_a_damaged_or_missing_index_is_named(tmp_path: Path, settings: Settings) -> None:
     rules, folder = settings.exports.similar, tmp_path / "index"
     with pytest.raises(IndexMissing, match="packshot index"):

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from packshot import __version__
 from packshot.errors import PackshotError
 from packshot.exports.source import VerdictFile
-from packshot.files import atomic_folder, atomic_path, remove_unfinished, write_json
+from packshot.files import OutputNotWritable, atomic_folder, atomic_path, write_json
 from packshot.lock import held
 
 MARKER = "export.json"
@@ -51,10 +52,28 @@ def folder_export(out: Path, kind: str, files: Sequence[VerdictFile]) -> Iterato
     `out` must be new, empty, or an earlier export of this kind. Raises OutputNotOurs, OutputTaken, OutputNotWritable.
     """
     with sole_export(out, kind):
-        remove_unfinished(out)
+        put_right(out, MARKER)
         with atomic_folder(out) as building:
-            yield building
             write_marker(building, kind, files)
+            yield building
+
+
+def put_right(target: Path, holding: str) -> None:
+    """Put right what killed runs of `atomic_folder` left beside `target`: folders that hold a file `holding`.
+
+    What stood at `target` before comes back where the kill left nothing there; the rest goes. `target` may lie among a
+    user's own files, so nothing is touched but folders named and filled as ours are.
+    """
+    ours = re.compile(rf"\.{re.escape(target.name[:40])}\.[a-z0-9_]{{8}}(-before)?")
+    found = [path for path in target.parent.glob(".*") if ours.fullmatch(path.name) and (path / holding).is_file()]
+    try:
+        for folder in found:
+            if folder.name.endswith("-before") and not target.exists():
+                folder.rename(target)
+    except OSError as error:
+        raise OutputNotWritable(target, error) from error
+    for folder in found:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_marker(folder: Path, kind: str, files: Sequence[VerdictFile]) -> None:

@@ -18,10 +18,10 @@ from usearch.index import Index
 
 from packshot.config import SimilarSettings
 from packshot.errors import PackshotError
-from packshot.exports.output import OutputTaken
+from packshot.exports.output import OutputTaken, put_right
 from packshot.exports.pictures import SHOWN
 from packshot.exports.source import VERDICTS, VerdictFile, VerdictsMixed, one_model
-from packshot.files import atomic_folder, remove_unfinished, write_json
+from packshot.files import atomic_folder, write_json
 from packshot.lock import held
 from packshot.serving.batches import DECISIONS
 
@@ -110,7 +110,7 @@ def update(rules: SimilarSettings, files: Sequence[VerdictFile], folder: Path) -
     name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
     busy = OutputTaken(f"another process has been writing the index {folder} for {WAIT_S:g} s; try again")
     with held(f"index-{name}", WAIT_S, busy):
-        remove_unfinished(folder)
+        put_right(folder, ROWS)
         there = open_index(folder, rules, view=False) if (folder / RECORD).exists() else None
         if there is not None and there.model != model:
             raise VerdictsMixed(
@@ -132,7 +132,8 @@ def open_index(folder: Path, rules: SimilarSettings, *, view: bool = True) -> St
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         rows = pq.read_table(folder / ROWS, schema=ROW_SCHEMA)
         graph = Index.restore(folder / GRAPH, view=view)
-        if graph is None or len(graph) != rows.num_rows or graph.ndim != record["dimensions"]:
+        complete = {"model", "batches", "next_key"} <= record.keys()
+        if graph is None or not complete or (len(graph), graph.ndim) != (rows.num_rows, record["dimensions"]):
             raise ValueError("its parts do not fit together")
         graph.expansion_search = rules.expansion_search
         return StyleIndex(folder, record, rows, graph)

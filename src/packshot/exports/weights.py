@@ -14,6 +14,7 @@ from packshot.config import ExportSettings
 Floats = NDArray[np.float64]
 INPUTS = ("quality", "quality_low", "quality_after", "decision", "duplicate_of", "error")
 """The columns that a weight is made from."""
+_HELD = {"reject": "rejected", "review": "in_review"}
 
 
 def lower_bounds(rows: pa.RecordBatch) -> Floats:
@@ -32,8 +33,8 @@ def quality_weights(rows: pa.RecordBatch, rules: ExportSettings) -> Floats:
 
     Among pictures of one decision it never falls as the lower bound rises.
     """
-    of_decision = {str(name): factor for name, factor in rules.decision_weights.items()}
-    factors = np.array([of_decision.get(name, 0.0) for name in rows.column("decision").to_pylist()], dtype=float)
+    of_decision: dict[str, float] = rules.decision_weights.model_dump()
+    factors = np.array([of_decision[name] for name in rows.column("decision").to_pylist()], dtype=float)
     copies = np.array([name is not None for name in rows.column("duplicate_of").to_pylist()], dtype=bool)
     weights = np.nan_to_num(lower_bounds(rows)) * factors * np.where(copies, rules.duplicate_weight, 1.0)
     return np.asarray(weights, dtype=np.float64)
@@ -42,13 +43,9 @@ def quality_weights(rows: pa.RecordBatch, rules: ExportSettings) -> Floats:
 def demotions(row: Mapping[str, Any]) -> list[str]:
     """Why a picture should stand further back: not_judged, rejected, in_review, duplicate, then `finding:RULE` each."""
     flags = ["not_judged"] if row["error"] is not None else []
-    flags += [{"reject": "rejected", "review": "in_review"}[row["decision"]]] if _held(row["decision"]) else []
+    flags += [_HELD[row["decision"]]] if row["decision"] in _HELD else []
     flags += ["duplicate"] if row["duplicate_of"] is not None else []
     return flags + [f"finding:{rule}" for rule in _rules(row["findings"])]
-
-
-def _held(decision: str) -> bool:
-    return decision in ("reject", "review")
 
 
 def _rules(findings: Sequence[Mapping[str, Any]] | None) -> list[str]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from mlflow.exceptions import MlflowException
 
 from packshot.bundle import read_record
 from packshot.catalog.image import BadImage, resolve_inside
@@ -201,6 +200,8 @@ def _entry(entry: Any) -> dict[str, Any] | None:
 def _mlflow(
     settings: Settings, version: int, lineage: dict[str, Any], digest: str | None, chain: Chain
 ) -> dict[str, Any] | None:
+    from mlflow.exceptions import MlflowException
+
     try:
         found = entered(settings, version)
     except (PackshotError, MlflowException) as error:
