@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from sample_verdicts import broken, finding, verdict, write_verdicts
+from typer.testing import CliRunner
 
+from packshot.cli import app
 from packshot.config import Settings, load_settings
 from packshot.exports import source
 from packshot.exports.best import write_best
@@ -225,6 +228,23 @@ def test_what_a_killed_export_left_goes_and_nothing_of_the_user(tmp_path: Path, 
     (left / "export.json").write_text("{}")
     write_sellers(settings.exports, files, tmp_path / "out")
     assert not left.exists() and all((folder / "notes.txt").exists() for folder in theirs)
+
+
+def test_commands_print_one_json_line(tmp_path: Path) -> None:
+    folder = write_verdicts(tmp_path / "v", [verdict("a.jpg", sku="A"), verdict("b.jpg", style_vector=[0.0, 1.0, 0.0])])
+    run, given = CliRunner(), ["--verdicts", str(folder)]
+    for command, key in (
+        (["export", "best", "--out", str(tmp_path / "best.csv"), *given], "best"),
+        (["export", "styles", "--out", str(tmp_path / "styles"), *given], "styles"),
+        (["index", *given], "pictures"),
+        (["similar", "a.jpg", *given], "hits"),
+        (["why", "a.jpg", "--json", *given], "missing"),
+    ):
+        result = run.invoke(app, command, catch_exceptions=False)
+        assert result.exit_code == 0 and key in json.loads(result.stdout)
+    again = run.invoke(app, ["index", *given])
+    assert again.exit_code == 99
+    assert "Not on record" in run.invoke(app, ["why", "a.jpg", *given]).stdout
 
 
 def test_names_are_safe_and_different() -> None:

@@ -117,6 +117,8 @@ def test_pictures_that_moved_are_asked_for(tmp_path: Path, batch: Batch, setting
         write_tree(settings.exports, files, tmp_path / "tree")
     assert not (tmp_path / "tree").exists()
     assert write_tree(settings.exports, files, tmp_path / "tree", images=moved)["pictures"] == 4
+    with pytest.raises(PicturesGone, match="not of 2"):
+        write_tree(settings.exports, files * 2, tmp_path / "tree", images=moved)
 
 
 def test_renditions_have_their_sizes_and_are_never_enlarged(tmp_path: Path, batch: Batch, settings: Settings) -> None:

@@ -51,9 +51,12 @@ class Shown:
 def shown_pictures(files: Sequence[VerdictFile], images: Path | None = None) -> Iterator[Shown]:
     """Every accepted or enhanced picture that is no duplicate, in the order of the verdicts.
 
-    `images`: the folder that was scored, where it has moved. Raises PicturesGone.
+    `images`: the folder that was scored, where it has moved; then there may be one verdict file only. Raises
+    PicturesGone.
     """
-    roots = [image_root(file, images if len(files) == 1 else None) for file in files]
+    if images is not None and len(files) > 1:
+        raise PicturesGone(f"--images holds the pictures of one folder of verdicts, not of {len(files)}; name one")
+    roots = [image_root(file, images) for file in files]
     for file, root in zip(files, roots, strict=True):
         for row in file.each((*_READ, "duplicate_of")):
             if row["decision"] in SHOWN and row["duplicate_of"] is None:
