@@ -1,4 +1,4 @@
-"""Small verdict files, written as scoring writes them."""
+"""Small verdict files with every column that scoring writes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from packshot.files import write_json
-from packshot.scoring.verdicts import merge_shards, write_shard
+from packshot.scoring.verdicts import VERDICT_SCHEMA
 
 SCORED_AT = datetime(2026, 3, 14, 12, tzinfo=UTC)
 
@@ -60,10 +63,11 @@ def write_verdicts(
     **lineage: str | None,
 ) -> Path:
     """`folder` with verdicts.parquet and the manifest beside it, as scoring leaves them."""
-    write_shard(folder / ".shards" / "only.parquet", rows)
     known = {"model_name": "packshot", "model_version": version, "batch_id": batch_id}
     known |= {"run_id": "run1", "data_rev": "data1", "code_rev": "code1", "params_hash": "params1", **lineage}
-    merge_shards(folder / "verdicts.parquet", [folder / ".shards" / "only.parquet"], known)
+    folder.mkdir(parents=True, exist_ok=True)
+    table = pa.Table.from_pylist([row | known for row in rows], schema=VERDICT_SCHEMA)
+    pq.write_table(table, folder / "verdicts.parquet")
     manifest = {"model": "packshot", "model_digest": digest, "images": str(images) if images else None}
     write_json(folder / ".shards" / "manifest.json", manifest)
     return folder

@@ -176,11 +176,14 @@ def test_sellers_with_hostile_names_get_a_page_of_their_own(tmp_path: Path, sett
     white = finding("white_ground", "Use a white background.")
     rows = [verdict(f"{i}.jpg", sender=name, sku=f"S{i}", findings=[white]) for i, name in enumerate(names)]
     rows += [verdict("r.jpg", "reject", 0.2, sender="..", reasons=["low_quality: 0.20 is below 0.60", "no_gain: x"])]
+    noted = {"findings": [finding("border", "Crop the border.", "note")], "sender": "both"}
+    told = ["border: Crop the border.", "low_sharpness: 0.20 is below 0.50"]
+    rows += [verdict("n.jpg", "review", 0.4, reasons=told, **noted)]
     rows += [verdict("ok.jpg", sender="fine", reasons=["low_detail: 0.40 is below 0.50"]), broken("b.jpg")]
     out = tmp_path / "sellers"
     write_sellers(settings.exports, opened(tmp_path / "v", *rows), out)
     pages = [page for page in out.glob("*.html") if page.name != "index.html"]
-    assert len(pages) == len(names) + 2 and not (tmp_path / "etc").exists()
+    assert len(pages) == len(names) + 3 and not (tmp_path / "etc").exists()
     text = "".join(page.read_text(encoding="utf-8") for page in out.glob("*.html"))
     assert "<script" not in text and "Use a white background." in text
     found = read_csv(out / "sellers.csv")
@@ -188,6 +191,7 @@ def test_sellers_with_hostile_names_get_a_page_of_their_own(tmp_path: Path, sett
     dots = [row["fault"] for row in found if row["seller"] == ".."]
     assert dots == ["low_quality", "white_ground"]
     assert not any(row["seller"] == "fine" for row in found)
+    assert [row["fault"] for row in found if row["seller"] == "both"] == ["border", "low_sharpness"]
     assert [row["fault"] for row in found if row["seller"].startswith("(no")] == ["not_an_image"]
 
 

@@ -84,8 +84,8 @@ class Seller:
 def write_sellers(rules: ExportSettings, files: Sequence[VerdictFile], out: Path) -> dict[str, Any]:
     """Write sellers.csv, pictures.csv (a row for each fault of each picture), index.html and a page for each seller.
 
-    A picture's faults are its findings; where it has none and was not accepted, the reasons of its decision that
-    a seller can mend.
+    A picture's faults are its findings and, where it was not accepted, those other reasons of its decision that a
+    seller can mend.
     """
     sellers: dict[str, Seller] = {}
     with folder_export(out, KIND, files) as building:
@@ -100,17 +100,15 @@ def write_sellers(rules: ExportSettings, files: Sequence[VerdictFile], out: Path
 
 
 def faults_of(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Code and sentence of everything to fix in one picture, each code once."""
-    if row["findings"]:
-        found: dict[str, str] = {}
-        for finding in row["findings"]:
-            found.setdefault(finding["rule"], finding["sentence"])
-        yield from found.items()
-    elif row["decision"] != "accept":
-        for reason in row["reasons"]:
-            code = reason_code(reason)
-            if code not in OURS:
-                yield code, f"{_what(code)}{reason.removeprefix(code)}"
+    """Code and sentence of everything to fix in one picture, each code once, findings first."""
+    found: dict[str, str] = {}
+    for finding in row["findings"] or ():
+        found.setdefault(finding["rule"], finding["sentence"])
+    for reason in row["reasons"] if row["decision"] != "accept" else ():
+        code = reason_code(reason)
+        if code not in OURS:
+            found.setdefault(code, f"{_what(code)}{reason.removeprefix(code)}")
+    yield from found.items()
 
 
 def _counted(files: Sequence[VerdictFile], sellers: dict[str, Seller], most: int) -> Iterator[dict[str, Any]]:
