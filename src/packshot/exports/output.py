@@ -20,7 +20,7 @@ from packshot.lock import held
 
 MARKER = "export.json"
 LONGEST_NAME = 60
-_UNSAFE = re.compile(r"[^\w.\- ]+")
+_UNSAFE = re.compile(r"[^\w.\-]+")
 
 
 class OutputNotOurs(PackshotError):
@@ -118,9 +118,9 @@ def not_a_formula(text: str) -> str:
 
 
 def safe_name(text: str | None, otherwise: str = "unknown") -> str:
-    """`text` as one part of a path: no separators, no leading dot, of bounded length; never empty."""
-    cleaned = _UNSAFE.sub("_", text or "").strip(" .")
-    return cleaned[:LONGEST_NAME].strip(" .") or otherwise
+    """`text` as one part of a path: no separators, spaces or leading dot, of bounded length; never empty."""
+    cleaned = _UNSAFE.sub("_", text or "").strip("._")
+    return cleaned[:LONGEST_NAME].strip("._") or otherwise
 
 
 def own_name(text: str) -> str:

@@ -14,7 +14,7 @@ from packshot.exports.style_index import Floats, Hit, StyleIndex, Wanted, open_i
 from packshot.exports.styles import month_of
 from packshot.home import Home
 from packshot.ops.pipeline import champion_version, inbox_batches, verdict_folder
-from packshot.scoring.listing import CatalogUnreadable, read_catalog_columns
+from packshot.scoring.catalogue import CatalogUnreadable, read_catalog_columns
 
 
 class NoSuchPicture(PackshotError):
