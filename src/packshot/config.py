@@ -297,6 +297,21 @@ class DecisionCosts(Section):
     """Fewer groups than this with a fit image, or with an unfit one, are too little evidence to tune thresholds on."""
 
 
+Effect = Literal["reject", "review", "enhance", "note"]
+
+
+class RuleBound(Section):
+    """What a profile makes of a catalogue rule."""
+
+    threshold: float
+    """The least or the most that passes, as the rule has it; units in `docs/catalogue-rules.md`."""
+    effect: Effect
+    """What follows where the rule is broken: the image is sent back, goes to a person, is enhanced and judged again, or
+    the seller is told and nothing else follows."""
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    """Broken rules of one effect stand in the order of weight times the share by which the bound is missed."""
+
+
 class ScoringSettings(Section):
     """Decisions on new images, and how a batch is shared out."""
 
@@ -330,6 +345,16 @@ class ScoringSettings(Section):
     attribute_floor: Unit
     """An attribute below this is named as a reason."""
     jpeg_quality: Annotated[int, Field(ge=1, le=100)]
+    profile: str
+    """Which of `profiles` the images of a batch have to keep."""
+    profiles: dict[str, dict[str, RuleBound]]
+    """Catalogue rules by profile: rule to its bound. A rule that a profile does not name is not measured."""
+
+    @model_validator(mode="after")
+    def _profile_is_known(self) -> ScoringSettings:
+        if self.profile not in self.profiles:
+            raise ValueError(f"profile {self.profile!r} is none of {', '.join(sorted(self.profiles))}")
+        return self
 
     @model_validator(mode="after")
     def _rejected_is_not_accepted(self) -> ScoringSettings:

@@ -31,6 +31,8 @@ RULES = ScoringSettings(
     max_attribute_fall=0.05,
     attribute_floor=0.5,
     jpeg_quality=95,
+    profile="own",
+    profiles={"own": {}},
 )
 MIDDLING = Scores(0.5, 0.4, 0.6, 0.7, 0.7, 0.7)
 

@@ -27,6 +27,7 @@ from packshot.scoring.listing import BatchSource, open_batch
 from packshot.scoring.merging import VERDICTS, is_merged, merge
 from packshot.scoring.plan import Plan, make_plan, open_plan
 from packshot.scoring.reading import Opened, read_ahead
+from packshot.scoring.rules import Finding, Picture, findings, measure, profile_in_force
 from packshot.scoring.scorer import Scorer, open_scorer
 from packshot.scoring.shards import Shard, ShardBusy, check_same_model, claimed, one_of_writers, sole_writer
 from packshot.scoring.verdicts import STATISTICS, tally, write_shard
@@ -153,6 +154,7 @@ def merge_batch(settings: Settings, out: Path, scorer: Scorer, *, batch_id: str 
 
 
 def _plan(settings: Settings, source: BatchSource, out: Path, scorer: Scorer) -> Plan:
+    profile_in_force(settings.scoring)  # one that names unknown rules ends the run before anything is judged
     check_same_model(out, scorer)
     return make_plan(settings, source, out, scorer)
 
@@ -249,6 +251,8 @@ def _row(work: Work, item: Opened, judged: Judgement | Exception | None) -> dict
         return row | _refused(item.reason or "unreadable", item.detail)
     row |= {"image_id": item.info.image_id, "format": item.info.format}
     row |= {"width": item.info.width, "height": item.info.height}
+    broken, columns = _ruled(work, Picture(item.pixels, item.info.format, item.info.bytes))
+    row |= columns
     statistics = image_statistics(item.pixels)
     row |= {name: statistics[name] for name in STATISTICS}
     if judged is None or isinstance(judged, Exception):
@@ -256,7 +260,17 @@ def _row(work: Work, item: Opened, judged: Judgement | Exception | None) -> dict
     scores = _scores(judged)
     if not scores.finite:
         return row | _refused("not_judged", "the judge gave a score that is not a number")
-    return row | _judged_columns(judged) | asdict(scores) | _decided(work, item, item.pixels, scores)
+    return row | _judged_columns(judged) | asdict(scores) | _decided(work, item, item.pixels, scores, broken)
+
+
+def _ruled(work: Work, picture: Picture) -> tuple[tuple[Finding, ...], dict[str, Any]]:
+    """The catalogue rules that a picture breaks, and the columns that say so."""
+    scoring = work.settings.scoring
+    profile = profile_in_force(scoring)
+    measures = measure(picture, profile)
+    broken = findings(measures, profile)
+    columns = {"profile": scoring.profile, "measures": measures, "findings": [asdict(one) for one in broken]}
+    return broken, columns
 
 
 def _refused(reason: str, detail: str) -> dict[str, Any]:
@@ -284,12 +298,14 @@ def _judged_columns(judged: Judgement) -> dict[str, Any]:
     }
 
 
-def _decided(work: Work, item: Opened, pixels: NDArray[np.uint8], scores: Scores) -> dict[str, Any]:
-    first = decide(scores, work.settings.scoring)
+def _decided(
+    work: Work, item: Opened, pixels: NDArray[np.uint8], scores: Scores, broken: Sequence[Finding]
+) -> dict[str, Any]:
+    first = decide(scores, work.settings.scoring, broken)
     if first.decision != "enhance":
         return {"decision": first.decision, "reasons": list(first.reasons)}
     image, enhanced = _enhance(work, pixels, item.file.text(), scores)
-    decision = settle(first, scores, enhanced, work.settings.scoring)
+    decision = settle(first, scores, enhanced, work.settings.scoring, broken)
     columns: dict[str, Any] = {"decision": decision.decision, "reasons": list(decision.reasons)}
     if enhanced is not None and np.isfinite(enhanced.scores.quality):
         columns["quality_after"] = enhanced.scores.quality
@@ -310,19 +326,20 @@ def _enhance(
     """The enhanced image and what that did; with the colours of the input where its own would move too far."""
     try:
         image = work.scorer.judge.enhance(pixels)
-        enhanced = _compared(work.scorer, pixels, image, text)
+        enhanced = _compared(work, pixels, image, text)
         if changes_colours(scores, enhanced, work.settings.scoring):
             image = with_colours_of(pixels, image)
-            enhanced = _compared(work.scorer, pixels, image, text)
+            enhanced = _compared(work, pixels, image, text)
         return image, enhanced
     except Exception as error:
         say(f"an image could not be enhanced: {type(error).__name__}: {error}")
         return None, None
 
 
-def _compared(scorer: Scorer, pixels: NDArray[np.uint8], image: NDArray[np.uint8], text: str | None) -> Enhanced:
-    after = _scores(scorer.judge.judge([image], [text])[0])
-    return Enhanced(after, luma_similarity(pixels, image), colour_shift(pixels, image))
+def _compared(work: Work, pixels: NDArray[np.uint8], image: NDArray[np.uint8], text: str | None) -> Enhanced:
+    after = _scores(work.scorer.judge.judge([image], [text])[0])
+    broken, _ = _ruled(work, Picture(image))
+    return Enhanced(after, luma_similarity(pixels, image), colour_shift(pixels, image), broken)
 
 
 def _keep(work: Work, item: Opened, image: NDArray[np.uint8]) -> str | None:

@@ -1,4 +1,4 @@
-"""From scores to a decision and its reasons. Pure: no files, no model, no clock.
+"""From broken rules and scores to a decision and its reasons. Pure: no files, no model, no clock.
 
 `accept` as it is, `enhance` (the enhanced image replaces it), `review` by a person, `reject` back to the
 seller. A reason reads `code: figure and bound`; the code is stable, and the heaviest reason comes first.
@@ -7,12 +7,16 @@ seller. A reason reads `code: figure and bound`; the code is stable, and the hea
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from packshot.config import ScoringSettings
+from packshot.scoring.rules import Finding
 
 Verdict = Literal["accept", "enhance", "review", "reject"]
+FORCED: tuple[Verdict, ...] = ("reject", "review")
+"""What a broken rule decides by itself, the harder first."""
 ATTRIBUTES = ("sharpness", "colour_balance", "detail")
 
 
@@ -43,39 +47,57 @@ class Decision:
 
 @dataclass(frozen=True)
 class Enhanced:
-    """What enhancing did: the judge's scores after it, SSIM against the input on luma (-1..1), and how far the colours
-    of the product moved (a*, b* of CIELAB)."""
+    """What enhancing did: the judge's scores after it, SSIM against the input on luma (-1..1), how far the colours of
+    the product moved (a*, b* of CIELAB), and the catalogue rules that the enhanced image breaks."""
 
     scores: Scores
     similarity: float
     colour_shift: float
+    findings: tuple[Finding, ...] = ()
 
 
-def decide(scores: Scores, rules: ScoringSettings) -> Decision:
+def decide(scores: Scores, rules: ScoringSettings, findings: Sequence[Finding] = ()) -> Decision:
     """The first look. `enhance` here means that enhancing is to be tried; `settle` has the last word.
 
-    Scores that are not numbers are never accepted: the image goes to a person.
+    The catalogue rules come first: a broken one that rejects or sends to a person does so whatever the judge says. Then
+    scores that are not numbers are never accepted: the image goes to a person. A broken rule that asks for enhancing
+    comes before a good score, and after an uncertain one.
     """
+    broken = reasons_of(findings)
+    for verdict in FORCED:
+        if any(finding.effect == verdict for finding in findings):
+            return Decision(verdict, (*broken, *shortfalls(scores, rules)))
     if not scores.finite:
-        return Decision("review", ("not_a_number: the judge gave no usable score",))
-    reasons = shortfalls(scores, rules)
+        return Decision("review", (*broken, "not_a_number: the judge gave no usable score"))
+    reasons = (*broken, *shortfalls(scores, rules))
     if scores.quality_high - scores.quality_low > rules.review_width:
         return Decision("review", reasons)
-    if scores.quality >= rules.accept_at:
+    if scores.quality >= rules.accept_at and not broken:
         return Decision("accept", reasons)
     return Decision("enhance", reasons)
 
 
-def settle(first: Decision, scores: Scores, enhanced: Enhanced | None, rules: ScoringSettings) -> Decision:
-    """The decision after an attempt at enhancement (`None`: it could not be made).
+def reasons_of(findings: Iterable[Finding]) -> tuple[str, ...]:
+    """The broken rules as reasons, in order; what is only noted for the seller decides nothing."""
+    return tuple(finding.reason for finding in findings if finding.effect != "note")
+
+
+def settle(
+    first: Decision,
+    scores: Scores,
+    enhanced: Enhanced | None,
+    rules: ScoringSettings,
+    findings: Sequence[Finding] = (),
+) -> Decision:
+    """The decision after an attempt at enhancement (`None`: it could not be made); `findings` are the input's.
 
     The enhanced image is kept when it is still the same picture (SSIM at least 1 - `max_enhanced_shift`), its colours
     moved by no more than `max_colour_shift` or are better balanced for it, the judge's score rose by at least
     `min_gain`, no attribute fell by more than `max_attribute_fall` (they learned from damage, not from people: a second
-    opinion), and the new score is not below `reject_below`. Otherwise the input is rejected below `reject_below`, and
-    reviewed above it.
+    opinion), the new score is not below `reject_below`, and it breaks no catalogue rule but those noted of the input.
+    Otherwise the input is rejected below `reject_below`, and reviewed above it.
     """
-    obstacle = _obstacle(scores, enhanced, rules)
+    obstacle = _obstacle(scores, enhanced, rules) or _rule_broken(enhanced, findings)
     if obstacle is None:
         return Decision("enhance", first.reasons)
     fallback: Verdict = "reject" if scores.quality < rules.reject_below else "review"
@@ -138,3 +160,9 @@ def _obstacle(scores: Scores, enhanced: Enhanced | None, rules: ScoringSettings)
     if after.quality < rules.reject_below:
         return f"still_poor: {after.quality:.2f} after enhancing is below {rules.reject_below:.2f}"
     return None
+
+
+def _rule_broken(enhanced: Enhanced | None, findings: Sequence[Finding]) -> str | None:
+    noted = {finding.rule for finding in findings if finding.effect == "note"}
+    broken = [finding for finding in enhanced.findings if finding.rule not in noted] if enhanced is not None else []
+    return f"breaks_{broken[0].reason}" if broken else None
