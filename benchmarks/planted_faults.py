@@ -48,7 +48,7 @@ def cutouts(files: Sequence[Path]) -> list[Cutout]:
     return found
 
 
-def packshot(product: Cutout, random: Random, fill: tuple[float, float] = (0.86, 0.95)) -> Pixels:
+def packshot(product: Cutout, random: Random, fill: tuple[float, float] = (0.86, 0.9)) -> Pixels:
     """The product in the middle of a white canvas; never enlarged, so that it stays as sharp as it was."""
     scale = random.uniform(0.75, 1.0)
     pixels, share = _scaled(product, scale)
@@ -150,9 +150,9 @@ def far_away(image: Pixels, random: Random) -> Pixels:
 
 @_plants("overfill")
 def too_near(image: Pixels, random: Random) -> Pixels:
-    """Cropped to the product and less."""
-    down, across = np.nonzero(~white_ground(image))
-    return np.ascontiguousarray(image[down.min() : down.max() + 1, across.min() : across.max() + 1])
+    """Cropped to the product, but for a pixel."""
+    x, y, width, height = cv2.boundingRect((~white_ground(image)).astype(np.uint8))
+    return np.ascontiguousarray(image[max(0, y - 1) : y + height + 1, max(0, x - 1) : x + width + 1])
 
 
 @_plants("border")

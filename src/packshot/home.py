@@ -104,6 +104,11 @@ class Home:
         return self.shadow / "batches" / batch / f"v{version}"
 
     @property
+    def known_pictures(self) -> Path:
+        """The index of all pictures that were scored: copies of them are found in it."""
+        return self.root / "known_pictures.db"
+
+    @property
     def drift(self) -> Path:
         """Drift reports and the history of checked windows."""
         return self.root / "drift"

@@ -39,7 +39,9 @@ def clean(side: int = 560) -> np.ndarray:
     shape = large[box].shape
     large[box] = (70, 110, 60)
     large[box][: shape[0] // 5] = (150, 60, 50)
-    for _ in range(60):
+    shade = np.linspace(1, 0.6, shape[1])[None, :, None] * np.linspace(1, 0.7, shape[0])[:, None, None]
+    large[box] = large[box] * shade
+    for _ in range(15):
         down, across = random.integers(shape[0] // 5, shape[0] - 90), random.integers(20, shape[1] - 160)
         cv2.putText(large[box], "oats", (int(across), int(down)), cv2.FONT_HERSHEY_SIMPLEX, 1.6, (190, 180, 90), 4)
     corner = np.array([[0, 0], [0.2 * side, 0], [0, 0.3 * side]], np.int32)

@@ -304,7 +304,8 @@ def score_folder(
 
     scorer = open_scorer(settings, model)
     with _charged_score(settings, scorer, {"batch": batch_id or directory.name}) as payload:
-        report = score(settings, directory, out, batch_id=batch_id, catalog=catalog, scorer=scorer)
+        known = Home.from_environment().known_pictures
+        report = score(settings, directory, out, batch_id=batch_id, catalog=catalog, scorer=scorer, known=known)
         payload |= {"batch": report.batch_id, "rows": report.rows}
     return report
 
@@ -390,7 +391,8 @@ def inbox_merge(settings: Settings, batch: str, version: int) -> Outcome:
     from packshot.scoring.scorer import open_scorer
 
     out = verdict_folder(_known(batch), version)
-    report = merge_batch(settings, out, open_scorer(settings, str(version)), batch_id=batch)
+    scorer, known = open_scorer(settings, str(version)), Home.from_environment().known_pictures
+    report = merge_batch(settings, out, scorer, batch_id=batch, known=known)
     return _scored(batch, version, report)
 
 
@@ -419,7 +421,8 @@ def inbox_shadow(settings: Settings, batch: str) -> Outcome:
     out = Home.from_environment().shadow_by(batch, now.version)
     record: dict[str, Any] = {"batch": batch, "model_version": now.version, "beside": champion, "failure": None}
     try:
-        score(settings, folder, out, model=str(now.version), batch_id=batch)
+        known = Home.from_environment().known_pictures
+        score(settings, folder, out, model=str(now.version), batch_id=batch, known=known)
         (out / FAILED).unlink(missing_ok=True)
     except (JudgeFailed, BundleError) as error:
         say(f"version {now.version} fails on batch {batch}, which counts against it: {error}")

@@ -28,6 +28,7 @@ from packshot.scoring.merging import VERDICTS, is_merged, merge
 from packshot.scoring.plan import Plan, make_plan, open_plan
 from packshot.scoring.reading import Opened, read_ahead
 from packshot.scoring.rules import Finding, Picture, findings, measure, profile_in_force
+from packshot.scoring.rules.copies import perceptual_hash, thumbnail
 from packshot.scoring.scorer import Scorer, open_scorer
 from packshot.scoring.shards import Shard, ShardBusy, check_same_model, claimed, one_of_writers, sole_writer
 from packshot.scoring.verdicts import STATISTICS, tally, write_shard
@@ -90,14 +91,17 @@ def score(
     batch_id: str | None = None,
     catalog: Path | None = None,
     scorer: Scorer | None = None,
+    known: Path | None = None,
 ) -> ScoreReport:
     """Judge every file below `directory` into `out/verdicts.parquet` and `out/enhanced/`.
 
     The same `out` again goes on where a killed run stopped, and does nothing where all is done. A file
     that cannot be judged is a row with `error`. `batch_id` defaults to a hash of the batch's content,
     `catalog` to `directory/catalog.csv` where there is one; `scorer` is loaded from `model` if not given. The
-    thresholds are those of `evaluation.thresholds.in_force` and stand in the manifest.
-    Raises EmptyBatch, BatchFolderMissing, CatalogUnreadable, OtherModel, OutputBusy, OutputNotWritable, JudgeFailed.
+    thresholds are those of `evaluation.thresholds.in_force` and stand in the manifest. `known` is the index of pictures
+    in which copies of earlier batches are found; None looks in this batch alone.
+    Raises EmptyBatch, BatchFolderMissing, CatalogUnreadable, OtherModel, OutputBusy, OutputNotWritable, JudgeFailed,
+    UnknownRule, DuplicatesUnusable.
     """
     check_output_apart(directory, out)
     source = open_batch(directory, out, catalog)
@@ -116,7 +120,7 @@ def score(
                 say(f"{found} of {plan.shards} shards are finished already; going on")
             say(f"decisions: {bounds}")
             _score_shards(Work(settings, plan.root, out, scorer), plan, range(plan.shards))
-            merge(plan, scorer, batch_id, bounds)
+            merge(plan, settings, scorer, batch_id, bounds, known)
     return _report(plan, scorer, found, merged)
 
 
@@ -141,15 +145,18 @@ def score_part(settings: Settings, out: Path, scorer: Scorer, numbers: range) ->
         return _score_shards(Work(settings, plan.root, out, scorer), plan, numbers)
 
 
-def merge_batch(settings: Settings, out: Path, scorer: Scorer, *, batch_id: str | None = None) -> ScoreReport:
-    """The last step: make the finished shards one verdict file. Raises NotPlanned, ShardsMissing, OutputBusy,
-    OutputNotWritable."""
+def merge_batch(
+    settings: Settings, out: Path, scorer: Scorer, *, batch_id: str | None = None, known: Path | None = None
+) -> ScoreReport:
+    """The last step: make the finished shards one verdict file; `known` as in `score`. Raises NotPlanned,
+    ShardsMissing, OutputBusy, OutputNotWritable, DuplicatesUnusable."""
     bounds = in_force(settings.scoring, scorer.rated)
+    settings = bounds.applied(settings)
     with sole_writer(out):
-        plan = open_plan(bounds.applied(settings), out, scorer)
+        plan = open_plan(settings, out, scorer)
         merged = is_merged(plan, batch_id)
         if not merged:
-            merge(plan, scorer, batch_id, bounds)
+            merge(plan, settings, scorer, batch_id, bounds, known)
     return _report(plan, scorer, plan.shards, merged)
 
 
@@ -251,8 +258,9 @@ def _row(work: Work, item: Opened, judged: Judgement | Exception | None) -> dict
         return row | _refused(item.reason or "unreadable", item.detail)
     row |= {"image_id": item.info.image_id, "format": item.info.format}
     row |= {"width": item.info.width, "height": item.info.height}
-    broken, columns = _ruled(work, Picture(item.pixels, item.info.format, item.info.bytes))
-    row |= columns
+    picture = Picture(item.pixels, item.info.format, item.info.bytes)
+    broken, columns = _ruled(work, picture)
+    row |= columns | {"perceptual_hash": perceptual_hash(picture), "thumbnail": thumbnail(picture)}
     statistics = image_statistics(item.pixels)
     row |= {name: statistics[name] for name in STATISTICS}
     if judged is None or isinstance(judged, Exception):

@@ -9,10 +9,14 @@ from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
+from packshot.config import Settings
 from packshot.errors import PackshotError
 from packshot.evaluation.thresholds import InForce
 from packshot.files import remove_unfinished
+from packshot.scoring.copies import mark_copies
+from packshot.scoring.duplicates import Owner, known_pictures
 from packshot.scoring.plan import Plan, full_disk_told
+from packshot.scoring.rules import profile_in_force
 from packshot.scoring.scorer import Scorer
 from packshot.scoring.shards import FOLDER, read_manifest, write_manifest
 from packshot.scoring.verdicts import listing_id, shard_tables, verdict_parts, write_verdicts
@@ -33,12 +37,16 @@ def is_merged(plan: Plan, batch_id: str | None) -> bool:
     return named and manifest.get("plan") == plan.id and (plan.out / VERDICTS).is_file()
 
 
-def merge(plan: Plan, scorer: Scorer, batch_id: str | None, bounds: InForce) -> None:
+def merge(
+    plan: Plan, settings: Settings, scorer: Scorer, batch_id: str | None, bounds: InForce, known: Path | None
+) -> None:
     """Write `verdicts.parquet` from the shards, in their order; `batch_id` defaults to a hash of the content.
+
+    Copies of pictures are marked on the way: those within the batch, and of earlier batches those in the index `known`.
 
     The manifest, which names the thresholds that decided (`bounds`), is written last: until it
     says so, nothing counts as finished, and the same call again ends in the same state. Call it as the sole writer.
-    Raises ShardsMissing, OutputNotWritable.
+    Raises ShardsMissing, OutputNotWritable, DuplicatesUnusable.
     """
     waiting, files = plan.waiting(range(plan.shards))
     if waiting:
@@ -49,7 +57,10 @@ def merge(plan: Plan, scorer: Scorer, batch_id: str | None, bounds: InForce) -> 
     verdicts = plan.out / VERDICTS
     remove_unfinished(verdicts)
     batch = batch_id if batch_id is not None else listing_id(plan.targets())
-    rows = write_verdicts(verdicts, shard_tables(plan.targets()), asdict(scorer.lineage) | {"batch_id": batch})
+    profile = profile_in_force(settings.scoring)
+    with known_pictures(known, Owner(batch, str(plan.root))) as pictures:
+        tables = (mark_copies(table, pictures, profile) for table in shard_tables(plan.targets()))
+        rows = write_verdicts(verdicts, tables, asdict(scorer.lineage) | {"batch_id": batch})
     _drop_unnamed(plan.out, verdicts)
     more = {"thresholds": bounds.as_record(), "plan": plan.id, "batch_id": batch, "rows": rows, "shards": plan.shards}
     write_manifest(plan.out, scorer, images=str(plan.root), **more)

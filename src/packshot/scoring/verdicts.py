@@ -57,6 +57,8 @@ SHARD_SCHEMA = pa.schema(
         pa.field("scored_at", pa.timestamp("us", tz="UTC"), nullable=False),
     ]
 )
+STORED_SCHEMA = pa.schema([*SHARD_SCHEMA, pa.field("thumbnail", pa.binary())])
+"""What a shard holds: for the search for copies also what does not enter the verdicts."""
 LINEAGE_SCHEMA = pa.schema(
     [
         pa.field("batch_id", _text, nullable=False),
@@ -77,7 +79,7 @@ class VerdictsUnreadable(PackshotError):
 def write_shard(target: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write the rows of one shard, atomically."""
     with atomic_path(target) as temporary:
-        pq.write_table(pa.Table.from_pylist(list(rows), schema=SHARD_SCHEMA), temporary, compression="zstd")
+        pq.write_table(pa.Table.from_pylist(list(rows), schema=STORED_SCHEMA), temporary, compression="zstd")
 
 
 def listing_id(shards: Iterable[Path]) -> str:
@@ -93,7 +95,7 @@ def listing_id(shards: Iterable[Path]) -> str:
 def shard_tables(shards: Iterable[Path]) -> Iterator[pa.Table]:
     """The rows of each shard, one after another: those of the whole batch, in its order."""
     for shard in shards:
-        yield pq.read_table(shard, schema=SHARD_SCHEMA)
+        yield pq.read_table(shard, schema=STORED_SCHEMA)
 
 
 def write_verdicts(target: Path, tables: Iterable[pa.Table], lineage: dict[str, Any]) -> int:
@@ -105,6 +107,7 @@ def write_verdicts(target: Path, tables: Iterable[pa.Table], lineage: dict[str, 
     rows = 0
     with atomic_path(target) as temporary, pq.ParquetWriter(temporary, VERDICT_SCHEMA, compression="zstd") as writer:
         for table in _together(tables):
+            table = table.select(SHARD_SCHEMA.names)
             rows += table.num_rows
             for field in LINEAGE_SCHEMA:
                 column = pa.repeat(pa.scalar(lineage[field.name], field.type), table.num_rows)

@@ -12,6 +12,12 @@ from packshot.scoring.rules.registry import most
 Plane = NDArray[np.uint8]
 
 BLOCK = 8
+VISIBLE = 4
+"""Levels by which a step has to top its neighbours: what lies below is not seen."""
+LEAST_ACTIVE = 0.03
+"""Share of a column that has to have visible steps for it to count."""
+FEWEST_COLUMNS = 5
+"""One straight edge of the product is no grid: of fewer columns at a phase the others count as without."""
 LARGEST = 1024
 """The middle of a larger picture stands for it: blocks are lost where a picture is scaled."""
 
@@ -34,14 +40,17 @@ def compression(picture: Picture) -> float | None:
 def _excess(plane: Plane) -> float:
     step = cv2.absdiff(plane[:, 1:], plane[:, :-1])
     here, before, after = (np.ascontiguousarray(step[:, at : at + step.shape[1] - 2]) for at in (1, 0, 2))
-    tops = _counts(cv2.min(cv2.compare(here, before, cv2.CMP_GT), cv2.compare(here, after, cv2.CMP_GT)))
-    active = _counts(cv2.max(cv2.max(here, before), after))
-    shares = tops / np.maximum(active, 1)
+    highest = cv2.max(before, after)
+    tops = _counts(cv2.compare(cv2.subtract(here, VISIBLE), highest, cv2.CMP_GT))
+    active = _counts(cv2.compare(cv2.max(here, highest), VISIBLE, cv2.CMP_GT))
+    counted = active >= LEAST_ACTIVE * len(plane)
+    columns = counted.sum(axis=0)
+    shares = np.where(counted, tops / np.maximum(active, 1), 0).sum(axis=0) / np.maximum(columns, FEWEST_COLUMNS)
     edge = int(shares.argmax())
     return float(shares[edge] - np.delete(shares, edge).mean())
 
 
 def _counts(plane: Plane) -> NDArray[np.float64]:
-    """Pixels that are not 0 at each of the 8 phases of the columns."""
+    """Pixels of each column that are not 0; the columns in rows of 8 phases."""
     columns = cv2.reduce(cv2.min(plane, 1), 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel()
-    return np.asarray(columns[: len(columns) // BLOCK * BLOCK].reshape(-1, BLOCK).sum(axis=0), np.float64)
+    return np.asarray(columns[: len(columns) // BLOCK * BLOCK].reshape(-1, BLOCK), np.float64)
