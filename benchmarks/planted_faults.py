@@ -20,6 +20,17 @@ WHITE_BORDER = 0.9
 """Share of the border that is white in a picture a product is cut out of."""
 FRAMES = ((1.0, 1.0), (0.75, 1.0), (1.0, 0.8))
 """Width and height of packshots, as shares of the longer."""
+NOT_CLEAN = frozenset(
+    {
+        "016e2eba9ada", "130b4e6264dc", "1d8d4284ed11", "48444665c80d", "4ad5eed5b942", "559c358fa545",
+        "56f8e63fee6a", "587dc988a277", "6c1ec38bbbe1", "7c6e33d5805d", "80e623e234c8", "88db95e00a9f",
+        "8a7b048c60dc", "a50598d1281f", "a58d60a84d2d", "b0961b343428", "bfcd2e43209f", "c12dd8c1a6b8",
+        "c83564d1bfe8", "d1cb4e5f2d9e", "d278b01b20d0", "da4b1f1291b9", "dae639a30c7e", "db4cd216bb37",
+        "ee04600011c4", "f05868409018",
+    }
+)  # fmt: skip
+"""Pictures on white that show text, several things, a cover or a photograph: told by eye, some because a rule
+that was tried on the tuned half was right."""
 
 
 @dataclass(frozen=True)

@@ -103,10 +103,12 @@ def test_findings_stand_by_effect_then_by_weight_times_the_share_missed() -> Non
         "aspect": RuleBound(threshold=2.0, effect="review"),
         "noise": RuleBound(threshold=2.0, effect="review", weight=3.0),
         "border": RuleBound(threshold=1, effect="reject"),
+        "longest_side": RuleBound(threshold=10_000, effect="note"),
     }
-    found = findings({"dark": 0.1, "aspect": 4.0, "noise": 3.0, "border": 2.0}, chosen)
-    assert [one.rule for one in found] == ["border", "noise", "aspect", "dark"]
+    found = findings({"dark": 0.1, "aspect": 4.0, "noise": 3.0, "border": 2.0, "longest_side": 8_064.0}, chosen)
+    assert [one.rule for one in found] == ["border", "noise", "aspect", "dark", "longest_side"]
     assert found[0].reason == "border: 2 is above 1" and found[3].reason == "dark: 0.1 is below 0.5"
+    assert found[4].reason == "longest_side: 8064 is below 10000"
     assert found[0].sentence == "2 sides of the picture carry a frame or a bar; upload the picture without it."
 
 

@@ -13,8 +13,8 @@ from packshot.config import Settings
 from packshot.errors import PackshotError
 from packshot.evaluation.thresholds import InForce
 from packshot.files import remove_unfinished
-from packshot.scoring.copies import mark_copies
 from packshot.scoring.duplicates import Owner, known_pictures
+from packshot.scoring.marking import mark_copies
 from packshot.scoring.plan import Plan, full_disk_told
 from packshot.scoring.rules import profile_in_force
 from packshot.scoring.scorer import Scorer

@@ -35,7 +35,7 @@ class Finding:
     def reason(self) -> str:
         """As a reason of a decision: the rule as code, figure and bound."""
         side = "below" if RULES[self.rule].bound == "least" else "above"
-        return f"{self.rule}: {self.value:.3g} is {side} {self.threshold:.3g}"
+        return f"{self.rule}: {_figure(self.value)} is {side} {_figure(self.threshold)}"
 
 
 def profile_in_force(settings: ScoringSettings) -> Profile:
@@ -70,3 +70,7 @@ def _finding(name: str, value: float, bound: RuleBound) -> Finding:
 def _weight(value: float, bound: RuleBound) -> float:
     missed = abs(value - bound.threshold) / max(abs(value), abs(bound.threshold), 1e-9)
     return bound.weight * missed
+
+
+def _figure(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"

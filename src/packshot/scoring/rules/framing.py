@@ -23,7 +23,7 @@ def fill(picture: Picture) -> float | None:
     if parts is None:
         return None
     height, width = picture.plan.shape[:2]
-    boxes = parts.boxes[parts.boxes[:, 4] >= SPECK * height * width]
+    boxes = parts[parts[:, 4] >= SPECK * height * width]
     if not len(boxes):
         return 0.0
     low, high = boxes[:, :2].min(axis=0), (boxes[:, :2] + boxes[:, 2:4]).max(axis=0)
@@ -43,7 +43,7 @@ def overfill(picture: Picture) -> float | None:
 def products(picture: Picture) -> float | None:
     """How many things of about the size of the largest stand apart on the ground."""
     parts = picture.parts
-    if parts is None or not len(parts.boxes):
+    if parts is None or not len(parts):
         return None
-    areas = parts.boxes[:, 4]
-    return float(np.sum(areas >= max(OWN_PRODUCT * areas[0], SPECK * parts.labels.size)))
+    areas = parts[:, 4]
+    return float(np.sum(areas >= max(OWN_PRODUCT * areas[0], SPECK * picture.plan_grey.size)))

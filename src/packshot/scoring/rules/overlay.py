@@ -25,10 +25,10 @@ def overlay(picture: Picture) -> float | None:
     parts = picture.parts
     if parts is None:
         return None
-    boxes = parts.boxes[1:]
+    boxes = parts[1:]
     side = min(picture.plan.shape[:2])
     width, height, area = boxes[:, 2], boxes[:, 3], boxes[:, 4]
     sized = (height >= max(LOWEST * side, 3)) & (height <= TALLEST * side)
-    marks = sized & (area >= 4) & (area <= LARGEST * parts.labels.size)
+    marks = sized & (area >= 4) & (area <= LARGEST * picture.plan_grey.size)
     # letters that touch are one part, as wide as they are many
     return float(np.maximum(1, np.rint(width[marks] / height[marks])).sum())

@@ -28,20 +28,11 @@ PLAIN_FROM = 0.5
 class Ground:
     """The plain ground of a picture, at PLAN.
 
-    `colour`: RGB. `plain`: share of the border that has it, 0..1. `mask`: H x W, where it is and reaches the border.
+    `colour`: RGB. `mask`: H x W, where it is and reaches the border.
     """
 
     colour: Pixels
-    plain: float
     mask: Mask
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What stands on the ground, the largest first: x, y, width, height, area of each in pixels of PLAN; N x 5."""
-
-    boxes: NDArray[np.int32]
-    labels: NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -104,17 +95,20 @@ class Picture:
         alike = np.minimum(cv2.inRange(self.plan, low, high), 1)
         framed = cv2.copyMakeBorder(alike, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
         cv2.floodFill(framed, None, (0, 0), 2)
-        return Ground(colour, plain, framed[1:-1, 1:-1] == 2)
+        return Ground(colour, framed[1:-1, 1:-1] == 2)
 
     @cached_property
-    def parts(self) -> Parts | None:
-        """What stands on a plain ground; specks are joined to what they are next to. None without such a ground."""
+    def parts(self) -> NDArray[np.int32] | None:
+        """What stands on a plain ground, the largest first: x, y, width, height and area of each in `plan`, N x 5.
+
+        Specks are joined to what they are next to. None without such a ground.
+        """
         if self.ground is None:
             return None
         standing = cv2.morphologyEx((~self.ground.mask).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
-        _, labels, boxes, _ = cv2.connectedComponentsWithStats(standing, connectivity=8)
+        _, _, boxes, _ = cv2.connectedComponentsWithStats(standing, connectivity=8)
         order = 1 + np.argsort(-boxes[1:, cv2.CC_STAT_AREA], kind="stable")
-        return Parts(boxes[order], labels)
+        return np.asarray(boxes[order], np.int32)
 
     @cached_property
     def product(self) -> Mask:
