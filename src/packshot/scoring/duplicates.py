@@ -43,7 +43,7 @@ CREATE TABLE IF NOT EXISTS pictures (
 CREATE TABLE IF NOT EXISTS entries (number INTEGER PRIMARY KEY AUTOINCREMENT, batch TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS by_bytes ON pictures (image_id);
 """
-_BAND_INDEX = "CREATE INDEX IF NOT EXISTS by_band{0} ON pictures (band{0}) WHERE band{0} IS NOT NULL;"
+_BAND_INDEX = "CREATE INDEX IF NOT EXISTS by_band{0} ON pictures (band{0}, hash) WHERE band{0} IS NOT NULL;"
 _THIS_ONE = "image_id = :image_id AND path = :path AND (batch = :batch OR folder = :folder)"
 _EARLIER = (
     "(batch <> :batch AND id < :id OR batch = :batch AND entered = :entered AND id <> :id)"
@@ -167,13 +167,15 @@ class KnownPictures:
         own = int(picture.hash, 16)
         for band, value in enumerate(_bands(picture.hash)):
             keys = ",".join(str(key) for key in (value, *(value ^ 1 << bit for bit in range(BAND_BITS))))
-            rows = self._connection.execute(
-                f"SELECT id, hash FROM pictures WHERE band{band} IN ({keys}) AND ({_EARLIER})", place
-            )
+            # answered by the index alone: whether they are earlier is asked of the few that are near
+            rows = self._connection.execute(f"SELECT id, hash FROM pictures WHERE band{band} IN ({keys})")
             distances = {row: (own ^ int(other, 16)).bit_count() for row, other in rows}
             found |= {row: distance for row, distance in distances.items() if distance <= farthest}
         for row in sorted(found):
-            if shows_the_same(picture.thumbnail, self._column(row, "thumbnail")):
+            earlier = self._connection.execute(
+                f"SELECT thumbnail FROM pictures WHERE id = :near AND ({_EARLIER})", place | {"near": row}
+            ).fetchone()
+            if earlier is not None and shows_the_same(picture.thumbnail, earlier[0]):
                 return Copy(self._name(row), found[row])
         return None
 
@@ -183,9 +185,6 @@ class KnownPictures:
         ).fetchone()
         ours = batch == self._own["batch"] or folder == self._own["folder"]
         return str(path) if ours else f"{batch}:{path}"
-
-    def _column(self, row: int, name: str) -> bytes:
-        return bytes(self._connection.execute(f"SELECT {name} FROM pictures WHERE id = ?", (row,)).fetchone()[0])
 
 
 def shows_the_same(one: bytes, other: bytes) -> bool:
