@@ -27,7 +27,7 @@ from packshot.ops.pipeline import inbox_drift
 from packshot.registry.alias import CHAMPION, set_alias
 from packshot.registry.ledger import Ledger
 from packshot.registry.register import register
-from packshot.scoring.verdicts import SHARD_SCHEMA, merge_shards, write_shard
+from packshot.scoring.verdicts import SHARD_SCHEMA, shard_tables, write_shard, write_verdicts
 
 STYLES = ("modern", "rustic")
 LINEAGE = {"model_name": "packshot", "model_version": 1, "data_rev": None, "code_rev": None, "params_hash": None}
@@ -127,9 +127,9 @@ def put_batch(home: Home, settings: Settings, name: str, frame: pd.DataFrame) ->
     rows = [missing | {str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
     folder = home.verdicts / name / "v1"
     write_shard(folder / "shards" / "0.parquet", rows)
-    merge_shards(
+    write_verdicts(
         folder / "verdicts.parquet",
-        [folder / "shards" / "0.parquet"],
+        shard_tables([folder / "shards" / "0.parquet"]),
         LINEAGE | {"batch_id": name, "run_id": run_id},
     )
     return frame
