@@ -3,6 +3,7 @@ scored enough pictures `out_of_fold.parquet`; and, where there are several quali
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +19,10 @@ from safetensors.torch import load_file, save
 
 from packshot.errors import PackshotError
 from packshot.files import write_bytes, write_json
+from packshot.inference.runtime import OpenRuntime, Runtime, TorchRuntime
 from packshot.model import preprocess
-from packshot.model.enhancer import enhance_tiled
 from packshot.model.ground import keep_white_ground
-from packshot.model.network import Architecture, Features, PackshotNet
-from packshot.model.parallel import each_on_one_core, worker_count
+from packshot.model.network import Architecture, PackshotNet
 from packshot.model.text import SentenceEncoder, build_text_encoder
 
 WEIGHTS = "weights.safetensors"
@@ -160,19 +160,30 @@ def read_record(folder: Path) -> BundleRecord:
 
 
 class Judge:
-    """A loaded model. An image gets the same score alone and in a batch: each goes through the backbone by itself."""
+    """A loaded model. An image gets the same score alone and in a batch: each goes through the backbone by itself.
+
+    `runtime` computes features and enhancement, torch where none is given. Several threads may ask; they take turns.
+    """
 
     def __init__(
-        self, network: PackshotNet, record: BundleRecord, threads: int = 0, folds: pd.DataFrame | None = None
+        self,
+        network: PackshotNet,
+        record: BundleRecord,
+        threads: int = 0,
+        folds: pd.DataFrame | None = None,
+        runtime: Runtime | None = None,
     ) -> None:
         self.network = network.eval()
         self._blind = _blind_heads(folds)
         self.bundle = record
-        self._workers = worker_count(threads)
+        self._runtime = runtime if runtime is not None else TorchRuntime(self.network, threads)
+        self._turn = threading.Lock()
         self._encoder: SentenceEncoder | None = None
 
     @classmethod
-    def load(cls, folder: Path, device: str = "auto", threads: int = 0) -> Judge:
+    def load(
+        cls, folder: Path, device: str = "auto", threads: int = 0, open_runtime: OpenRuntime = TorchRuntime
+    ) -> Judge:
         """Load a bundle folder; `device` is auto, cpu or cuda. `threads` 0: all cores that this process may use.
 
         The backbone's weights are in the bundle, so nothing is fetched. Raises BundleError.
@@ -186,7 +197,8 @@ class Judge:
             raise BundleError(f"{folder / WEIGHTS} does not hold this network's weights: {error}") from error
         network.requires_grad_(False)
         folds = pd.read_parquet(folder / FOLDS) if (folder / FOLDS).is_file() else None
-        return cls(network.to(choose_device(device)), record, threads, folds)
+        network = network.to(choose_device(device)).eval()
+        return cls(network, record, threads, folds, open_runtime(network, threads))
 
     def blind_heads(self, image_ids: Sequence[str], groups: Sequence[str]) -> list[int] | None:
         """For each image the quality head that learned from nothing of its group, -1 where none of them did.
@@ -213,7 +225,8 @@ class Judge:
             return []
         for image in images:
             check_image(image)
-        features = self._features(images)
+        with self._turn:
+            features = self._runtime.features(images)
         text, mask = self._text(texts, len(images))
         with torch.inference_mode():
             z = self.network.trunk(features.stats)
@@ -239,23 +252,9 @@ class Judge:
         The network's memory is bounded by one tile. Raises NotAnImageArray.
         """
         check_image(image)
-        features = self._features([image])
-        with torch.inference_mode():
-            codes = self.network.enhancer_codes(features.stats)
-        pixels = torch.from_numpy(np.array(image, copy=True))
-        enhanced = np.asarray(enhance_tiled(self.network.enhancer, pixels, codes).numpy(), dtype=np.uint8)
-        return keep_white_ground(image, enhanced)
-
-    def _features(self, images: Sequence[Image]) -> Features:
-        if self.network.device.type == "cpu":
-            found = list(each_on_one_core(self._one, images, min(self._workers, len(images))))
-        else:
-            found = [self._one(image) for image in images]
-        return Features(torch.cat([each.stats for each in found]), torch.cat([each.gram for each in found]))
-
-    def _one(self, image: Image) -> Features:
-        with torch.inference_mode():
-            return self.network.features(image)
+        with self._turn, torch.inference_mode():
+            codes = self.network.enhancer_codes(self._runtime.features([image]).stats)
+            return keep_white_ground(image, self._runtime.enhanced(image, codes))
 
     def _text(self, texts: Sequence[str | None] | None, count: int) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         if texts is None or not self.bundle.text_seen or not any(texts):

@@ -8,6 +8,7 @@ modulated by the trunk, which knows the kind of damage. At the start everything 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -108,10 +109,11 @@ class Enhancer(nn.Module):
 
     def forward(self, pixels: torch.Tensor, codes: Codes) -> torch.Tensor:
         """N x 3 x H x W in 0..1 to the same shape; unclamped, so that training has gradients everywhere."""
-        repaired = pixels + self._residual(pixels, codes.modulation)
-        return self._tone(repaired, codes)
+        repaired = pixels + self.residual(pixels, codes.modulation)
+        return self.toned(repaired, codes)
 
-    def _residual(self, pixels: torch.Tensor, modulation: torch.Tensor) -> torch.Tensor:
+    def residual(self, pixels: torch.Tensor, modulation: torch.Tensor) -> torch.Tensor:
+        """What is to be added to N x 3 x H x W in 0..1, under a modulation N x blocks x 2 x width."""
         height, width = pixels.shape[2:]
         padded = F.pad(pixels, (0, width % UNSHUFFLE, 0, height % UNSHUFFLE), mode="replicate")
         packed = F.pixel_unshuffle(padded, UNSHUFFLE).contiguous(memory_format=torch.channels_last)
@@ -123,7 +125,8 @@ class Enhancer(nn.Module):
             change = self.leave(x)
         return F.pixel_shuffle(change.float(), UNSHUFFLE)[..., :height, :width]
 
-    def _tone(self, pixels: torch.Tensor, codes: Codes) -> torch.Tensor:
+    def toned(self, pixels: torch.Tensor, codes: Codes) -> torch.Tensor:
+        """N x 3 x H x W through the curves and tables of its codes."""
         place = pixels.clamp(0, 1) * self.points
         curved = pixels
         for knot in range(self.points + 1):
@@ -135,8 +138,19 @@ class Enhancer(nn.Module):
         return curved + F.grid_sample(table, grid, align_corners=True, padding_mode="border")[:, :, 0]
 
 
+class TileEnhancer(Protocol):
+    """An Enhancer, or what stands in for one: N x 3 x h x w in 0..1 and codes to the same shape."""
+
+    @property
+    def reach(self) -> int:
+        """Pixels of surroundings that a pixel's result depends on."""
+
+    def __call__(self, pixels: torch.Tensor, codes: Codes) -> torch.Tensor:
+        """Enhanced, unclamped."""
+
+
 @torch.inference_mode()
-def enhance_tiled(enhancer: Enhancer, pixels: torch.Tensor, codes: Codes, tile: int = 512) -> torch.Tensor:
+def enhance_tiled(enhancer: TileEnhancer, pixels: torch.Tensor, codes: Codes, tile: int = 512) -> torch.Tensor:
     """`pixels` (uint8, H x W x 3) enhanced in tiles with overlap; uint8 of the same shape.
 
     The overlap covers the receptive field, so tiles leave no seams; memory is bounded by one tile. A pixel that is

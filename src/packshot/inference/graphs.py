@@ -1,0 +1,88 @@
+"""The parts of a network that take the time, as OpenVINO graphs."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import sys
+import warnings
+from typing import Any, cast
+
+import numpy as np
+import openvino as ov
+import torch
+from openvino import opset13 as ops
+from openvino.frontend.pytorch import ConversionExtension
+from torch import nn
+
+from packshot.model import backbone as backbone_module
+from packshot.model import enhancer as enhancer_module
+from packshot.model import statistics
+from packshot.model.backbone import Backbone
+from packshot.model.enhancer import Enhancer
+from packshot.model.statistics import gram_vector, stage_statistics
+
+EXAMPLE = (96, 64)
+"""Height and width of the picture that conversion follows through the network; the graph takes any other."""
+
+
+class _Described(nn.Module):
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        maps = self.backbone(pixels.permute(0, 3, 1, 2).float().div(255.0))
+        return stage_statistics(maps), gram_vector(maps)
+
+
+class _Repair(nn.Module):
+    def __init__(self, enhancer: Enhancer) -> None:
+        super().__init__()
+        self.enhancer = enhancer
+
+    def forward(self, pixels: torch.Tensor, modulation: torch.Tensor) -> torch.Tensor:
+        return self.enhancer.residual(pixels, modulation)
+
+
+def feature_graph(backbone: Backbone) -> Any:
+    """Backbone, stage statistics and Gram vector.
+
+    Takes one view, uint8 1 x H x W x 3 RGB, of any size; gives 1 x S and 1 x G, float32.
+    """
+    example = torch.zeros(1, *EXAMPLE, 3, dtype=torch.uint8)
+    return _converted(_Described(backbone), (example,), [ov.PartialShape([1, -1, -1, 3])])
+
+
+def repair_graph(enhancer: Enhancer) -> Any:
+    """`Enhancer.residual`: 1 x 3 x H x W (even sides) in 0..1 and 1 x blocks x 2 x width to 1 x 3 x H x W."""
+    modulation = torch.zeros(1, enhancer.blocks, 2, enhancer.width)
+    shapes = [ov.PartialShape([1, 3, -1, -1]), ov.PartialShape(list(modulation.shape))]
+    return _converted(_Repair(enhancer), (torch.zeros(1, 3, *EXAMPLE), modulation), shapes)
+
+
+def source_digest() -> str:
+    """sha256 hex over the code that the graphs are made of: another code may make another graph of the same weights."""
+    digest = hashlib.sha256()
+    for module in (backbone_module, statistics, enhancer_module, sys.modules[__name__]):
+        digest.update(inspect.getsource(module).encode())
+    return digest.hexdigest()
+
+
+def _converted(module: nn.Module, example: tuple[torch.Tensor, ...], shapes: list[Any]) -> Any:
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # tracing says of every Python number that it becomes a constant
+        return ov.convert_model(
+            module.eval(),
+            example_input=example if len(example) > 1 else example[0],
+            input=shapes,
+            extension=[ConversionExtension("aten::triu_indices", _upper_triangle)],
+        )
+
+
+def _upper_triangle(context: Any) -> list[Any]:
+    """`torch.triu_indices` of a square: OpenVINO has no rule for it."""
+    zero, one = (ops.constant(value, dtype=np.int64) for value in (0, 1))
+    places = ops.range(zero, ops.convert(context.get_input(0), "i64"), one, "i64")
+    upper = ops.less_equal(ops.unsqueeze(places, one), ops.unsqueeze(places, zero))
+    return cast(list[Any], ops.non_zero(upper, "i64").outputs())
