@@ -340,6 +340,26 @@ def enhance(
 
 
 @app.command()
+def calibrate(
+    model: Model = "champion",
+    workspace_name: WorkspaceName = None,
+    force: Annotated[bool, typer.Option("--force", help="Also where this machine has a calibration already.")] = False,
+) -> None:
+    """Find the fastest runtime (torch; OpenVINO in f32, bf16, int8) that judges as torch does; scoring then uses it.
+
+    Judges held-out pictures of the workspace with each. Keeps choice and graphs under PACKSHOT_HOME/runtime, for this
+    bundle, this kind of CPU and this version of OpenVINO. 99: it was done before. Takes minutes.
+    """
+    from packshot.ops.pipeline import workspace_named
+    from packshot.scoring.calibrate import calibrate as step
+    from packshot.scoring.calibrate import table
+
+    record, made = step(load_settings(), model, workspace_named(workspace_name), force=force)
+    say(table(record))
+    finish(record.model_dump(mode="json"), made)
+
+
+@app.command()
 def adapt(
     directory: Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of your own pictures; no label needed.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the adapted bundle and what it gained.")],

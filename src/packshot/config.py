@@ -313,7 +313,7 @@ class RuleBound(Section):
 
 
 class ScoringSettings(Section):
-    """Decisions on new images, and how a batch is shared out."""
+    """Decisions on new images, how a batch is shared out, and what computes the scores."""
 
     shard_size: Positive
     """Images that are finished together: what a killed run loses at most, for each process that was at it."""
@@ -345,6 +345,22 @@ class ScoringSettings(Section):
     attribute_floor: Unit
     """An attribute below this is named as a reason."""
     jpeg_quality: Annotated[int, Field(ge=1, le=100)]
+    runtime: Literal["auto", "torch", "openvino"]
+    """What computes. `auto`: what `packshot calibrate` chose for the bundle on this machine; torch where nobody
+    calibrated, and on a GPU."""
+    precision: Literal["auto", "f32", "bf16", "int8"]
+    """Of OpenVINO. `auto`: what the calibration chose, f32 without one; any other is taken whatever it found."""
+    max_srcc_loss: Unit
+    """Calibration: largest loss of rank correlation with human scores, against torch, in any set."""
+    max_mean_shift: Unit
+    """Calibration: largest mean shift of the score, to either side. Thresholds stand still, so a shift moves
+    decisions, however well the ranks are kept."""
+    min_enhanced_psnr: Annotated[float, Field(gt=0)]
+    """Calibration: least PSNR, in dB, of an enhanced picture against that of torch."""
+    calibration_rows: Positive
+    """Held-out pictures with a human score or a style that a calibration judges at most; drawn by seed."""
+    quantisation_pictures: Positive
+    """Training pictures from which the ranges of int8 are read."""
     profile: str
     """Which of `profiles` the images of a batch have to keep."""
     profiles: dict[str, dict[str, RuleBound]]
@@ -360,6 +376,12 @@ class ScoringSettings(Section):
     def _rejected_is_not_accepted(self) -> ScoringSettings:
         if self.reject_below > self.accept_at:
             raise ValueError(f"reject_below ({self.reject_below:g}) must not be above accept_at ({self.accept_at:g})")
+        return self
+
+    @model_validator(mode="after")
+    def _torch_has_one_precision(self) -> ScoringSettings:
+        if self.runtime == "torch" and self.precision not in ("auto", "f32"):
+            raise ValueError(f"runtime torch computes in f32; precision {self.precision} needs runtime openvino")
         return self
 
 

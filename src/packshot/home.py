@@ -71,6 +71,11 @@ class Home:
         return self.root / "cache" / "features"
 
     @property
+    def runtime(self) -> Path:
+        """Calibrations of bundles, with their OpenVINO graphs."""
+        return self.root / "runtime"
+
+    @property
     def checkpoints(self) -> Path:
         """Training checkpoints, a folder for each run key."""
         return self.root / "checkpoints"

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from packshot.config import Settings
 from packshot.evaluation.thresholds import Rated, read_rated
+from packshot.inference.runtime import OpenRuntime
+from packshot.scoring.runtime import TORCH, choose_runtime
 from packshot.training.layout import OUT_OF_FOLD
 
 if TYPE_CHECKING:
@@ -51,12 +53,13 @@ class Lineage:
 class Scorer:
     """A model with its lineage. `load` opens it, once, when `judge` is first asked for; `digest` is the sha256 of its
     files, so that two bundles of equal bytes are one; `rated`, where it brings them, are the scored pictures that its
-    thresholds are tuned on."""
+    thresholds are tuned on; `runtime` is what computes, in words."""
 
     load: Callable[[], JudgeLike]
     lineage: Lineage
     digest: str
     rated: Rated | None = field(default=None, compare=False)
+    runtime: str = TORCH
 
     @cached_property
     def judge(self) -> JudgeLike:
@@ -84,15 +87,18 @@ def open_scorer(settings: Settings, model: str) -> Scorer:
         params_hash=reference.params_hash,
     )
 
-    load = partial(_load, folder, settings.training.device, settings.training.threads)
-    return Scorer(load, lineage, bundle_digest(folder), read_rated(folder / OUT_OF_FOLD))
+    digest = bundle_digest(folder)
+    runtime = choose_runtime(settings, digest)
+    device = settings.training.device if runtime.label == TORCH else "cpu"
+    load = partial(_load, folder, device, settings.training.threads, runtime.open)
+    return Scorer(load, lineage, digest, read_rated(folder / OUT_OF_FOLD), runtime.label)
 
 
-def _load(folder: Path, device: str, threads: int) -> JudgeLike:
+def _load(folder: Path, device: str, threads: int, open_runtime: OpenRuntime) -> JudgeLike:
     import cv2
 
     from packshot.bundle import Judge
     from packshot.model.parallel import worker_count
 
     cv2.setNumThreads(worker_count(threads))  # its own default is every core of the machine
-    return Judge.load(folder, device, threads)
+    return Judge.load(folder, device, threads, open_runtime)

@@ -25,6 +25,15 @@ from packshot.scoring.listing import BatchFile
 from packshot.scoring.scorer import Scorer
 
 FOLDER = ".shards"
+RUNTIME_SETTINGS = (
+    *("runtime", "precision", "max_srcc_loss", "max_mean_shift", "min_enhanced_psnr"),
+    *("calibration_rows", "quantisation_pictures"),
+)
+"""They choose a runtime; the one that was chosen counts instead."""
+SHARING = ("shard_size", "shards_per_task", "tasks_per_batch", "tasks_at_once")
+"""How a batch is shared out changes no verdict."""
+TUNING = ("thresholds", "costs")
+"""They choose the bounds of the decision, which count instead."""
 
 
 class OtherModel(PackshotError):
@@ -59,11 +68,11 @@ class Shard:
 
 
 def work_id(settings: Settings, scorer: Scorer) -> str:
-    """sha256 hex over all that can change a verdict besides the file: model, code, rules, limits."""
+    """sha256 hex over all that can change a verdict besides the file: model, what computes it, code, rules, limits."""
     rules = settings.model_dump(mode="json", include={"scoring", "validation"})
-    for no_rule in ("shard_size", "shards_per_task", "tasks_per_batch", "tasks_at_once", "thresholds", "costs"):
-        rules["scoring"].pop(no_rule)  # of the last two the bounds are what is left
-    parts = [scorer.digest, code_rev(), rules]
+    for no_rule in (*SHARING, *TUNING, *RUNTIME_SETTINGS):
+        rules["scoring"].pop(no_rule)
+    parts = [scorer.digest, scorer.runtime, code_rev(), rules]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -86,7 +95,12 @@ def read_manifest(out: Path) -> dict[str, Any]:
 
 def write_manifest(out: Path, scorer: Scorer, **more: Any) -> None:
     """Say which model writes here, and what is finished. Call it as the sole writer."""
-    record = {"model": scorer.lineage.label(), "model_digest": scorer.digest, **more}
+    record = {
+        "model": scorer.lineage.label(),
+        "model_digest": scorer.digest,
+        "runtime": scorer.runtime,
+        **more,
+    }
     target = out / FOLDER / "manifest.json"
     remove_unfinished(target)
     write_json(target, record)
