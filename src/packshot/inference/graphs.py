@@ -51,14 +51,14 @@ def feature_graph(backbone: Backbone) -> Any:
     Takes one view, uint8 1 x H x W x 3 RGB, of any size; gives 1 x S and 1 x G, float32.
     """
     example = torch.zeros(1, *EXAMPLE, 3, dtype=torch.uint8)
-    return _converted(_Described(backbone), (example,), [ov.PartialShape([1, -1, -1, 3])])
+    return converted(_Described(backbone), (example,), [ov.PartialShape([1, -1, -1, 3])])
 
 
 def repair_graph(enhancer: Enhancer) -> Any:
     """`Enhancer.residual`: 1 x 3 x H x W (even sides) in 0..1 and 1 x blocks x 2 x width to 1 x 3 x H x W."""
     modulation = torch.zeros(1, enhancer.blocks, 2, enhancer.width)
     shapes = [ov.PartialShape([1, 3, -1, -1]), ov.PartialShape(list(modulation.shape))]
-    return _converted(_Repair(enhancer), (torch.zeros(1, 3, *EXAMPLE), modulation), shapes)
+    return converted(_Repair(enhancer), (torch.zeros(1, 3, *EXAMPLE), modulation), shapes)
 
 
 def source_digest() -> str:
@@ -69,7 +69,8 @@ def source_digest() -> str:
     return digest.hexdigest()
 
 
-def _converted(module: nn.Module, example: tuple[torch.Tensor, ...], shapes: list[Any]) -> Any:
+def converted(module: nn.Module, example: tuple[torch.Tensor, ...], shapes: list[Any]) -> Any:
+    """The graph of a module of tensors, for inputs of these shapes (-1: any size)."""
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # tracing says of every Python number that it becomes a constant
         return ov.convert_model(

@@ -45,8 +45,8 @@ class OpenVinoRuntime:
     def __init__(self, network: PackshotNet, graphs: Graphs, precision: Precision, threads: int) -> None:
         self._network = network
         self._workers = worker_count(threads)
-        self._features = _Requests(graphs.features, "f32" if precision == "int8" else precision, self._workers)
-        repair = _Requests(graphs.repair, "f32" if precision == "f32" else "bf16", self._workers)
+        self._features = Requests(graphs.features, "f32" if precision == "int8" else precision, threads)
+        repair = Requests(graphs.repair, "f32" if precision == "f32" else "bf16", threads)
         self._enhancer = _Repairing(network.enhancer, repair)
 
     def features(self, images: Sequence[Image]) -> Features:
@@ -74,7 +74,7 @@ class OpenVinoRuntime:
 class _Repairing:
     """An enhancer whose convolutions OpenVINO computes."""
 
-    def __init__(self, enhancer: Enhancer, requests: _Requests) -> None:
+    def __init__(self, enhancer: Enhancer, requests: Requests) -> None:
         self._enhancer = enhancer
         self._requests = requests
         self.reach = enhancer.reach
@@ -88,34 +88,44 @@ class _Repairing:
         return self._enhancer.toned(pixels + torch.from_numpy(change)[..., :height, :width], codes)
 
 
-class _Requests:
-    """A compiled graph that as many threads may ask at a time, each on one core."""
+class Requests:
+    """A compiled graph that as many threads may ask at a time, each on one core.
 
-    def __init__(self, graph: Any, precision: Literal["f32", "bf16"], workers: int) -> None:
-        compiled = ov.Core().compile_model(
-            graph,
-            "CPU",
-            {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": workers, "NUM_STREAMS": workers},
-        )
+    `threads` 0: all cores that this process may use, with a thread pinned to each. Who names a number shares the
+    machine, and a pinned thread cannot leave a core that somebody else works on.
+    """
+
+    def __init__(self, graph: Any, precision: Literal["f32", "bf16"], threads: int) -> None:
+        workers = worker_count(threads)
+        options = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_NUM_THREADS": workers,
+            "NUM_STREAMS": workers,
+            "ENABLE_CPU_PINNING": threads == 0,
+        }
+        compiled = ov.Core().compile_model(graph, "CPU", options)
         self._free: SimpleQueue[Any] = SimpleQueue()
         for _ in range(workers):
             self._free.put(compiled.create_infer_request())
 
     @contextmanager
-    def one(self) -> Iterator[_Request]:
+    def one(self) -> Iterator[Request]:
         """A request that nobody else uses meanwhile."""
         request = self._free.get()
         try:
-            yield _Request(request)
+            yield Request(request)
         finally:
             self._free.put(request)
 
 
 @dataclass(frozen=True)
-class _Request:
+class Request:
+    """One of them: inputs to outputs, both in the order of the graph."""
+
     request: Any
 
     def __call__(self, *inputs: npt.NDArray[Any]) -> tuple[Floats, ...]:
+        """Waits for the result."""
         given = {place: np.ascontiguousarray(values) for place, values in enumerate(inputs)}
         found = self.request.infer(given, share_inputs=True)
         return tuple(found[place] for place in range(len(found)))

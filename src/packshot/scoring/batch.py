@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -221,11 +222,30 @@ def _fail_if_none_was_judged(rows: Sequence[dict[str, Any]]) -> None:
 
 def _rows(work: Work, opened: Iterable[Opened]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    for chunk in chunks(opened):
-        readable = [item for item in chunk if item.pixels is not None]
-        judged = dict(zip(map(id, readable), _judge(work.scorer, readable), strict=True))
+    for chunk, judged in _judged_ahead(work.scorer, chunks(opened)):
         rows.extend(_row(work, item, judged.get(id(item))) for item in chunk)
     return rows
+
+
+Judged = dict[int, "Judgement | Exception"]
+
+
+def _judged_ahead(scorer: Scorer, parts: Iterable[list[Opened]]) -> Iterator[tuple[list[Opened], Judged]]:
+    """Each chunk with what was said of its items, by their id; a thread judges the next one meanwhile."""
+    with ThreadPoolExecutor(1, thread_name_prefix="judge") as pool:
+        before: tuple[list[Opened], Future[Judged]] | None = None
+        for part in parts:
+            coming = part, pool.submit(_judge_chunk, scorer, part)
+            if before is not None:
+                yield before[0], before[1].result()
+            before = coming
+        if before is not None:
+            yield before[0], before[1].result()
+
+
+def _judge_chunk(scorer: Scorer, chunk: Sequence[Opened]) -> Judged:
+    readable = [item for item in chunk if item.pixels is not None]
+    return dict(zip(map(id, readable), _judge(scorer, readable), strict=True))
 
 
 def chunks(opened: Iterable[Opened]) -> Iterator[list[Opened]]:

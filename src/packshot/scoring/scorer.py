@@ -24,7 +24,7 @@ Pixels = NDArray[np.uint8]
 
 
 class JudgeLike(Protocol):
-    """What scoring asks of a model; `packshot.bundle.Judge` is the one in use."""
+    """What scoring asks of a model; `packshot.bundle.Judge` is the one in use. Two threads ask at a time."""
 
     def judge(self, images: Sequence[Pixels], texts: Sequence[str | None] | None = None) -> list[Judgement]:
         """One judgement for each H x W x 3 uint8 RGB image, the same alone or among others."""
