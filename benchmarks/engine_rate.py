@@ -6,7 +6,7 @@ Pictures of the folder are written as JPEG of 400 x 533 pixels; all contenders w
 as `training.threads` says, and take turns in each repetition. Rates are `cores / CPU seconds`, at the least CPU time of
 the repetitions: what they would be were the machine idle. Wall-clock rates stand beside them, and what else the machine
 did (load) is printed. "Bare network" is the backbone alone, in OpenVINO, at the views that the judge looks at: the
-largest share of the work that cannot be saved. CleanVision is taken from a folder that
+share of the work that cannot be saved. CleanVision is taken from a folder that
 `pip install --no-deps --target FOLDER -r requirements-cleanvision.txt` filled; it runs all its checks and no network.
 """
 
@@ -209,7 +209,9 @@ def print_rates(found: Mapping[str, Taken], pictures_: int, cores: int) -> None:
     """One line a contender, with its ratios to the bare network of its precision and to CleanVision."""
     title = f"{pictures_} JPEGs of {SIZE[0]} x {SIZE[1]}, {cores} cores, OpenVINO {ov.get_version()}"
     columns = ("", "images/s", "by the clock", "CPU ms/image", "to bare network", "to CleanVision")
-    table = Table(*columns, title=title)
+    table = Table(title=title)
+    for column in columns:
+        table.add_column(column, no_wrap=True)
     for name, taken in found.items():
         bare = found.get(f"bare network, {name.rpartition(', ')[2]}")
         table.add_row(
@@ -220,7 +222,7 @@ def print_rates(found: Mapping[str, Taken], pictures_: int, cores: int) -> None:
             f"{bare.cpu / taken.cpu:.2f}" if bare and bare is not taken else "",
             f"{found['CleanVision'].cpu / taken.cpu:.2f}" if "CleanVision" in found else "",
         )
-    Console().print(table)
+    Console(width=120).print(table)
 
 
 def main() -> None:
@@ -258,7 +260,7 @@ def main() -> None:
     table = Table("part of a verdict", "CPU ms/image", title="on one core")
     for name, taken in parts.items():
         table.add_row(name, f"{1000 * taken.cpu / len(files):.2f}")
-    Console().print(table)
+    Console(width=120).print(table)
     print(f"load before {before[0]:.1f}, after {os.getloadavg()[0]:.1f}; above {cores} the machine was shared")
 
 

@@ -75,6 +75,10 @@ class Home:
         """Calibrations of bundles, with their OpenVINO graphs."""
         return self.root / "runtime"
 
+    def runtime_of(self, bundle_sha256: str) -> Path:
+        """Calibrations of one bundle, a folder for each kind of machine and version."""
+        return self.runtime / bundle_sha256[:32]
+
     @property
     def checkpoints(self) -> Path:
         """Training checkpoints, a folder for each run key."""

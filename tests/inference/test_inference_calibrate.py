@@ -120,9 +120,13 @@ def test_another_bundle_or_machine_does_not_take_it(calibrated, monkeypatch):
     assert choose_runtime(automatic, "0" * 64).label == "torch"
     with pytest.raises(NotCalibrated):
         choose_runtime(with_rules(settings, runtime="openvino", precision="int8"), "0" * 64)
+    int8 = with_rules(settings, runtime="openvino", precision="int8")
+    before = choose_runtime(int8, record.bundle_sha256).label
     folder = folder_of(record.bundle_sha256)
     shutil.copytree(folder, folder_of("1" * 64))
     with pytest.raises(CalibrationDamaged, match="is of bundle"):
         choose_runtime(automatic, "1" * 64)
+    (folder / "features-int8.bin").write_bytes(b"quantised anew")
+    assert choose_runtime(int8, record.bundle_sha256).label != before
     monkeypatch.setattr("packshot.inference.kept.source_digest", lambda: "other code")
     assert choose_runtime(automatic, bundle_digest(bundle)).label == "torch"

@@ -87,14 +87,9 @@ class Machine:
         return hashlib.sha256(json.dumps([self.openvino, self.cpu, self.graphs]).encode()).hexdigest()[:16]
 
 
-def calibrations_of(bundle_sha256: str) -> Path:
-    """The folder that holds calibrations of a bundle, one for each kind of machine and version."""
-    return Home.from_environment().runtime / bundle_sha256[:32]
-
-
 def folder_of(bundle_sha256: str) -> Path:
     """Where the calibration of a bundle for this machine lies, or would."""
-    return calibrations_of(bundle_sha256) / Machine.here().key
+    return Home.from_environment().runtime_of(bundle_sha256) / Machine.here().key
 
 
 def keep(record: CalibrationRecord, graphs: Graphs, int8: Any) -> Path:
@@ -126,7 +121,23 @@ def read_graphs(folder: Path, precision: Precision) -> Graphs:
     """The graphs of a kept calibration. Raises CalibrationDamaged."""
     core = ov.Core()
     try:
-        features = core.read_model(folder / (INT8 if precision == "int8" else FEATURES))
-        return Graphs(features, core.read_model(folder / REPAIR))
+        features, repair = (core.read_model(folder / name) for name in _files(precision))
     except RuntimeError as error:
         raise CalibrationDamaged(f"the graphs in {folder} cannot be read; run `packshot calibrate --force`") from error
+    return Graphs(features, repair)
+
+
+def graphs_digest(folder: Path, precision: Precision) -> str:
+    """16 hex digits over the kept graphs: quantised anew they may score otherwise. Raises CalibrationDamaged."""
+    digest = hashlib.sha256()
+    try:
+        for name in _files(precision):
+            for ending in (".xml", ".bin"):
+                digest.update(hashlib.sha256((folder / name).with_suffix(ending).read_bytes()).digest())
+    except OSError as error:
+        raise CalibrationDamaged(f"the graphs in {folder} cannot be read; run `packshot calibrate --force`") from error
+    return digest.hexdigest()[:16]
+
+
+def _files(precision: Precision) -> tuple[str, str]:
+    return INT8 if precision == "int8" else FEATURES, REPAIR

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from packshot.config import Settings
 from packshot.errors import PackshotError
+from packshot.home import Home
 from packshot.inference.runtime import OpenRuntime, Runtime, TorchRuntime
 from packshot.progress import say
 
@@ -41,13 +42,12 @@ def choose_runtime(settings: Settings, bundle_sha256: str) -> ChosenRuntime:
     Raises NotCalibrated, CalibrationDamaged.
     """
     from packshot.bundle import choose_device
-    from packshot.inference.kept import calibrations_of
 
     rules = settings.scoring
     on_cpu = choose_device(settings.training.device).type == "cpu"
     if rules.runtime == TORCH or (rules.runtime == "auto" and not on_cpu):
         return _torch("as it was trained")
-    if rules.runtime == "auto" and not calibrations_of(bundle_sha256).is_dir():
+    if rules.runtime == "auto" and not Home.from_environment().runtime_of(bundle_sha256).is_dir():
         return _torch("`packshot calibrate` may find a faster way")
     return _openvino(settings, bundle_sha256)
 
@@ -58,21 +58,25 @@ def _torch(why: str) -> ChosenRuntime:
 
 
 def _openvino(settings: Settings, bundle_sha256: str) -> ChosenRuntime:
-    from packshot.inference.kept import Machine, folder_of, read_record
+    from packshot.inference.kept import Machine, folder_of, graphs_digest, read_record
     from packshot.inference.openvino_runtime import graphs_of
 
     rules, folder = settings.scoring, folder_of(bundle_sha256)
     record = read_record(folder, bundle_sha256)
     if record is None and rules.runtime == "auto":
         return _torch("the bundle was calibrated for another machine or version; `packshot calibrate` does it again")
-    wanted = rules.precision if rules.precision != "auto" else record.chosen if record is not None else "f32"
+    chosen = record.chosen if record is not None else "f32"
+    if chosen == TORCH and rules.runtime == "openvino":
+        chosen = "f32"
+    wanted = chosen if rules.precision == "auto" else rules.precision
     if wanted == TORCH:
         return _torch("the calibration found nothing faster that is as good")
     if record is not None:
         refused = next((each.refused for each in record.measured if each.name == wanted), None)
         if refused:
             say(f"scoring.precision asks for {wanted}, which the calibration refused: {refused}")
-        return _opened(wanted, f"{Machine.here().openvino}, {folder.name}", partial(_kept, folder, wanted))
+        of = f"{record.openvino}, graphs {graphs_digest(folder, wanted)}"
+        return _opened(wanted, of, partial(_kept, folder, wanted))
     if wanted == "int8":
         raise NotCalibrated("int8 needs a calibration of this bundle on this machine: run `packshot calibrate`")
     return _opened(wanted, Machine.here().openvino, graphs_of)
