@@ -3,7 +3,6 @@ scored enough pictures `out_of_fold.parquet`; and, where there are several quali
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,7 +161,7 @@ def read_record(folder: Path) -> BundleRecord:
 class Judge:
     """A loaded model. An image gets the same score alone and in a batch: each goes through the backbone by itself.
 
-    `runtime` computes features and enhancement, torch where none is given. Several threads may ask; they take turns.
+    `runtime` computes features and enhancement, torch where none is given. Several threads may ask.
     """
 
     def __init__(
@@ -177,7 +176,6 @@ class Judge:
         self._blind = _blind_heads(folds)
         self.bundle = record
         self._runtime = runtime if runtime is not None else TorchRuntime(self.network, threads)
-        self._turn = threading.Lock()
         self._encoder: SentenceEncoder | None = None
 
     @classmethod
@@ -225,8 +223,7 @@ class Judge:
             return []
         for image in images:
             check_image(image)
-        with self._turn:
-            features = self._runtime.features(images)
+        features = self._runtime.features(images)
         text, mask = self._text(texts, len(images))
         with torch.inference_mode():
             z = self.network.trunk(features.stats)
@@ -252,7 +249,7 @@ class Judge:
         The network's memory is bounded by one tile. Raises NotAnImageArray.
         """
         check_image(image)
-        with self._turn, torch.inference_mode():
+        with torch.inference_mode():
             codes = self.network.enhancer_codes(self._runtime.features([image]).stats)
             return keep_white_ground(image, self._runtime.enhanced(image, codes))
 

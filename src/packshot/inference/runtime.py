@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -15,7 +16,7 @@ from packshot.model.preprocess import Image
 
 
 class Runtime(Protocol):
-    """Computes what is large of a network; the heads, which are small, stay with torch."""
+    """Computes what is large of a network; the heads, which are small, stay with torch. Several threads may ask."""
 
     def features(self, images: Sequence[Image]) -> Features:
         """Of each image (uint8, H x W x 3, RGB, any size) by itself, in order; on the network's device."""
@@ -29,24 +30,27 @@ OpenRuntime = Callable[[PackshotNet, int], Runtime]
 
 
 class TorchRuntime:
-    """The network as it was trained."""
+    """The network as it was trained. Threads take turns: each call uses all cores."""
 
     def __init__(self, network: PackshotNet, threads: int) -> None:
         self._network = network
         self._workers = worker_count(threads)
+        self._turn = threading.Lock()
 
     def features(self, images: Sequence[Image]) -> Features:
         """See Runtime."""
-        if self._network.device.type == "cpu":
-            found = list(each_on_one_core(self._one, images, min(self._workers, len(images))))
-        else:
-            found = [self._one(image) for image in images]
+        with self._turn:
+            if self._network.device.type == "cpu":
+                found = list(each_on_one_core(self._one, images, min(self._workers, len(images))))
+            else:
+                found = [self._one(image) for image in images]
         return stacked(found)
 
     def enhanced(self, image: Image, codes: Codes) -> Image:
         """See Runtime."""
         pixels = torch.from_numpy(np.array(image, copy=True))
-        return np.asarray(enhance_tiled(self._network.enhancer, pixels, codes).numpy(), dtype=np.uint8)
+        with self._turn:
+            return np.asarray(enhance_tiled(self._network.enhancer, pixels, codes).numpy(), dtype=np.uint8)
 
     def _one(self, image: Image) -> Features:
         with torch.inference_mode():
