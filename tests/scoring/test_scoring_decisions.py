@@ -10,29 +10,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sample_batch import picture
+from small_workspace import make_settings
 
-from packshot.config import DecisionCosts, ScoringSettings
 from packshot.scoring.decisions import Enhanced, Scores, decide, reason_code, settle
 from packshot.scoring.fidelity import STRIP_ROWS, colour_shift, luma_similarity, with_colours_of
 
-RULES = ScoringSettings(
-    shard_size=8,
-    shards_per_task=1,
-    tasks_per_batch=1,
-    tasks_at_once=1,
-    thresholds="fixed",
-    costs=DecisionCosts(good_from=0.5, wrong_accept=5.0, wrong_reject=3.0, review=1.0, min_groups=30),
-    accept_at=0.6,
-    reject_below=0.35,
-    review_width=0.5,
-    min_gain=0.02,
-    max_enhanced_shift=0.3,
-    max_colour_shift=2.0,
-    max_attribute_fall=0.05,
-    attribute_floor=0.5,
-    jpeg_quality=95,
-    profile="own",
-    profiles={"own": {}},
+RULES = make_settings().scoring.model_copy(
+    update={
+        "accept_at": 0.6,
+        "reject_below": 0.35,
+        "review_width": 0.5,
+        "min_gain": 0.02,
+        "max_enhanced_shift": 0.3,
+        "max_colour_shift": 2.0,
+        "max_attribute_fall": 0.05,
+        "attribute_floor": 0.5,
+        "profiles": {"own": {}},
+    }
 )
 MIDDLING = Scores(0.5, 0.4, 0.6, 0.7, 0.7, 0.7)
 
