@@ -345,6 +345,10 @@ class ScoringSettings(Section):
     attribute_floor: Unit
     """An attribute below this is named as a reason."""
     jpeg_quality: Annotated[int, Field(ge=1, le=100)]
+    """Of enhanced images."""
+    preview_side: Annotated[int, Field(ge=0)]
+    """Longest side, in pixels, of the small JPEG that each row carries, so that whoever shows pictures need not decode
+    them again; 0: none. At 160 a row is about 5 kB larger."""
     runtime: Literal["auto", "torch", "openvino"]
     """What computes. `auto`: what `packshot calibrate` chose for the bundle on this machine; torch where nobody
     calibrated, and on a GPU."""

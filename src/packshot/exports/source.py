@@ -16,7 +16,7 @@ from packshot.scoring.verdicts import VERDICT_SCHEMA, VerdictsUnreadable
 
 ROWS_TOGETHER = 2048
 VERDICTS = "verdicts.parquet"
-NEWER = frozenset({"profile", "findings", "measures", "perceptual_hash", "duplicate_of"})
+NEWER = frozenset({"profile", "findings", "measures", "perceptual_hash", "duplicate_of", "preview"})
 """Columns that verdicts written before there were catalogue rules lack; they read as nulls there."""
 
 

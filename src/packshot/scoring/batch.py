@@ -27,6 +27,7 @@ from packshot.scoring.fidelity import colour_shift, luma_similarity, with_colour
 from packshot.scoring.listing import BatchSource, open_batch
 from packshot.scoring.merging import VERDICTS, is_merged, merge
 from packshot.scoring.plan import Plan, make_plan, open_plan
+from packshot.scoring.preview import preview
 from packshot.scoring.reading import Opened, read_ahead
 from packshot.scoring.rules import Finding, Picture, findings, measure, profile_in_force
 from packshot.scoring.rules.copies import perceptual_hash, thumbnail
@@ -283,6 +284,7 @@ def _row(work: Work, item: Opened, judged: Judgement | Exception | None) -> dict
     row |= columns | {"perceptual_hash": perceptual_hash(picture), "thumbnail": thumbnail(picture)}
     statistics = image_statistics(item.pixels)
     row |= {name: statistics[name] for name in STATISTICS}
+    row["preview"] = preview(item.pixels, work.settings.scoring.preview_side)
     if judged is None or isinstance(judged, Exception):
         return row | _refused("not_judged", f"{type(judged).__name__}: {judged}")
     scores = _scores(judged)

@@ -49,6 +49,7 @@ SHARD_SCHEMA = pa.schema(
         pa.field("measures", pa.map_(_text, _number)),
         pa.field("perceptual_hash", _text),
         pa.field("duplicate_of", _text),
+        pa.field("preview", pa.binary()),
         pa.field("decision", _text, nullable=False),
         pa.field("reasons", pa.list_(_text), nullable=False),
         pa.field("enhanced_path", _text),

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from packshot.drift.charts import Series, effect_bars, histogram
 from packshot.scoring.decisions import reason_code
+from packshot.scoring.preview import previews
 from packshot.scoring.verdicts import LINEAGE_SCHEMA, SCORES, read_verdicts
 from packshot.serving.thumbnails import Thumbnails
 
@@ -120,10 +121,14 @@ def view_batch(folder: Path, images: Path | None, thumbnails: Thumbnails) -> Bat
     drift = _read_json(folder / "drift.json")
     first = frame.iloc[0] if len(frame) else pd.Series({name: None for name in frame.columns})
 
-    def cards(rows: pd.DataFrame, after: bool = False) -> list[Card]:
-        return [_card(row, folder, images, thumbnails, after) for row in rows.to_dict("records")]
-
     count = min(SHOWN, len(judged) // 2) if len(judged) > 1 else len(judged)
+    best, worst = judged.tail(count).iloc[::-1], judged.head(count)
+    examples = [str(path) for path in (drift or {}).get("examples", [])]
+    small = previews(folder / "verdicts.parquet", {*best["path"], *worst["path"], *examples})
+
+    def shown(path: str) -> str | None:
+        return thumbnails.kept(small.get(path)) or thumbnails.of(images, path)
+
     points, texts = _style_points(folder / "verdicts.parquet")
     return BatchView(
         batch_id=str(first["batch_id"]),
@@ -136,27 +141,33 @@ def view_batch(folder: Path, images: Path | None, thumbnails: Thumbnails) -> Bat
         mean_quality=_mean(judged["quality"]),
         mean_gain=_mean(gains),
         histograms=_histograms(judged, enhanced),
-        pairs=cards(most_gained.head(SHOWN), after=True),
-        best=cards(judged.tail(count).iloc[::-1]),
-        worst=cards(judged.head(count)),
+        pairs=[_pair(row, folder, images, thumbnails) for row in most_gained.head(SHOWN).to_dict("records")],
+        best=[_card(row, shown(str(row["path"]))) for row in best.to_dict("records")],
+        worst=[_card(row, shown(str(row["path"]))) for row in worst.to_dict("records")],
         reasons=_reasons(frame),
         styles=_shares(judged["style"]),
         errors=[(str(row["path"]), str(row["error"])) for row in failed.head(LISTED).to_dict("records")],
         error_count=len(failed),
         drift=drift,
         drift_bars=_drift_bars(drift),
-        drift_examples=[(path, thumbnails.of(images, path)) for path in (drift or {}).get("examples", [])],
+        drift_examples=[(path, shown(path)) for path in examples],
         style_points=points,
         style_texts=texts,
     )
 
 
-def _card(row: dict[Any, Any], folder: Path, images: Path | None, thumbnails: Thumbnails, after: bool) -> Card:
+def _pair(row: dict[Any, Any], folder: Path, images: Path | None, thumbnails: Thumbnails) -> Card:
+    """Before and after are compared, so both are decoded at the page's own size."""
+    before = thumbnails.of(images, str(row["path"]))
+    return _card(row, before, thumbnails.of(folder, _plain(row["enhanced_path"])))
+
+
+def _card(row: dict[Any, Any], image: str | None, after: str | None = None) -> Card:
     return Card(
         path=str(row["path"]),
         title=_plain(row["title"]) or _plain(row["sku"]),
-        image=thumbnails.of(images, str(row["path"])),
-        after=thumbnails.of(folder, _plain(row["enhanced_path"])) if after else None,
+        image=image,
+        after=after,
         quality=float(row["quality"]),
         low=float(np.clip(row["quality_low"], 0.0, 1.0)),
         high=float(np.clip(row["quality_high"], 0.0, 1.0)),

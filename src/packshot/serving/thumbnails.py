@@ -35,6 +35,10 @@ class Thumbnails:
             return None
         return self._spend(_jpeg(shrink(pixels, LONGEST)), "jpeg")
 
+    def kept(self, content: bytes | None) -> str | None:
+        """A `data:` address of a JPEG that is at hand."""
+        return self._spend(content, "jpeg") if content else None
+
     def whole(self, path: Path) -> str | None:
         """A `data:` address of a PNG file as it is."""
         return self._spend(path.read_bytes(), "png") if path.is_file() else None
