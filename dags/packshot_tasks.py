@@ -77,6 +77,8 @@ DEFAULTS: dict[str, Any] = {
     "max_retry_delay": timedelta(minutes=10),
     "on_failure_callback": tell_of_failure,
 }
+ENGINE = "{{ '--engine=' ~ params.engine if params.get('engine') else '' }}"
+"""Flag of the commands that score."""
 MACROS = {"event_value": event_value, "trigger_reason": trigger_reason}
 
 
@@ -91,18 +93,20 @@ class PackshotCommand(BaseOperator):
     :param also_ok: exit codes that are decisions, not failures.
     :param also_skip: exit codes by which a command says that it cannot have anything to do yet.
     :param arguments: subcommand, arguments and flags; templated.
+    :param flags: what follows the arguments; templated, also where those come from mapping and so are not.
     :param returns: hand on only this key of the result.
     :param event: what the event of the outlet carries: its key to the key of the result.
     :param event_also: further values that the event carries; templated.
     """
 
-    template_fields = ("arguments", "event_also")
+    template_fields = ("arguments", "flags", "event_also")
     ui_color = "#e8f0fe"
 
     def __init__(
         self,
         *,
         arguments: list[str],
+        flags: Sequence[str] = (),
         returns: str | None = None,
         also_ok: Sequence[int] = (),
         also_skip: Sequence[int] = (),
@@ -112,6 +116,7 @@ class PackshotCommand(BaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.arguments = arguments
+        self.flags = list(flags)
         self.returns = returns
         self.also_ok = tuple(also_ok)
         self.also_skip = tuple(also_skip)
@@ -121,7 +126,7 @@ class PackshotCommand(BaseOperator):
 
     def execute(self, context: Any) -> Any:
         """Run the command; see the class. The ledger names whoever started the run, where a person did."""
-        arguments = [str(argument) for argument in self.arguments if argument not in ("", None)]
+        arguments = [str(argument) for argument in [*self.arguments, *self.flags] if argument not in ("", None)]
         self._command = Command(arguments, environment(context))
         finished = self._command.run(self.log.info)
         if finished.nothing_to_do or finished.exit_code in self.also_skip:
@@ -146,9 +151,10 @@ def score_in_parts(cuts: XComArg) -> tuple[Any, Any]:
 
     `cuts` are the arguments of `inbox cut`, a list for each batch. `score` is one task for each part of a batch,
     `scoring.tasks_at_once` of them at a time; a part that fails is tried again by itself, and holds up its own batch
-    alone. The version that a batch is cut for scores it to the end.
+    alone. The version that a batch is cut for scores it to the end, by the engine that the parameter `engine` of the
+    DAG names, where it has one.
     """
-    cut = PackshotCommand.partial(task_id="cut", max_active_tis_per_dag=1).expand(arguments=cuts)
+    cut = PackshotCommand.partial(task_id="cut", flags=[ENGINE], max_active_tis_per_dag=1).expand(arguments=cuts)
 
     @task(trigger_rule="all_done_min_one_success")
     def share_out(planned: Sequence[dict[str, Any]]) -> list[list[str]]:
@@ -161,7 +167,7 @@ def score_in_parts(cuts: XComArg) -> tuple[Any, Any]:
         ]
 
     at_once = load_settings().scoring.tasks_at_once
-    score = PackshotCommand.partial(task_id="score", max_active_tis_per_dag=at_once).expand(
+    score = PackshotCommand.partial(task_id="score", flags=[ENGINE], max_active_tis_per_dag=at_once).expand(
         arguments=share_out(cut.output)
     )
     merge = PackshotCommand.partial(task_id="merge", trigger_rule="all_done", max_active_tis_per_dag=1).expand(

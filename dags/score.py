@@ -23,7 +23,8 @@ the verdicts with their full lineage, repairs what can be repaired, and renders 
 
 **When.** Every hour, when there is a new champion, or by hand.
 
-**Parameters.** `batch`: only this batch. `rescore`: also batches that an earlier champion has judged.
+**Parameters.** `batch`: only this batch. `rescore`: also batches that an earlier champion has judged. `engine`: `local`
+or `ray`, on the cluster that `scoring.ray_address` names; empty: as `scoring.engine` says.
 
 **How to read it.** `cut` makes shards of each batch, `score` is a mapped task for each part of them, `merge` makes the
 verdicts of each batch. At most `scoring.tasks_at_once` parts are scored at a time, on any worker that sees
@@ -58,6 +59,13 @@ with DAG(
         ),
         "rescore": Param(
             False, type="boolean", title="Rescore", description="Also batches that an earlier champion judged"
+        ),
+        "engine": Param(
+            None,
+            type=["null", "string"],
+            enum=[None, "local", "ray"],
+            title="Engine",
+            description="What scores: the workers, or a Ray cluster; empty: as in params.yaml",
         ),
     },
 ):

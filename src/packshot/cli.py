@@ -70,6 +70,10 @@ app.add_typer(drill, name="drill")
 
 Folder = Annotated[Path, typer.Option(help="Root of the workspace (the folder with dvc.yaml).")]
 WorkspaceName = Annotated[str | None, typer.Option("--workspace", help="Name of a workspace under PACKSHOT_HOME.")]
+Engine = Annotated[
+    Literal["local", "ray"] | None,
+    typer.Option(help="What scores: this process, or a Ray cluster; default: scoring.engine in params.yaml."),
+]
 Model = Annotated[str, typer.Option(help="Alias, version number, or path of a model bundle.")]
 Verdicts = Annotated[
     list[Path] | None,
@@ -320,11 +324,12 @@ def score(
     out: Annotated[Path, typer.Option(help="Folder for verdicts.parquet and enhanced/; the same one resumes.")],
     model: Model = "champion",
     catalog: Annotated[Path | None, typer.Option(help="CSV with path, sku, title, sender, category.")] = None,
+    engine: Engine = None,
 ) -> None:
     """Judge every file below DIR: one row each in OUT/verdicts.parquet, enhanced images in OUT/enhanced/."""
     from packshot.ops.pipeline import score_folder
 
-    emit(score_folder(load_settings(), directory, out, model=model, catalog=catalog).as_record())
+    emit(score_folder(load_settings().scored_by(engine), directory, out, model=model, catalog=catalog).as_record())
 
 
 @app.command()
@@ -722,22 +727,27 @@ def inbox_plan(
 def inbox_score(
     batch: str,
     model: Annotated[int | None, typer.Option(min=1, help="Version to score with; default: the champion.")] = None,
+    engine: Engine = None,
 ) -> None:
     """Score one batch of the inbox with the champion, or with an earlier version again."""
     from packshot.ops.pipeline import inbox_score as step
 
-    emit(step(load_settings(), batch, model).record)
+    emit(step(load_settings().scored_by(engine), batch, model).record)
 
 
 @inbox.command("cut")
 def inbox_cut(
     batch: str,
     model: Annotated[int | None, typer.Option(min=1, help="Version to score with; default: the champion.")] = None,
+    engine: Engine = None,
 ) -> None:
-    """Cut one batch into shards and list the parts that wait, so that several processes can score it."""
+    """Cut one batch into shards and list the parts that wait, so that several processes can score it.
+
+    With the engine ray there is one part: the cluster shares it out.
+    """
     from packshot.ops.pipeline import inbox_cut as step
 
-    emit(step(load_settings(), batch, model).record)
+    emit(step(load_settings().scored_by(engine), batch, model).record)
 
 
 @inbox.command("score-part")
@@ -746,11 +756,12 @@ def inbox_score_part(
     first: Annotated[int, typer.Argument(min=0, help="Number of the first shard.")],
     end: Annotated[int, typer.Argument(min=1, help="Number after the last shard.")],
     model: Annotated[int, typer.Option(min=1, help="The version for which the batch was cut.")],
+    engine: Engine = None,
 ) -> None:
     """Score some shards of a batch that was cut, beside other processes; finished shards stay as they are."""
     from packshot.ops.pipeline import inbox_score_part as step
 
-    emit(step(load_settings(), batch, model, range(first, end)).record)
+    emit(step(load_settings().scored_by(engine), batch, model, range(first, end)).record)
 
 
 @inbox.command("merge")

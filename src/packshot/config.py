@@ -328,6 +328,10 @@ class ScoringSettings(Section):
     pictures that the model's folds never saw; the values below hold for a model that brings none or too few of them.
     `fixed`: the values below hold for every model."""
     costs: DecisionCosts
+    engine: Literal["local", "ray"]
+    """What scores the shards of a batch: the process itself, or actors on a Ray cluster. The verdicts are the same."""
+    ray_address: str | None
+    """Of the cluster's head, HOST:PORT; null: RAY_ADDRESS, else the cluster that runs on this machine."""
     accept_at: Unit
     """Quality at or above which an image is accepted."""
     reject_below: Unit
@@ -644,6 +648,12 @@ class Settings(Section):
 
     def _model_of(self, recipe: Recipe) -> ModelSettings:
         return ModelSettings.model_validate(self.model.model_dump() | recipe.model)
+
+    def scored_by(self, engine: Literal["local", "ray"] | None) -> Settings:
+        """These settings with another `scoring.engine`; None leaves them as they are."""
+        if engine is None:
+            return self
+        return self.model_copy(update={"scoring": self.scoring.model_copy(update={"engine": engine})})
 
     def params_hash(self) -> str:
         """16 hex digits over every setting that can change a trained model or its figures."""

@@ -80,6 +80,11 @@ class Home:
         return self.runtime / bundle_sha256[:32]
 
     @property
+    def bundles(self) -> Path:
+        """Model bundles that a Ray cluster brought to this machine, a folder for each digest."""
+        return self.root / "cache" / "bundles"
+
+    @property
     def checkpoints(self) -> Path:
         """Training checkpoints, a folder for each run key."""
         return self.root / "checkpoints"

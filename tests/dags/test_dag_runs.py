@@ -191,6 +191,19 @@ def test_score_maps_over_the_parts_of_the_waiting_batches_and_announces_them(run
     assert packshot.calls().count("report --latest") == 1
 
 
+def test_score_hands_its_engine_to_the_commands_that_score(run, packshot):
+    packshot(**SCORED, **NO_SHADOW)
+    state, _, _ = run("score", {"engine": "ray"})
+    told = {call for call in packshot.calls() if "--engine" in call}
+    assert state == "success" and told == {
+        "inbox cut one --engine=ray",
+        "inbox cut two --engine=ray",
+        "inbox score-part one 0 16 --model 7 --engine=ray",
+        "inbox score-part one 16 20 --model 7 --engine=ray",
+        "inbox score-part two 0 1 --model 7 --engine=ray",
+    }
+
+
 @pytest.mark.parametrize(
     ("second", "sent"),
     [

@@ -368,7 +368,8 @@ def inbox_cut(settings: Settings, batch: str, version: int | None = None) -> Out
     version = version if version is not None else champion_version(settings)
     keep_arrival(folder)
     plan = plan_batch(settings, folder, verdict_folder(batch, version), open_scorer(settings, str(version)))
-    parts = plan.parts(settings.scoring.shards_per_task, settings.scoring.tasks_per_batch)
+    most = settings.scoring.tasks_per_batch if settings.scoring.engine == "local" else 1
+    parts = plan.parts(settings.scoring.shards_per_task, most)
     record: dict[str, Any] = {"batch": batch, "model_version": version, "images": plan.files, "shards": plan.shards}
     return Outcome(record | {"parts": [[part.start, part.stop] for part in parts]})
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,14 +174,27 @@ def _score_shards(work: Work, plan: Plan, numbers: range) -> int:
     waiting, files = plan.waiting(numbers)
     if not waiting:
         return 0
-    _ = work.scorer.judge  # a model that does not load ends the run, not each image
-    with counting("scoring", files) as advance:
+    with _engine(work, plan) as score_some, counting("scoring", files) as advance:
         while waiting:
-            busy = [number for number in waiting if not _scored(work, plan.shard(number), advance)]
+            busy = score_some(waiting, advance)
             if len(busy) == len(waiting):
                 time.sleep(LOOK_AGAIN_S)
             waiting = busy
     return files
+
+
+def _engine(work: Work, plan: Plan) -> AbstractContextManager[Callable[[Sequence[int], Advance], list[int]]]:
+    """Scores shards by their numbers, and returns those that another process is at."""
+    if work.settings.scoring.engine == "ray":
+        from packshot.scoring.ray_engine import on_cluster
+
+        return on_cluster(work)
+    _ = work.scorer.judge  # a model that does not load ends the run, not each image
+    return nullcontext(partial(_score_here, work, plan))
+
+
+def _score_here(work: Work, plan: Plan, numbers: Sequence[int], advance: Advance) -> list[int]:
+    return [number for number in numbers if not _scored(work, plan.shard(number), advance)]
 
 
 def _scored(work: Work, shard: Shard, advance: Advance) -> bool:

@@ -53,13 +53,15 @@ class Lineage:
 class Scorer:
     """A model with its lineage. `load` opens it, once, when `judge` is first asked for; `digest` is the sha256 of its
     files, so that two bundles of equal bytes are one; `rated`, where it brings them, are the scored pictures that its
-    thresholds are tuned on; `runtime` is what computes, in words."""
+    thresholds are tuned on; `runtime` is what computes, in words; `folder` holds the files, and is None for a model
+    of another kind."""
 
     load: Callable[[], JudgeLike]
     lineage: Lineage
     digest: str
     rated: Rated | None = field(default=None, compare=False)
     runtime: str = TORCH
+    folder: Path | None = None
 
     @cached_property
     def judge(self) -> JudgeLike:
@@ -91,7 +93,7 @@ def open_scorer(settings: Settings, model: str) -> Scorer:
     runtime = choose_runtime(settings, digest)
     device = settings.training.device if runtime.label == TORCH else "cpu"
     load = partial(_load, folder, device, settings.training.threads, runtime.open)
-    return Scorer(load, lineage, digest, read_rated(folder / OUT_OF_FOLD), runtime.label)
+    return Scorer(load, lineage, digest, read_rated(folder / OUT_OF_FOLD), runtime.label, folder)
 
 
 def _load(folder: Path, device: str, threads: int, open_runtime: OpenRuntime) -> JudgeLike:

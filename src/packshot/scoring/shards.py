@@ -30,8 +30,8 @@ RUNTIME_SETTINGS = (
     *("calibration_rows", "quantisation_pictures"),
 )
 """They choose a runtime; the one that was chosen counts instead."""
-SHARING = ("shard_size", "shards_per_task", "tasks_per_batch", "tasks_at_once")
-"""How a batch is shared out changes no verdict."""
+SHARING = ("shard_size", "shards_per_task", "tasks_per_batch", "tasks_at_once", "engine", "ray_address")
+"""How a batch is shared out, and to whom, changes no verdict."""
 TUNING = ("thresholds", "costs")
 """They choose the bounds of the decision, which count instead."""
 
