@@ -320,8 +320,12 @@ def promote(
 
 @app.command()
 def score(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Every file below is judged.")],
-    out: Annotated[Path, typer.Option(help="Folder for verdicts.parquet and enhanced/; the same one resumes.")],
+    directory: Annotated[
+        str, typer.Argument(metavar="DIR", help="Every file below is judged. A folder, or s3://BUCKET/PREFIX.")
+    ],
+    out: Annotated[
+        str, typer.Option(help="For verdicts.parquet and enhanced/; the same one resumes. A folder, or an address.")
+    ],
     model: Model = "champion",
     catalog: Annotated[Path | None, typer.Option(help="CSV with path, sku, title, sender, category.")] = None,
     engine: Engine = None,

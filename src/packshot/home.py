@@ -80,6 +80,11 @@ class Home:
         return self.runtime / bundle_sha256[:32]
 
     @property
+    def spool(self) -> Path:
+        """What passes between an object store and scoring, a folder for each batch at work."""
+        return self.root / "spool"
+
+    @property
     def bundles(self) -> Path:
         """Model bundles that a Ray cluster brought to this machine, a folder for each digest."""
         return self.root / "cache" / "bundles"

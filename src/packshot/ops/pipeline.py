@@ -10,6 +10,7 @@ import shutil
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -291,21 +292,30 @@ def inbox_put(folder: Path, batch: str) -> Outcome:
 
 def score_folder(
     settings: Settings,
-    directory: Path,
-    out: Path,
+    directory: Path | str,
+    out: Path | str,
     *,
     model: str = "champion",
     batch_id: str | None = None,
     catalog: Path | None = None,
 ) -> ScoreReport:
-    """Score a folder and leave what that cost in the ledger; the arguments are those of `scoring.batch.score`."""
-    from packshot.scoring.batch import score
-    from packshot.scoring.scorer import open_scorer
+    """Score a folder and leave what that cost in the ledger; the arguments are those of `scoring.batch.score`.
 
-    scorer = open_scorer(settings, model)
-    with _charged_score(settings, scorer, {"batch": batch_id or directory.name}) as payload:
+    Either folder may be an address in an object store.
+    """
+    from packshot.scoring.batch import score
+    from packshot.scoring.bucket import is_address
+    from packshot.scoring.scorer import open_scorer
+    from packshot.scoring.stored import score_stored
+
+    source, target, scorer = str(directory), str(out), open_scorer(settings, model)
+    if is_address(source) or is_address(target):
+        run = partial(score_stored, settings, source, target)
+    else:
+        run = partial(score, settings, Path(source), Path(target))
+    with _charged_score(settings, scorer, {"batch": batch_id or Path(source).name}) as payload:
         known = Home.from_environment().known_pictures
-        report = score(settings, directory, out, batch_id=batch_id, catalog=catalog, scorer=scorer, known=known)
+        report = run(scorer=scorer, batch_id=batch_id, catalog=catalog, known=known)
         payload |= {"batch": report.batch_id, "rows": report.rows}
     return report
 
@@ -398,8 +408,8 @@ def inbox_merge(settings: Settings, batch: str, version: int) -> Outcome:
 
 
 def _scored(batch: str, version: int, report: ScoreReport) -> Outcome:
-    record = {"batch": batch, "model_version": version, "verdicts": str(report.verdicts.parent), "rows": report.rows}
-    return Outcome(record)
+    folder = str(verdict_folder(batch, version))
+    return Outcome({"batch": batch, "model_version": version, "verdicts": folder, "rows": report.rows})
 
 
 def inbox_shadow(settings: Settings, batch: str) -> Outcome:

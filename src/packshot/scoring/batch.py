@@ -53,7 +53,8 @@ class JudgeFailed(PackshotError):
 
 @dataclass(frozen=True)
 class ScoreReport:
-    """What a scoring run did. `decisions` counts rows by decision, `errors` rows that could not be judged."""
+    """What a scoring run did. `decisions` counts rows by decision, `errors` rows that could not be judged; `verdicts`
+    is an address where they lie in an object store."""
 
     rows: int
     batch_id: str
@@ -62,7 +63,7 @@ class ScoreReport:
     errors: int
     shards: int
     shards_found: int
-    verdicts: Path
+    verdicts: Path | str
     done_before: bool
 
     def as_record(self) -> dict[str, Any]:
@@ -113,7 +114,7 @@ def score(
     bounds = in_force(settings.scoring, scorer.rated)
     settings = bounds.applied(settings)
     with sole_writer(out):
-        plan = _plan(settings, source, out, scorer)
+        plan = cut(settings, source, out, scorer)
         waiting, _ = plan.waiting(range(plan.shards))
         found = plan.shards - len(waiting)
         merged = not waiting and is_merged(plan, batch_id)
@@ -125,7 +126,7 @@ def score(
             say(f"decisions: {bounds}")
             _score_shards(Work(settings, plan.root, out, scorer), plan, range(plan.shards))
             merge(plan, settings, scorer, batch_id, bounds, known)
-    return _report(plan, scorer, found, merged)
+    return report(plan, scorer, found, merged)
 
 
 def plan_batch(settings: Settings, directory: Path, out: Path, scorer: Scorer, *, catalog: Path | None = None) -> Plan:
@@ -134,7 +135,7 @@ def plan_batch(settings: Settings, directory: Path, out: Path, scorer: Scorer, *
     source = open_batch(directory, out, catalog)
     settings = in_force(settings.scoring, scorer.rated).applied(settings)
     with sole_writer(out):
-        return _plan(settings, source, out, scorer)
+        return cut(settings, source, out, scorer)
 
 
 def score_part(settings: Settings, out: Path, scorer: Scorer, numbers: range) -> int:
@@ -161,10 +162,11 @@ def merge_batch(
         merged = is_merged(plan, batch_id)
         if not merged:
             merge(plan, settings, scorer, batch_id, bounds, known)
-    return _report(plan, scorer, plan.shards, merged)
+    return report(plan, scorer, plan.shards, merged)
 
 
-def _plan(settings: Settings, source: BatchSource, out: Path, scorer: Scorer) -> Plan:
+def cut(settings: Settings, source: BatchSource, out: Path, scorer: Scorer) -> Plan:
+    """Plan a batch, unless its rules or what `out` holds forbid it. Call it as the sole writer."""
     profile_in_force(settings.scoring)  # one that names unknown rules ends the run before anything is judged
     check_same_model(out, scorer)
     return make_plan(settings, source, out, scorer)
@@ -407,7 +409,8 @@ def _keep(work: Work, item: Opened, image: NDArray[np.uint8]) -> str | None:
     return f"enhanced/{name}"
 
 
-def _report(plan: Plan, scorer: Scorer, found: int, done_before: bool) -> ScoreReport:
+def report(plan: Plan, scorer: Scorer, found: int, done_before: bool) -> ScoreReport:
+    """What stands in the verdicts of a merged plan."""
     path = plan.out / VERDICTS
     counted = tally(path)
     return ScoreReport(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -70,15 +70,22 @@ def _drop_unnamed(out: Path, verdicts: Path) -> None:
     """Remove the enhanced images that no row names, and what killed writers left."""
     for lock in (out / FOLDER).glob("*.lock"):
         lock.unlink(missing_ok=True)
+    with named_images(verdicts) as is_named:
+        for image in _files_below(out / "enhanced"):
+            if not is_named(os.path.relpath(image, out)):
+                Path(image).unlink(missing_ok=True)
+
+
+@contextmanager
+def named_images(verdicts: Path) -> Iterator[Callable[[str], bool]]:
+    """Yields what says of a path whether a row has it as its enhanced image."""
     with full_disk_told(verdicts), closing(sqlite3.connect("")) as database:  # on disk but for a small cache
         database.execute("CREATE TABLE named (path BLOB PRIMARY KEY) WITHOUT ROWID")
         for part in verdict_parts(verdicts, ["enhanced_path"]):
             paths = part["enhanced_path"].drop_null().to_pylist()
             database.executemany("INSERT OR IGNORE INTO named VALUES (?)", ((os.fsencode(path),) for path in paths))
-        for image in _files_below(out / "enhanced"):
-            key = (os.fsencode(os.path.relpath(image, out)),)
-            if database.execute("SELECT 1 FROM named WHERE path = ?", key).fetchone() is None:
-                Path(image).unlink(missing_ok=True)
+        query = "SELECT 1 FROM named WHERE path = ?"
+        yield lambda path: database.execute(query, (os.fsencode(path),)).fetchone() is not None
 
 
 def _files_below(folder: Path) -> Iterator[str]:
