@@ -161,7 +161,15 @@ def test_names_and_contents_that_a_folder_could_not_hold(tmp_path: Path, store: 
     limits = settings.validation.model_copy(update={"max_file_mb": 0.05})
     settings = settings.model_copy(update={"validation": limits})
     objects = {"fine.png": fine, "../out.png": fine, "a//b.png": fine, "empty.png": b"", "a/b.png": fine}
-    objects |= {"large.png": fine + b"0" * 60_000, ".hidden.png": fine, "folder/": b"", "q?*[x].png": fine}
+    objects |= {
+        "large.png": fine + b"0" * 60_000,
+        ".hidden.png": fine,
+        "folder/": b"",
+        "q?*[x].png": fine,
+        "/abs.png": fine,
+        "a": fine,
+    }
+    store.put_object(Key="in/", Body=b"")
     for name, content in objects.items():
         store.put_object(Key=f"in/{name}", Body=content)
     score_stored(settings, f"s3://{BUCKET}/in", f"s3://{BUCKET}/out", scorer=scorer())
@@ -170,11 +178,12 @@ def test_names_and_contents_that_a_folder_could_not_hold(tmp_path: Path, store: 
     errors = found.error.dropna().str.split(":").str[0]
     assert errors.to_dict() == {
         "../out.png": "outside_root",
+        "/abs.png": "outside_root",
         "a//b.png": "outside_root",
         "empty.png": "empty_file",
         "large.png": "too_large_file",
     }
-    assert {"enhanced/fine.png", "enhanced/q?*[x].png", "enhanced/a/b.png"} <= names(store, "out")
+    assert {"enhanced/fine.png", "enhanced/q?*[x].png"} <= set(found.enhanced_path.dropna()) <= names(store, "out")
 
 
 def test_a_listing_goes_on_behind_its_first_page(store: Any) -> None:

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 TOGETHER = 8
 """Images a call of the judge gets at most."""
+NO_SUCH_NAME = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
+"""A name that is too long; in an object store, also one whose parent, or which itself, has objects below it."""
 LOOK_AGAIN_S = 1.0
 """Between looks at shards that other processes are at."""
 
@@ -402,8 +404,8 @@ def _keep(work: Work, item: Opened, image: NDArray[np.uint8]) -> str | None:
         say(f"{item.file.path} changed while it was scored: {error}")
         return None
     except OutputNotWritable as error:
-        if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENAMETOOLONG:
-            say(f"{item.file.path}: the name is too long to write the enhanced image under")
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in NO_SUCH_NAME:
+            say(f"{item.file.path}: the enhanced image cannot have this name: {error.__cause__.strerror}")
             return None
         raise
     return f"enhanced/{name}"

@@ -80,7 +80,7 @@ class Bucket:
 
     def fetch(self, name: str, target: Path) -> None:
         """Copy an object to a local file, atomically."""
-        with _told(self.address), atomic_path(target) as temporary:
+        with atomic_path(target) as temporary, _told(self.address):
             self.fs.get_file(f"{self.prefix}/{name}", str(temporary))
 
     def put(self, source: Path, name: str) -> None:

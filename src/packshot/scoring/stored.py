@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from packshot.config import Settings
 from packshot.errors import PackshotError
 from packshot.evaluation.thresholds import in_force
+from packshot.files import write_bytes
 from packshot.home import Home
 from packshot.progress import counting, say
 from packshot.scoring.batch import ScoreReport, Work, cut, report, score_shard
@@ -54,14 +55,17 @@ class StoredBatch(BatchSource):
         for found in self.bucket.objects():
             parts = found.name.split("/")
             hidden = any(part.startswith(".") and part not in (".", "..") for part in parts)
-            if not (hidden or found.name.endswith("/") or found.name == CATALOG_NAME or self._is_output(found)):
+            folder = found.name.endswith("/") or not found.name  # as consoles leave them
+            if not (hidden or folder or found.name == CATALOG_NAME or self._is_output(found)):
                 yield BatchFile(found.name, self._location(found.name), found.size, found.modified_ns)
 
     def _is_output(self, found: StoredObject) -> bool:
         return any(f"{self.bucket.prefix}/{found.name}".startswith(f"{place}/") for place in self.leave_out)
 
     def _location(self, name: str) -> Path:
-        inside = PurePosixPath(name).as_posix() == name and ".." not in name.split("/") and "\0" not in name
+        path = PurePosixPath(name)
+        plain = name != "." and path.as_posix() == name and "\0" not in name
+        inside = plain and not path.is_absolute() and ".." not in path.parts
         # a name that is no path below a folder is refused as one that leads out of it
         folder = self.root if inside else self.root / ".."
         return folder / hashlib.sha256(name.encode()).hexdigest()[:32]
@@ -93,7 +97,7 @@ class Inputs:
         assert isinstance(self.source, StoredBatch)
         content = self.source.bucket.read(file.path, self.most_bytes) if file.size else b""
         if content is not None:
-            file.location.write_bytes(content)
+            write_bytes(file.location, content)
 
 
 @dataclass(frozen=True)
