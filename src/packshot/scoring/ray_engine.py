@@ -27,6 +27,7 @@ from packshot.config import Settings
 from packshot.errors import PackshotError
 from packshot.files import atomic_folder
 from packshot.home import Home
+from packshot.lock import held
 from packshot.progress import Advance
 from packshot.scoring.batch import Work, score_shard
 from packshot.scoring.plan import Plan, open_plan
@@ -38,6 +39,7 @@ RESTARTS = 5
 TASKS_PER_ACTOR = 32
 """Into which a batch is cut: fewer leave nodes idle at the end, more make Ray keep more books."""
 REACHABLE_WITHIN_S = 10.0
+UNPACKED_WITHIN_S = 600.0
 BUSY, DONE = "busy", "done"
 
 
@@ -62,7 +64,7 @@ class RayFailed(PackshotError):
 
 
 class FilesNotSeen(PackshotError):
-    """A node does not see the images."""
+    """A node does not see the images, or the bundle."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,13 @@ class SharedBundle:
         if self.folder.is_dir() and bundle_digest(self.folder) == self.digest:
             return self.folder
         copy = Home.from_environment().bundles / self.digest
-        if not copy.is_dir() or bundle_digest(copy) != self.digest:
-            with atomic_folder(copy) as building:
-                for name, content in ray.get(self.files).items():
-                    (building / name).parent.mkdir(parents=True, exist_ok=True)
-                    (building / name).write_bytes(content)
+        busy = FilesNotSeen(f"another actor has been writing {copy} for {UNPACKED_WITHIN_S:g} s")
+        with held(f"bundle-{self.digest[:16]}", UNPACKED_WITHIN_S, busy):
+            if not copy.is_dir() or bundle_digest(copy) != self.digest:
+                with atomic_folder(copy) as building:
+                    for name, content in ray.get(self.files).items():
+                        (building / name).parent.mkdir(parents=True, exist_ok=True)
+                        (building / name).write_bytes(content)
         return copy
 
 
