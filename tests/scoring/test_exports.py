@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import csv
 import json
 from pathlib import Path
@@ -193,6 +194,20 @@ def test_sellers_with_hostile_names_get_a_page_of_their_own(tmp_path: Path, sett
     assert not any(row["seller"] == "fine" for row in found)
     assert [row["fault"] for row in found if row["seller"] == "both"] == ["border", "low_sharpness"]
     assert [row["fault"] for row in found if row["seller"].startswith("(no")] == ["not_an_image"]
+
+
+def test_a_seller_sees_the_pictures_that_are_meant(tmp_path: Path, settings: Settings) -> None:
+    """The same path stands in two batches, and one picture has no preview."""
+    fault = [finding("blur", "Blurred.")]
+    monday = [verdict("a.jpg", "reject", findings=fault, sender="eve", preview=b"monday")]
+    monday += [verdict("b.jpg", "reject", findings=fault, sender="eve")]
+    tuesday = [verdict("a.jpg", "reject", findings=fault, sender="ada", preview=b"tuesday")]
+    folders = [write_verdicts(tmp_path / "m", monday), write_verdicts(tmp_path / "t", tuesday, batch_id="tuesday")]
+    write_sellers(settings.exports, open_verdicts(folders), tmp_path / "out")
+    pages = {file.name.split("-")[0]: file.read_text() for file in (tmp_path / "out").glob("*-*.html")}
+    first, second = (base64.b64encode(content).decode() for content in (b"monday", b"tuesday"))
+    assert first in pages["eve"] and second not in pages["eve"] and pages["eve"].count("<img") == 1
+    assert second in pages["ada"] and first not in pages["ada"]
 
 
 def test_sellers_are_told_the_commonest_first_with_the_worst_pictures(tmp_path: Path, settings: Settings) -> None:

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from packshot.config import ExportSettings
 from packshot.exports.output import folder_export, not_a_formula, own_name, write_csv
+from packshot.exports.previews import kept_previews
 from packshot.exports.source import VerdictFile
 from packshot.files import write_text
 from packshot.scoring.decisions import reason_code
@@ -35,6 +36,7 @@ class Example:
     """A picture with a fault; the worst is the first in order."""
 
     quality: float
+    batch_id: str
     path: str
     sku: str | None
     sentence: str
@@ -53,7 +55,7 @@ class Fault:
         """Count one more picture and keep the worst `most`."""
         self.images += 1
         self.examples.append(example)
-        self.examples.sort(key=lambda one: (one.quality, one.path))
+        self.examples.sort(key=lambda one: (one.quality, one.path, one.batch_id))
         del self.examples[most:]
 
 
@@ -93,8 +95,11 @@ def write_sellers(rules: ExportSettings, files: Sequence[VerdictFile], out: Path
         known = [sellers[name] for name in sorted(sellers)]
         write_csv(building / TABLE, COLUMNS, (row for seller in known for row in _rows(seller)))
         environment = _environment()
-        for seller in known:
-            write_text(building / seller.page, environment.get_template("seller.html").render(seller=seller))
+        shown = {(one.batch_id, one.path) for seller in known for fault in seller.to_fix for one in fault.examples}
+        with kept_previews(files, shown) as preview:
+            for seller in known:
+                page = environment.get_template("seller.html").render(seller=seller, preview=preview)
+                write_text(building / seller.page, page)
         write_text(building / INDEX, environment.get_template("sellers.html").render(sellers=known))
     return {"sellers": len(known), "table": str(out / TABLE), "pages": str(out / INDEX), "faults": found}
 
@@ -119,7 +124,7 @@ def _counted(files: Sequence[VerdictFile], sellers: dict[str, Seller], most: int
         quality = -1.0 if row["quality"] is None else row["quality"]
         for code, sentence in faults_of(row):
             fault = seller.faults.setdefault(code, Fault(code, _what(code)))
-            fault.meet(Example(quality, row["path"], row["sku"], sentence), most)
+            fault.meet(Example(quality, row["batch_id"], row["path"], row["sku"], sentence), most)
             facts = {name: _text(row[name]) for name in ("sku", "batch_id", "path", "decision")}
             yield facts | {"seller": _text(seller.name), "fault": code, "sentence": _text(sentence)}
 
