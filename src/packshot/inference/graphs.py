@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -20,7 +21,7 @@ from packshot.model import enhancer as enhancer_module
 from packshot.model import statistics
 from packshot.model.backbone import Backbone
 from packshot.model.enhancer import Enhancer
-from packshot.model.statistics import gram_vector, stage_statistics
+from packshot.model.statistics import gram_vector
 
 EXAMPLE = (96, 64)
 """Height and width of the picture that conversion follows through the network; the graph takes any other."""
@@ -33,7 +34,9 @@ class _Described(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         maps = self.backbone(pixels.permute(0, 3, 1, 2).float().div(255.0))
-        return stage_statistics(maps), gram_vector(maps)
+        # pixels x channels, as OpenVINO keeps maps: the other way it would copy them into another layout first
+        rows = [values.permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2)[..., None] for values in maps]
+        return _stage_statistics(maps), gram_vector(rows)
 
 
 class _Repair(nn.Module):
@@ -59,6 +62,17 @@ def repair_graph(enhancer: Enhancer) -> Any:
     modulation = torch.zeros(1, enhancer.blocks, 2, enhancer.width)
     shapes = [ov.PartialShape([1, 3, -1, -1]), ov.PartialShape(list(modulation.shape))]
     return converted(_Repair(enhancer), (torch.zeros(1, 3, *EXAMPLE), modulation), shapes)
+
+
+def _stage_statistics(maps: Sequence[torch.Tensor]) -> torch.Tensor:
+    """As `packshot.model.statistics.stage_statistics`, without flattening: OpenVINO would first copy every map into
+    another layout. Deviations are taken from the mean, since a difference of squares loses the small ones."""
+    parts = []
+    for values in maps:
+        mean = values.mean(dim=(2, 3), keepdim=True)
+        away = values - mean
+        parts += [mean.flatten(1), ((away * away).mean(dim=(2, 3)) + 1e-10).sqrt()]
+    return torch.cat(parts, dim=1)
 
 
 def source_digest() -> str:
