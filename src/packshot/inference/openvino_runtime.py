@@ -15,11 +15,11 @@ import torch
 
 from packshot.inference.graphs import feature_graph, repair_graph
 from packshot.inference.runtime import stacked
+from packshot.inference.signal_on_cpu import signal_on_cpu
 from packshot.model.enhancer import UNSHUFFLE, Codes, Enhancer, enhance_tiled
 from packshot.model.network import Features, PackshotNet
 from packshot.model.parallel import each_on_one_core, worker_count
-from packshot.model.preprocess import Image, to_tensor, views
-from packshot.model.signal import signal_statistics
+from packshot.model.preprocess import Image, views
 
 Precision = Literal["f32", "bf16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("f32", "bf16", "int8")
@@ -65,8 +65,7 @@ class OpenVinoRuntime:
             for view in shown:
                 if id(view) not in seen:  # equal views are the same object
                     seen[id(view)] = request(view[None])
-        with torch.inference_mode():
-            signal = signal_statistics(to_tensor(shown[0]))
+        signal = torch.from_numpy(signal_on_cpu(shown[0]))
         stats = [torch.from_numpy(seen[id(view)][0]) for view in shown]
         return Features(torch.cat([*stats, signal], dim=1), torch.from_numpy(seen[id(shown[0])][1]))
 
