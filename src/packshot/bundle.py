@@ -22,6 +22,7 @@ from packshot.inference.runtime import OpenRuntime, Runtime, TorchRuntime
 from packshot.model import preprocess
 from packshot.model.ground import keep_white_ground
 from packshot.model.network import Architecture, PackshotNet
+from packshot.model.parallel import one_torch_thread
 from packshot.model.text import SentenceEncoder, build_text_encoder
 
 WEIGHTS = "weights.safetensors"
@@ -225,7 +226,7 @@ class Judge:
             check_image(image)
         features = self._runtime.features(images)
         text, mask = self._text(texts, len(images))
-        with torch.inference_mode():
+        with one_torch_thread(), torch.inference_mode():
             z = self.network.trunk(features.stats)
             chosen = None if heads is None else torch.tensor(heads, device=self.network.device)
             seen = self.network.perceive(features, text, mask, chosen)
@@ -249,8 +250,10 @@ class Judge:
         The network's memory is bounded by one tile. Raises NotAnImageArray.
         """
         check_image(image)
+        features = self._runtime.features([image])
         with torch.inference_mode():
-            codes = self.network.enhancer_codes(self._runtime.features([image]).stats)
+            with one_torch_thread():
+                codes = self.network.enhancer_codes(features.stats)
             return keep_white_ground(image, self._runtime.enhanced(image, codes))
 
     def _text(self, texts: Sequence[str | None] | None, count: int) -> tuple[torch.Tensor | None, torch.Tensor | None]:

@@ -29,16 +29,12 @@ def each_on_one_core(work: Callable[[Item], Result], items: Sequence[Item], work
 
     One image to a core beats many cores to one image: nobody waits for anybody. Results do not depend on `workers`.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     cv2.setNumThreads(1)
     keep_freed_memory()
-    try:
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            for start in range(0, len(items), IN_FLIGHT):
-                yield from pool.map(work, items[start : start + IN_FLIGHT])
-    finally:
-        torch.set_num_threads(before)
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    with one_torch_thread(), pool:
+        for start in range(0, len(items), IN_FLIGHT):
+            yield from pool.map(work, items[start : start + IN_FLIGHT])
 
 
 def keep_freed_memory() -> None:
@@ -52,12 +48,18 @@ def keep_freed_memory() -> None:
 
 
 @contextmanager
-def one_core() -> Iterator[None]:
-    """Matrices so small that threads would spend their time waiting for one another: numpy and torch use one."""
+def one_torch_thread() -> Iterator[None]:
+    """Steps so small that torch's other threads would only wait for one another, on cores that others need."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with threadpool_limits(1):
-            yield
+        yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Matrices so small that threads would spend their time waiting for one another: numpy and torch use one."""
+    with one_torch_thread(), threadpool_limits(1):
+        yield
