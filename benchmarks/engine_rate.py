@@ -138,7 +138,9 @@ def judges(bundle: Path, images: Sequence[Pixels], threads: int) -> dict[str, Ju
 
 def engines(judge: Judge, name: str, bundle: Path, folder: Path, out: Path, settings: Settings) -> dict[str, Work]:
     """Full verdicts: with what the rules of the settings enhance, and where every picture is accepted."""
-    scorer = Scorer(lambda: judge, Lineage("benchmark", None, None, None, None, None), bundle_digest(bundle), runtime=name)
+    scorer = Scorer(
+        lambda: judge, Lineage("benchmark", None, None, None, None, None), bundle_digest(bundle), runtime=name
+    )
     accepted = settings.model_copy(
         update={"scoring": settings.scoring.model_copy(update={"accept_at": 0.0, "review_width": 1.0})}
     )
