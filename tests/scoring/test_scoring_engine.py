@@ -22,10 +22,11 @@ from packshot.catalog import image as image_module
 from packshot.config import Settings, load_settings
 from packshot.files import OutputNotWritable
 from packshot.home import project_root
-from packshot.scoring.batch import Work, merge_batch, plan_batch, score, score_part, score_shard
+from packshot.scoring.batch import merge_batch, plan_batch, score, score_part, score_shard
 from packshot.scoring.catalogue import read_catalog
 from packshot.scoring.merging import ShardsMissing
 from packshot.scoring.plan import NotPlanned, open_plan
+from packshot.scoring.rows import Work
 from packshot.scoring.scorer import open_scorer
 from packshot.scoring.shards import OutputBusy, claimed, one_of_writers, sole_writer
 

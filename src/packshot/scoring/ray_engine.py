@@ -29,8 +29,9 @@ from packshot.files import atomic_folder
 from packshot.home import Home
 from packshot.lock import held
 from packshot.progress import Advance
-from packshot.scoring.batch import Work, score_shard
+from packshot.scoring.batch import score_shard
 from packshot.scoring.plan import Plan, open_plan
+from packshot.scoring.rows import Work
 from packshot.scoring.scorer import open_scorer
 from packshot.scoring.shards import Shard, ShardBusy
 

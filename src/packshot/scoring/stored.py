@@ -23,12 +23,13 @@ from packshot.evaluation.thresholds import in_force
 from packshot.files import write_bytes
 from packshot.home import Home
 from packshot.progress import counting, say
-from packshot.scoring.batch import ScoreReport, Work, cut, report, score_shard
+from packshot.scoring.batch import ScoreReport, cut, report, score_shard
 from packshot.scoring.bucket import Bucket, StoredObject, is_address
 from packshot.scoring.catalogue import CATALOG_NAME
 from packshot.scoring.listing import BatchFile, BatchSource, EmptyBatch, open_batch
 from packshot.scoring.merging import VERDICTS, is_merged, merge, named_images
 from packshot.scoring.plan import Plan
+from packshot.scoring.rows import Work
 from packshot.scoring.scorer import Scorer
 from packshot.scoring.shards import FOLDER, Shard, sole_writer
 from packshot.scoring.writing import OutputIsInput, check_output_apart
