@@ -15,13 +15,13 @@ from typer.testing import CliRunner
 
 from packshot.cli import app
 from packshot.config import Settings, load_settings
-from packshot.exports import source
 from packshot.exports.best import write_best
 from packshot.exports.feed import FEED_SCHEMA, write_feed
 from packshot.exports.output import OutputNotOurs, not_a_formula, own_name, safe_name
 from packshot.exports.sellers import write_sellers
-from packshot.exports.source import NothingToExport, VerdictsMixed, open_verdicts
+from packshot.exports.source import NothingToExport, VerdictFile, VerdictsMixed, open_verdicts
 from packshot.exports.styles import month_of, write_styles
+from packshot.scoring import verdicts
 from packshot.scoring.verdicts import VerdictsUnreadable
 
 
@@ -35,7 +35,7 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PACKSHOT_HOME", str(tmp_path / "home"))
 
 
-def opened(folder: Path, *rows: dict[str, Any], **lineage: Any) -> list[source.VerdictFile]:
+def opened(folder: Path, *rows: dict[str, Any], **lineage: Any) -> list[VerdictFile]:
     return open_verdicts([write_verdicts(folder, rows, **lineage)])
 
 
@@ -90,7 +90,7 @@ def test_a_long_file_is_never_held_whole(tmp_path: Path) -> None:
 def test_feed_weight_rises_with_the_lower_bound_and_knows_decisions(
     tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "ROWS_TOGETHER", 4)
+    monkeypatch.setattr(verdicts, "ROWS_TOGETHER", 4)
     rising = [verdict(f"{i:02d}.jpg", quality=i / 10, quality_high=1.0) for i in range(11)]
     others = [
         verdict("enhanced.jpg", "enhance", 0.5, quality_after=0.9, enhanced_path="enhanced/enhanced.jpg"),

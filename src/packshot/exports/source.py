@@ -12,12 +12,9 @@ import pyarrow.parquet as pq
 
 from packshot.errors import PackshotError
 from packshot.scoring.shards import read_manifest
-from packshot.scoring.verdicts import VERDICT_SCHEMA, VerdictsUnreadable
+from packshot.scoring.verdicts import NEWER, VERDICT_SCHEMA, VerdictsUnreadable, check_columns, verdict_parts
 
-ROWS_TOGETHER = 2048
 VERDICTS = "verdicts.parquet"
-NEWER = frozenset({"profile", "findings", "measures", "perceptual_hash", "duplicate_of", "preview"})
-"""Columns that verdicts written before there were catalogue rules lack; they read as nulls there."""
 
 
 class NothingToExport(PackshotError):
@@ -42,16 +39,8 @@ class VerdictFile:
     rows: int
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """The columns named, ROWS_TOGETHER rows at a time, in the order of the file. Raises VerdictsUnreadable."""
-        path = self.folder / VERDICTS
-        try:
-            # reading ahead keeps every column chunk it has read until the file is closed
-            with pq.ParquetFile(path, pre_buffer=False) as file:
-                there = [name for name in columns if name in file.schema_arrow.names]
-                for batch in file.iter_batches(ROWS_TOGETHER, columns=there):
-                    yield _completed(batch, columns)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise VerdictsUnreadable(f"{path} cannot be read as Parquet: {error}") from error
+        """The columns named, some rows at a time, in the order of the file. Raises VerdictsUnreadable."""
+        return verdict_parts(self.folder / VERDICTS, columns)
 
     def each(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
         """The columns named, one row at a time."""
@@ -108,9 +97,7 @@ def _open(folder: Path) -> VerdictFile:
         raise VerdictsUnreadable(f"{path} does not exist; write it with `packshot score DIR --out {folder}`")
     try:
         with pq.ParquetFile(path) as file:
-            missing = [n for n in VERDICT_SCHEMA.names if n not in NEWER and n not in file.schema_arrow.names]
-            if missing:
-                raise VerdictsUnreadable(f"{path} lacks the column(s) {', '.join(missing)}; is it a verdict file?")
+            check_columns(path, file.schema_arrow.names, [name for name in VERDICT_SCHEMA.names if name not in NEWER])
             rows = file.metadata.num_rows
             if not rows:
                 return VerdictFile(folder, "", "", 0)
@@ -121,13 +108,3 @@ def _open(folder: Path) -> VerdictFile:
     digest = read_manifest(folder).get("model_digest")
     model = model_label(first["model_name"] or "unnamed", first["model_version"], digest)
     return VerdictFile(folder, first["batch_id"], model, rows)
-
-
-def _completed(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
-    """The batch with every column named, nulls in those that an older file lacks."""
-    fields = [VERDICT_SCHEMA.field(name) for name in columns]
-    arrays = [
-        batch.column(field.name) if field.name in batch.schema.names else pa.nulls(batch.num_rows, field.type)
-        for field in fields
-    ]
-    return pa.RecordBatch.from_arrays(arrays, names=list(columns))

@@ -9,11 +9,10 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from packshot.catalog.statistics import shrink
-from packshot.scoring.verdicts import ROWS_TOGETHER
+from packshot.scoring.verdicts import verdict_parts
 
 QUALITY = 82
 
@@ -28,13 +27,13 @@ def preview(image: NDArray[np.uint8], side: int) -> bytes | None:
 
 
 def previews(verdicts: Path, paths: Collection[str]) -> dict[str, bytes]:
-    """The previews of some rows of a verdict file by their path; those that have none are left out."""
+    """The previews of some rows of a verdict file by their path; those that have none are left out.
+
+    Raises VerdictsUnreadable.
+    """
     found: dict[str, bytes] = {}
     wanted = pa.array(sorted(paths), pa.string())
-    with pq.ParquetFile(verdicts, pre_buffer=False) as file:
-        if "preview" not in file.schema_arrow.names:
-            return found
-        for part in file.iter_batches(ROWS_TOGETHER, columns=["path", "preview"]):
-            rows = part.filter(pc.is_in(part["path"], wanted))
-            found |= {row["path"]: row["preview"] for row in rows.to_pylist() if row["preview"] is not None}
+    for part in verdict_parts(verdicts, ["path", "preview"]):
+        rows = part.filter(pc.is_in(part["path"], wanted)).to_pylist()
+        found |= {row["path"]: row["preview"] for row in rows if row["preview"] is not None}
     return found

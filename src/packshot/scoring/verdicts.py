@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,8 @@ LINEAGE_SCHEMA = pa.schema(
     ]
 )
 VERDICT_SCHEMA = pa.schema([*SHARD_SCHEMA, *LINEAGE_SCHEMA])
+NEWER = frozenset({"profile", "findings", "measures", "perceptual_hash", "duplicate_of", "preview"})
+"""Columns that verdicts written before there were catalogue rules lack."""
 ROWS_TOGETHER = 2048
 """Of a verdict file, written and read at once: some 10 MB."""
 
@@ -150,12 +152,36 @@ def tally(path: Path) -> Tally:
 
 
 def verdict_parts(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Some columns of a verdict file, some rows at a time, in order. Raises VerdictsUnreadable."""
+    """Some columns of a verdict file, ROWS_TOGETHER rows at a time, in order; those in NEWER that it lacks are nulls.
+
+    Raises VerdictsUnreadable.
+    """
     try:
-        with pq.ParquetFile(path) as file:
-            yield from file.iter_batches(ROWS_TOGETHER, columns=list(columns))
+        # reading ahead keeps every column chunk it has read until the file is closed
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            present = file.schema_arrow.names
+            check_columns(path, present, [name for name in columns if name not in NEWER])
+            there = [name for name in columns if name in present]
+            for part in file.iter_batches(ROWS_TOGETHER, columns=there):
+                yield _completed(part, columns)
     except (pa.ArrowInvalid, OSError) as error:
         raise VerdictsUnreadable(f"{path} cannot be read as Parquet: {error}") from error
+
+
+def check_columns(path: Path, present: Collection[str], wanted: Iterable[str]) -> None:
+    """Raise VerdictsUnreadable where a verdict file lacks a column that is wanted."""
+    missing = [name for name in wanted if name not in present]
+    if missing:
+        raise VerdictsUnreadable(f"{path} lacks the column(s) {', '.join(missing)}; is it a verdict file?")
+
+
+def _completed(part: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
+    fields = [VERDICT_SCHEMA.field(name) for name in columns]
+    arrays = [
+        part.column(field.name) if field.name in part.schema.names else pa.nulls(part.num_rows, field.type)
+        for field in fields
+    ]
+    return pa.RecordBatch.from_arrays(arrays, names=list(columns))
 
 
 def read_verdicts(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -165,9 +191,7 @@ def read_verdicts(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     try:
         present = pq.read_schema(path).names
         wanted = list(columns) if columns is not None else VERDICT_SCHEMA.names
-        missing = [name for name in wanted if name not in present]
-        if missing:
-            raise VerdictsUnreadable(f"{path} lacks the column(s) {', '.join(missing)}; is it a verdict file?")
+        check_columns(path, present, wanted)
         return pq.read_table(path, columns=wanted)
     except (pa.ArrowInvalid, OSError) as error:
         raise VerdictsUnreadable(f"{path} cannot be read as Parquet: {error}") from error
