@@ -16,7 +16,6 @@ stands under "an image" is the same in every line. `--plot` draws CPU seconds ag
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import subprocess
@@ -32,7 +31,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from engine_memory import A_FOLDER, PROJECT, RULES, resident
+from engine_memory import PROJECT, RULES, make_batch, resident
 from packshot.files import atomic_path
 
 if TYPE_CHECKING:
@@ -68,20 +67,15 @@ class Instant:
         return Judgement(quality, quality, quality, 0.8, 0.8, 0.8, "plain", 0.9, style, embedding)
 
 
-def make_batch(folder: Path, count: int) -> None:
-    """`count` different pictures, in folders of A_FOLDER, and a catalogue."""
+def different_pictures() -> Callable[[int, Path], None]:
+    """Makes JPEGs of which no two are alike, the same ones in each run."""
     random = np.random.default_rng(17)
-    folder.mkdir()
-    with (folder / "catalog.csv").open("w", newline="", encoding="utf-8") as handle:
-        catalog = csv.writer(handle)
-        catalog.writerow(["path", "sku", "title", "sender", "category"])
-        for number in range(count):
-            path = folder / f"{number // A_FOLDER:05d}" / f"item{number:08d}.jpg"
-            path.parent.mkdir(exist_ok=True)
-            small = Image.fromarray(random.integers(0, 256, (6, 8, 3), dtype=np.uint8))
-            small.resize((64, 48), Image.Resampling.BICUBIC).save(path, quality=90)
-            row = [path.relative_to(folder), f"sku{number}", f"Item {number}", f"sender{number % 97}", "Lamp"]
-            catalog.writerow(row)
+
+    def make(number: int, path: Path) -> None:
+        small = Image.fromarray(random.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+        small.resize((64, 48), Image.Resampling.BICUBIC).save(path, quality=90)
+
+    return make
 
 
 def timed(step: Callable[[], object]) -> dict[str, float]:
@@ -127,7 +121,7 @@ def measure(folder: Path, out: Path) -> dict[str, Any]:
 
 def in_a_process(root: Path, count: int) -> dict[str, Any]:
     """`measure` a batch of `count` files in a process of its own."""
-    make_batch(root / str(count), count)
+    make_batch(root / str(count), count, ".jpg", different_pictures())
     command = [sys.executable, __file__, "--measure", str(root / str(count))]
     inherited = {"PYTHONPATH": str(PROJECT / "src"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=os.environ | inherited, stdout=subprocess.PIPE, text=True, check=True)

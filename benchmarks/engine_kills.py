@@ -44,7 +44,7 @@ from packshot.progress import say
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT / "tests/helpers"))
 
-from small_network import save_small_bundle, small_architecture  # noqa: E402
+from small_network import KEEP_ENHANCED, save_small_bundle, small_architecture  # noqa: E402
 
 TOO_LONG_S = 600.0
 LISTED, SCORED = "listing: ", "scoring: "
@@ -55,16 +55,9 @@ KILLS_A_RUN = 6
 """After so many kills a run is let be, so that several runs are compared."""
 SETTINGS = {
     "PACKSHOT__SCORING__SHARD_SIZE": "4",
-    "PACKSHOT__SCORING__ACCEPT_AT": "0.9",
-    "PACKSHOT__SCORING__REJECT_BELOW": "0.0",
-    "PACKSHOT__SCORING__REVIEW_WIDTH": "1.0",
-    "PACKSHOT__SCORING__MIN_GAIN": "0.0",
-    "PACKSHOT__SCORING__MAX_COLOUR_SHIFT": "100",
-    "PACKSHOT__SCORING__MAX_ENHANCED_SHIFT": "1.0",
-    "PACKSHOT__SCORING__MAX_ATTRIBUTE_FALL": "1.0",
+    **KEEP_ENHANCED,
     "PACKSHOT__TRAINING__THREADS": "1",
 }
-"""Rules by which an untrained network's enhanced pictures are kept where its score does not fall."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,16 +81,16 @@ class Remembering:
         return self._enhanced[image.tobytes()]
 
 
-def make_batch(folder: Path, count: int, pictures: Sequence[Path]) -> None:
-    """`count` hard links to `pictures`, in folders of A_FOLDER, and a catalogue."""
+def make_batch(folder: Path, count: int, suffix: str, make: Callable[[int, Path], object]) -> None:
+    """`count` pictures, each made by `make` of its number and place, in folders of A_FOLDER, and a catalogue."""
     folder.mkdir()
     with (folder / "catalog.csv").open("w", newline="", encoding="utf-8") as handle:
         catalog = csv.writer(handle)
         catalog.writerow(["path", "sku", "title", "sender", "category"])
         for number in range(count):
-            path = folder / f"{number // A_FOLDER:04d}" / f"item{number:07d}.png"
+            path = folder / f"{number // A_FOLDER:05d}" / f"item{number:08d}{suffix}"
             path.parent.mkdir(exist_ok=True)
-            os.link(pictures[number % len(pictures)], path)
+            make(number, path)
             row = [path.relative_to(folder), f"sku{number}", f"Item {number}", f"sender{number % 97}", "Lamp"]
             catalog.writerow(row)
 
@@ -145,7 +145,7 @@ def measure(folder: Path, out: Path, bundle: Path, pictures: Sequence[Path]) -> 
 
 def in_a_process(root: Path, count: int, pictures: Sequence[Path]) -> dict[str, Any]:
     """`measure` a batch of `count` files in a process of its own."""
-    make_batch(root / str(count), count, pictures)
+    make_batch(root / str(count), count, ".png", lambda number, path: os.link(pictures[number % len(pictures)], path))
     command = [sys.executable, __file__, "--measure", str(root / str(count))]
     inherited = {"PYTHONPATH": str(PROJECT / "src"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=os.environ | inherited, stdout=subprocess.PIPE, text=True, check=True)

@@ -9,6 +9,17 @@ from packshot.bundle import FORMAT_VERSION, BundleRecord, Calibration, save_bund
 from packshot.model import preprocess
 from packshot.model.network import Architecture, PackshotNet
 
+KEEP_ENHANCED = {
+    "PACKSHOT__SCORING__ACCEPT_AT": "0.9",
+    "PACKSHOT__SCORING__REJECT_BELOW": "0.0",
+    "PACKSHOT__SCORING__REVIEW_WIDTH": "1.0",
+    "PACKSHOT__SCORING__MIN_GAIN": "0.0",
+    "PACKSHOT__SCORING__MAX_COLOUR_SHIFT": "100",
+    "PACKSHOT__SCORING__MAX_ENHANCED_SHIFT": "1.0",
+    "PACKSHOT__SCORING__MAX_ATTRIBUTE_FALL": "1.0",
+}
+"""Settings by which an untrained network's enhanced pictures are kept where its score does not fall."""
+
 
 def small_architecture(**changes: Any) -> Architecture:
     """EfficientNet-Lite0 with everything above it a few units wide; `changes` replace single values."""

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from sample_batch import make_batch, picture, save, scorer
-from small_network import save_small_bundle, small_architecture
+from small_network import KEEP_ENHANCED, save_small_bundle, small_architecture
 
 from packshot.config import Settings, load_settings
 from packshot.home import project_root
@@ -25,15 +25,6 @@ from packshot.scoring.shards import OtherModel
 from packshot.scoring.stored import NotOnRay, score_stored
 
 BUCKET = "shop"
-KEEP_ENHANCED = {
-    "ACCEPT_AT": "0.9",
-    "REJECT_BELOW": "0.0",
-    "REVIEW_WIDTH": "1.0",
-    "MIN_GAIN": "0.0",
-    "MAX_COLOUR_SHIFT": "100",
-    "MAX_ENHANCED_SHIFT": "1.0",
-    "MAX_ATTRIBUTE_FALL": "1.0",
-}
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +84,7 @@ def test_a_killed_scorer_is_followed_by_one_elsewhere_and_nothing_is_lost(tmp_pa
 
     def packshot(home: str, source: object, out: object) -> subprocess.Popen[bytes]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PACKSHOT")}
-        rules = {f"PACKSHOT__SCORING__{name}": value for name, value in (KEEP_ENHANCED | {"SHARD_SIZE": "4"}).items()}
+        rules = KEEP_ENHANCED | {"PACKSHOT__SCORING__SHARD_SIZE": "4"}
         own = {"PACKSHOT_HOME": str(tmp_path / home), "PACKSHOT__TRAINING__THREADS": "1"}
         own |= {"PYTHONPATH": str(project_root() / "src")}
         command = [sys.executable, "-m", "packshot.cli", "score", str(source), "--out", str(out), "--model", bundle]

@@ -19,7 +19,7 @@ import pandas as pd
 import psutil
 import pytest
 from sample_batch import make_batch
-from small_network import save_small_bundle, small_architecture
+from small_network import KEEP_ENHANCED, save_small_bundle, small_architecture
 
 from packshot.home import project_root
 from packshot.scoring.verdicts import SCORES, STATISTICS
@@ -31,14 +31,7 @@ ALONE = {
     "PACKSHOT__SCORING__SHARD_SIZE": "8",
     # as for an actor of one core: what an untrained enhancer gains is rounding
     "OMP_NUM_THREADS": "1",
-    # rules by which some of an untrained network's enhanced pictures are kept
-    "PACKSHOT__SCORING__ACCEPT_AT": "0.9",
-    "PACKSHOT__SCORING__REJECT_BELOW": "0.0",
-    "PACKSHOT__SCORING__REVIEW_WIDTH": "1.0",
-    "PACKSHOT__SCORING__MIN_GAIN": "0.0",
-    "PACKSHOT__SCORING__MAX_COLOUR_SHIFT": "100",
-    "PACKSHOT__SCORING__MAX_ENHANCED_SHIFT": "1.0",
-    "PACKSHOT__SCORING__MAX_ATTRIBUTE_FALL": "1.0",
+    **KEEP_ENHANCED,
 }
 IMAGES = 400
 
