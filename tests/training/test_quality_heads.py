@@ -7,7 +7,15 @@ import torch
 from small_workspace import make_settings, make_workspace, picture
 
 from packshot.bundle import Judge
-from packshot.training.closed_form import GAMMAS, RIDGES, kernel_ridge, kernel_ridge_without
+from packshot.training.closed_form import (
+    GAMMAS,
+    RIDGES,
+    _left_out_errors,
+    _tuning_rows,
+    kernel_ridge,
+    kernel_ridge_without,
+    squared_distances,
+)
 from packshot.training.features import build_features
 from packshot.training.recorder import NullRecorder
 from packshot.training.run import train
@@ -47,6 +55,36 @@ def test_the_smoothest_kernel_is_taken_where_the_data_cannot_tell():
     assert taken["wave"].ridge == min(RIDGES)
     noisy = kernel_ridge(z, wave + 0.5 * noise, 300, seed=1)
     assert noisy.ridge > taken["wave"].ridge and noisy.ridge < max(RIDGES) * 2
+
+
+def test_copies_of_a_picture_do_not_vouch_for_each_other():
+    """What all copies of a picture share by chance helps to tell a copy from its like, and no other picture."""
+    random = np.random.default_rng(0)
+    picture_of = np.repeat(np.arange(60), 5)
+    z = random.normal(size=(60, 4))[picture_of] / np.sqrt(8) + 0.02 * random.normal(size=(300, 4))
+    y = random.normal(size=(60, 1))[picture_of]
+    apart, together = kernel_ridge(z, y, 300, seed=1), kernel_ridge(z, y, 300, seed=1, groups=picture_of)
+    assert (together.gamma, together.ridge) == (min(GAMMAS), max(RIDGES))
+    assert apart.gamma == max(GAMMAS)
+
+
+def test_the_error_on_a_group_is_that_of_a_machine_that_never_saw_it():
+    random = np.random.default_rng(0)
+    z, y, group = random.normal(size=(40, 4)), random.normal(size=(40, 2)), np.arange(40) % 7
+    kernel = np.exp(-0.3 * squared_distances(z, z))
+    found = _left_out_errors(*np.linalg.eigh(kernel), y, 0.1, group)
+    for each in range(7):
+        rest, left = group != each, group == each
+        weights = np.linalg.solve(kernel[np.ix_(rest, rest)] + 0.1 * np.eye(rest.sum()), y[rest])
+        assert np.allclose(found[left], y[left] - kernel[np.ix_(left, rest)] @ weights)
+
+
+@pytest.mark.parametrize(
+    ("groups", "most"), [(np.arange(5000), 1200), (np.arange(4900) // 7, 1197), (np.zeros(5000), 5000)]
+)
+def test_width_and_ridge_are_chosen_on_whole_groups(groups, most):
+    rows = _tuning_rows(groups, np.random.default_rng(0))
+    assert len(rows) == most and np.array_equal(rows, np.flatnonzero(np.isin(groups, groups[rows])))
 
 
 @pytest.fixture(scope="module")

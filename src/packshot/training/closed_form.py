@@ -57,17 +57,22 @@ class KernelRidge:
     bias: Matrix
 
 
-def kernel_ridge(z: Matrix, y: Matrix, most_landmarks: int, seed: int, steepness: float = 0.0) -> KernelRidge:
+def kernel_ridge(
+    z: Matrix, y: Matrix, most_landmarks: int, seed: int, steepness: float = 0.0, groups: Indices | None = None
+) -> KernelRidge:
     """Kernel ridge regression of y (N x K) on z (N x D); width and ridge by leave-one-out error in closed form, see
     `_best_kernel`.
 
+    With `groups` (N) all rows of a group are left out together: copies of one picture would vouch for each other.
     `steepness` is the weight of the mean length of the gradient in that choice, among kernels that are flatter still:
     error and length each count as a share of what they are without it.
     With more than `most_landmarks` rows a seeded subset serves as landmarks (Nystroem, Williams and Seeger, 2001).
     """
     generator = np.random.default_rng(seed)
-    some = np.sort(generator.permutation(len(y))[:TUNING_ROWS])
-    gamma, ridge = _best_kernel(z[some], y[some], steepness)
+    if groups is None:
+        groups = np.arange(len(y))
+    some = _tuning_rows(groups, generator)
+    gamma, ridge = _best_kernel(z[some], y[some], groups[some], steepness)
     chosen = np.sort(generator.permutation(len(y))[:most_landmarks])
     weights, bias = _solved(z, y, chosen, gamma, ridge)
     return KernelRidge(z[chosen], weights, gamma, ridge, bias)
@@ -104,11 +109,20 @@ def _solved(z: Matrix, y: Matrix, chosen: Indices, gamma: float, ridge: float) -
     return np.asarray(weights, dtype=np.float64), bias
 
 
-def _best_kernel(z: Matrix, y: Matrix, steepness: float) -> tuple[float, float]:
-    """Width and ridge of the smoothest kernel within a standard error of the least leave-one-out error.
+def _tuning_rows(groups: Indices, generator: np.random.Generator) -> Indices:
+    """Rows of whole groups drawn at random, sorted: at most TUNING_ROWS, or one group if that has more."""
+    _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    order = generator.permutation(len(sizes))
+    drawn = order[: max(1, np.searchsorted(np.cumsum(sizes[order]), TUNING_ROWS, side="right"))]
+    return np.flatnonzero(np.isin(group, drawn))
+
+
+def _best_kernel(z: Matrix, y: Matrix, groups: Indices, steepness: float) -> tuple[float, float]:
+    """Width and ridge of the smoothest kernel within a standard error of the least error on groups left out.
 
     That is the rule of Breiman et al. (1984); the smoothest is the one of fewest effective degrees of freedom.
     """
+    _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     distances = squared_distances(z, z)
     target = y - y.mean(axis=0)
     errors: dict[tuple[float, float], Matrix] = {}
@@ -119,14 +133,15 @@ def _best_kernel(z: Matrix, y: Matrix, steepness: float) -> tuple[float, float]:
         values, vectors = np.linalg.eigh(kernel)
         values = np.maximum(values, 0)
         for ridge in STIFFER_RIDGES if steepness else RIDGES:
-            errors[gamma, ridge] = np.mean(_left_out_errors(values, vectors, target, ridge) ** 2, axis=1)
+            left_out = _left_out_errors(values, vectors, target, ridge, group)
+            errors[gamma, ridge] = np.bincount(group, np.mean(left_out**2, axis=1)) / sizes
             freedom[gamma, ridge] = float((values / (values + ridge)).sum())
             if steepness:
                 dual = vectors @ ((vectors.T @ target) / (values + ridge)[:, None])
                 slopes[gamma, ridge] = _mean_slope(z, kernel, dual, gamma)
     mean = {each: float(found.mean()) for each, found in errors.items()}
     best = min(mean, key=lambda each: mean[each])
-    bound = mean[best] + float(errors[best].std()) / len(target) ** 0.5
+    bound = mean[best] + float(errors[best].std()) / len(sizes) ** 0.5
     smooth = min((each for each in mean if mean[each] <= bound), key=lambda each: freedom[each])
     if not steepness:
         return smooth
@@ -142,12 +157,25 @@ def _mean_slope(z: Matrix, kernel: Matrix, dual: Matrix, gamma: float) -> float:
     return float(np.linalg.norm(gradient, axis=1).mean())
 
 
-def _left_out_errors(values: Matrix, vectors: Matrix, target: Matrix, ridge: float) -> Matrix:
-    """Leave-one-out residuals of kernel ridge from one eigendecomposition: a_i / [(K + ridge I)^-1]_ii."""
+def _left_out_errors(
+    values: Matrix, vectors: Matrix, target: Matrix, ridge: float, group: Indices | None = None
+) -> Matrix:
+    """Leave-one-out residuals of kernel ridge from one eigendecomposition: a_i / [(K + ridge I)^-1]_ii.
+
+    With `group` (N, 0 to the number of groups - 1) each row's residual is that without all rows of its group: the
+    block of the group in (K + ridge I)^-1 is inverted instead of a number.
+    """
     inverse = 1 / (np.maximum(values, 0) + ridge)
     dual = vectors @ (inverse[:, None] * (vectors.T @ target))
-    diagonal = (vectors**2) @ inverse
-    return dual / diagonal[:, None]
+    if group is None or len(np.unique(group)) == len(group):
+        diagonal = (vectors**2) @ inverse
+        return dual / diagonal[:, None]
+    weighted = vectors * inverse
+    left_out = np.empty_like(dual)
+    for each in range(int(group.max()) + 1):
+        rows = np.flatnonzero(group == each)
+        left_out[rows] = np.linalg.solve(weighted[rows] @ vectors[rows].T, dual[rows])
+    return left_out
 
 
 def ridge_classifier(x: Matrix, labels: Sequence[int], classes: int) -> tuple[Matrix, Matrix]:

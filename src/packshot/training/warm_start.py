@@ -78,7 +78,7 @@ def start_trunk(
     degraded copies count only where they have to teach the overall score.
     """
     rated = data.with_quality(rows)
-    scored, _ = quality_targets(data, rated, pairs, pair_rows)
+    scored, *_ = quality_targets(data, rated, pairs, pair_rows)
     seen = scored if len(rated) >= FEWEST_RATED else _with_copies(data.stats[rows], pairs, pair_rows)
     _fit_trunk(network.trunk, seen, scored if len(scored) else data.stats[rows], QUALITY, seed)
     _start_embedding(network, data.stats[rows] if len(rows) else scored, seed)
@@ -92,7 +92,8 @@ def start_attributes(network: PackshotNet, data: Dataset, rows: Rows, pairs: Pai
     seen = _with_copies(pictures, pairs, pair_rows)
     _fit_trunk(network.damage, seen, pairs.stats[pair_rows] if len(pair_rows) else seen, DAMAGE, seed)
     told = pair_rows[pairs.attributes[pair_rows].isfinite().all(dim=1).numpy()]
-    _start_kernel(network.damage, network.attributes, pairs.stats[told], pairs.attributes[told], seed)
+    originals = pairs.clean[told].numpy()
+    _start_kernel(network.damage, network.attributes, pairs.stats[told], pairs.attributes[told], originals, seed)
 
 
 @torch.no_grad()
@@ -131,11 +132,12 @@ def refit_heads(
 
 def quality_targets(
     data: Dataset, rated: Rows, pairs: Pairs | None, pair_rows: Rows
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Statistics and scores that teach the overall head: people's where there are enough, else full-reference ones."""
+) -> tuple[torch.Tensor, torch.Tensor, Rows]:
+    """Statistics and scores that teach the overall head, and the picture that each is of: people's scores where there
+    are enough, else full-reference ones."""
     if len(rated) >= FEWEST_RATED or pairs is None or not len(pair_rows):
-        return data.stats[rated], data.quality[rated]
-    return pairs.stats[pair_rows], 1 - pairs.severity[pair_rows]
+        return data.stats[rated], data.quality[rated], rated
+    return pairs.stats[pair_rows], 1 - pairs.severity[pair_rows], pairs.clean[pair_rows].numpy()
 
 
 def _fit_trunk(trunk: Trunk, stats: torch.Tensor, typical: torch.Tensor, shape: Shape, seed: int) -> None:
@@ -181,18 +183,24 @@ def _with_copies(pictures: torch.Tensor, pairs: Pairs | None, pair_rows: Rows) -
 
 
 def _start_quality(
-    network: PackshotNet, stats: torch.Tensor, scores: torch.Tensor, seed: int, steepness: float
+    network: PackshotNet, stats: torch.Tensor, scores: torch.Tensor, pictures: Rows, seed: int, steepness: float
 ) -> KernelRidge | None:
-    return _start_kernel(network.trunk, network.quality, stats, scores[:, None], seed, steepness)
+    return _start_kernel(network.trunk, network.quality, stats, scores[:, None], pictures, seed, steepness)
 
 
 def _start_kernel(
-    trunk: Trunk, head: KernelHead, stats: torch.Tensor, targets: torch.Tensor, seed: int, steepness: float = 0.0
+    trunk: Trunk,
+    head: KernelHead,
+    stats: torch.Tensor,
+    targets: torch.Tensor,
+    pictures: Rows,
+    seed: int,
+    steepness: float = 0.0,
 ) -> KernelRidge | None:
     if not len(targets):
         return None
     z = trunk(stats.to(head.bias.device)).double().cpu().numpy()
-    fitted = kernel_ridge(z, targets.double().numpy(), len(head.weights), seed, steepness)
+    fitted = kernel_ridge(z, targets.double().numpy(), len(head.weights), seed, steepness, pictures)
     _place(head, fitted)
     return fitted
 
