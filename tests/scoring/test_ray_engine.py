@@ -52,14 +52,16 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def cluster(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    for name, value in environment.items():
+    short = tempfile.mkdtemp(prefix="ray-")  # Ray's sockets need short names
+    # a folder that only this cluster uses: there Ray notes which one runs on the machine, and does not make it for that
+    (Path(short) / "ray").mkdir()
+    for name, value in (environment | {"RAY_TMPDIR": short}).items():
         monkeypatch.setenv(name, value)  # raylets and actors inherit it
     from ray.cluster_utils import Cluster
 
-    short = tempfile.mkdtemp(prefix="ray-")  # Ray's sockets need short names
     soon = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000}
     small = {"num_cpus": 1, "object_store_memory": 80_000_000, "node_ip_address": "127.0.0.1"}
-    head = small | {"include_dashboard": False, "temp_dir": short, "_system_config": soon}
+    head = small | {"include_dashboard": False, "temp_dir": f"{short}/ray", "_system_config": soon}
     started = Cluster(initialize_head=True, head_node_args=head)
     try:
         started.second = started.add_node(wait=True, **small)
