@@ -12,6 +12,8 @@ from small_network import small_architecture
 from packshot.model.network import PackshotNet
 from packshot.model.signal import SIGNAL_SIZE
 from packshot.model.text import TEXT_SIZES
+from packshot.training import warm_start as module
+from packshot.training.closed_form import kernel_ridge
 from packshot.training.dataset import Dataset, Pairs
 from packshot.training.warm_start import DAMAGE, QUALITY, refit_quality, warm_start
 
@@ -60,6 +62,20 @@ def made_up(network: PackshotNet) -> tuple[Dataset, Pairs]:
         clean=torch.arange(len(copies)) // COPIES * COPIES,
     )
     return data, pairs
+
+
+@pytest.mark.parametrize("people", [True, False])
+def test_kernels_are_told_which_copies_are_of_one_picture(network, monkeypatch, people):
+    data, pairs = made_up(network)
+    if not people:
+        data = replace(data, quality=torch.full_like(data.quality, torch.nan))
+    told = []
+    monkeypatch.setattr(module, "kernel_ridge", lambda *given: told.append(given[-1]) or kernel_ridge(*given))
+    warm_start(network, data, np.arange(60), pairs, np.arange(60 * COPIES), seed=0)
+    attributes, quality = told
+    of_copies = np.repeat(np.arange(60) * COPIES, COPIES)
+    assert np.array_equal(attributes, of_copies)
+    assert np.array_equal(quality, np.arange(60) if people else of_copies)
 
 
 def test_attributes_and_quality_are_known_from_the_start(network):
