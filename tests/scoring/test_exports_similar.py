@@ -95,6 +95,17 @@ def test_a_batch_is_read_once_and_one_scored_again_takes_its_own_place(tmp_path:
         assert (hit.batch_id, hit.path) == ("a", f"{i:03d}.jpg") and hit.similarity > 0.999
 
 
+def test_no_picture_is_out_of_reach_of_the_graph(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(style_index, "EXACT_UP_TO", 0)
+    found = vectors(1, 1500)
+    made = rows(found)
+    update(settings.exports.similar, open_verdicts([write_verdicts(tmp_path / "v", made)]), tmp_path / "index")
+    index = open_index(tmp_path / "index", settings.exports.similar)
+    assert [paths(index, vector, Wanted(1))[0] for vector in found] == [row["path"] for row in made]
+
+
 def test_vectors_of_two_models_never_meet(tmp_path: Path, settings: Settings) -> None:
     rules, folder = settings.exports.similar, tmp_path / "index"
     update(rules, open_verdicts([write_verdicts(tmp_path / "a", rows(vectors(1, 9)), version=1)]), folder)

@@ -229,7 +229,7 @@ def _write(
                 for rows, vectors in _indexed(file):
                     graph = graph if graph is not None else _new_graph(rules, vectors.shape[1])
                     keys = np.arange(key, key + len(vectors), dtype=np.uint64)
-                    graph.add(keys, vectors)
+                    graph.add(keys, vectors, threads=1)  # together, threads leave some vectors that no search reaches
                     writer.write_batch(pa.RecordBatch.from_arrays([pa.array(keys), *rows.columns], schema=ROW_SCHEMA))
                     key += len(vectors)
                 batches[file.batch_id] = _stamp(file)
