@@ -444,7 +444,10 @@ def audit(
         typer.Option(help="category, sender, style, `product lightness`, or a column of --catalog; may be repeated."),
     ] = None,
     catalog: Annotated[
-        Path | None, typer.Option(help="CSV or Parquet with `path` and the columns to audit by.")
+        Path | None,
+        typer.Option(
+            help="CSV or Parquet with `path` and the columns to audit by; also category, sender and SKU that OUT lacks."
+        ),
     ] = None,
     fail_on_gap: Annotated[bool, typer.Option("--fail-on-gap", help="End with exit code 6 on a finding.")] = False,
 ) -> None:
@@ -452,7 +455,10 @@ def audit(
     from packshot.serving.audit import BY_DEFAULT
     from packshot.serving.audit import audit as step
 
-    found = step(load_settings(), folder, by or BY_DEFAULT, catalog)
+    settings = load_settings()
+    found = step(settings, folder, by or BY_DEFAULT, catalog)
+    for name in found.not_compared:
+        say(f"{name}: no value has {settings.audit.min_images} judged images beside as many others; not compared")
     for one in found.slices:
         interval = f"{one.gap:+.3f} ({one.low:+.3f} to {one.high:+.3f})"
         say(f"{one.by} {one.value}: n = {one.images}, quality {one.quality:.3f}, gap {interval}: {one.finding}")

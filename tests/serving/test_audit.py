@@ -126,6 +126,25 @@ def test_the_audit_of_a_folder_leaves_a_table_and_a_plot(tmp_path: Path) -> None
     assert found.plot.read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_catalogue_fills_in_what_scoring_did_not_know(tmp_path: Path) -> None:
+    frame = batch()
+    known = frame[["path", "category", "sender"]].rename(columns={"sender": "seller"})
+    known.loc[0, "category"] = "boats"
+    known.to_csv(tmp_path / "shop.csv", index=False)
+    frame.loc[1:, "category"] = None
+    frame["sender"] = None
+    settings = load_settings(PARAMS)
+    columns = settings.catalog.columns | {"sender": "seller"}
+    settings = settings.model_copy(update={"catalog": settings.catalog.model_copy(update={"columns": columns})})
+    folder = written(tmp_path / "out", frame)
+    found = audit(settings, folder, ["category", "sender"], tmp_path / "shop.csv")
+    assert {(one.value, one.images) for one in found.slices} == {("shirts", 300), ("shoes", 100)}
+    assert {one.groups for one in found.slices} <= set(range(30, 61)), "pictures of one seller are one group"
+    assert found.not_compared == ("sender",) and found.as_record()["not_compared"] == ["sender"]
+    with pytest.raises(NothingToAudit):
+        audit(settings, folder, ["category"])
+
+
 def test_what_cannot_be_audited_says_what_to_do(tmp_path: Path) -> None:
     settings = load_settings(PARAMS)
     folder = written(tmp_path / "out", batch())

@@ -8,7 +8,7 @@ looked at (Bonferroni).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import NormalDist
@@ -24,7 +24,7 @@ from packshot.errors import PackshotError
 from packshot.evaluation import plots
 from packshot.evaluation.resampling import group_weights
 from packshot.files import atomic_path
-from packshot.scoring.catalogue import read_catalog_columns
+from packshot.scoring.catalogue import Facts, read_catalog, read_catalog_columns
 from packshot.scoring.decisions import ATTRIBUTES
 from packshot.scoring.verdicts import read_verdicts
 
@@ -32,6 +32,8 @@ Floats = NDArray[np.float64]
 Finding = Literal["gap", "none", "too few groups", "cannot be told apart"]
 LIGHTNESS = "product lightness"
 OF_THE_VERDICTS = ("category", "sender", "style")
+OF_THE_CATALOG = ("category", "sender", "sku")
+"""Columns of the verdicts that are filled in from a catalogue where scoring knew none."""
 BY_DEFAULT = ("category", "sender", LIGHTNESS)
 _COLUMNS = (
     *("path", "sku", "quality", "decision", "error", "width", "height", "brightness", "white_share"),
@@ -75,6 +77,8 @@ class AuditReport:
     """All slices of one batch, the largest gap first."""
 
     slices: tuple[Slice, ...]
+    not_compared: tuple[str, ...]
+    """What was asked for, but has no slice that is large enough."""
     explained: float
     """Share of the variance of the score that damage and size explain, 0..1."""
     rows: int
@@ -91,6 +95,7 @@ class AuditReport:
         return {
             "rows": self.rows,
             "slices": len(self.slices),
+            "not_compared": list(self.not_compared),
             "explained": self.explained,
             "gaps": [asdict(one) for one in self.gaps],
             "table": str(self.table),
@@ -101,7 +106,9 @@ class AuditReport:
 def audit(settings: Settings, folder: Path, by: Sequence[str] = BY_DEFAULT, catalog: Path | None = None) -> AuditReport:
     """Audit `folder/verdicts.parquet`; write `audit.csv` and `audit.png` beside it.
 
-    `by` names columns of the verdicts (category, sender, style), `product lightness`, or columns of `catalog`.
+    `by` names columns of the verdicts (category, sender, style), `product lightness`, or columns of `catalog`. Where
+    the verdicts have no category, sender or SKU of a picture, those of `catalog` count: senders also tell which
+    pictures are evidence of one kind.
     Raises NothingToAudit, VerdictsUnreadable, CatalogUnreadable.
     """
     frame = read_verdicts(folder / "verdicts.parquet", _COLUMNS).to_pandas()
@@ -114,10 +121,13 @@ def audit(settings: Settings, folder: Path, by: Sequence[str] = BY_DEFAULT, cata
             f"the verdicts have no column {foreign[0]!r} to audit by; they have {known}. "
             "Name the catalogue that has it with --catalog"
         )
-    if foreign and catalog is not None:
+    if catalog is not None:
+        known_there = read_catalog(catalog, settings.catalog)
+        for name in OF_THE_CATALOG:
+            frame[name] = frame[name].where(frame[name].notna(), _column(frame, known_there, name))
         facts = read_catalog_columns(catalog, settings.catalog, foreign)
         for name in foreign:
-            frame[name] = [facts.get(path, {}).get(name) for path in frame["path"]]
+            frame[name] = _column(frame, facts, name)
     slices, explained = audit_slices(frame, by, settings.audit)
     if not slices:
         raise NothingToAudit(
@@ -128,7 +138,13 @@ def audit(settings: Settings, folder: Path, by: Sequence[str] = BY_DEFAULT, cata
     with atomic_path(table) as temporary:
         pd.DataFrame([asdict(one) for one in slices]).round(5).to_csv(temporary, index=False)
     _draw(slices, explained, len(frame), settings.audit, plot)
-    return AuditReport(tuple(slices), explained, len(frame), table, plot)
+    compared = {one.by for one in slices}
+    not_compared = tuple(name for name in by if name not in compared)
+    return AuditReport(tuple(slices), not_compared, explained, len(frame), table, plot)
+
+
+def _column(frame: pd.DataFrame, facts: Mapping[str, Facts], name: str) -> pd.Series:
+    return pd.Series([facts.get(path, {}).get(name) for path in frame["path"]], index=frame.index, dtype=object)
 
 
 def product_lightness(frame: pd.DataFrame) -> pd.Series:
