@@ -43,8 +43,7 @@ def catalog_facts(path: Path, columns: CatalogSettings) -> Iterator[tuple[str, F
     """
     rows = _rows(path)
     header = _header(next(rows, ()))
-    named = {name: columns.columns.get(name, name) for name in CATALOG_FIELDS}
-    yield from _by_path(path, rows, header, columns, {name: own for name, own in named.items() if own in header})
+    yield from _by_path(path, rows, header, columns, _fields(header, columns, CATALOG_FIELDS))
 
 
 def read_catalog(path: Path, columns: CatalogSettings) -> dict[str, Facts]:
@@ -52,8 +51,11 @@ def read_catalog(path: Path, columns: CatalogSettings) -> dict[str, Facts]:
     return _first_of_each(catalog_facts(path, columns))
 
 
-def read_catalog_columns(path: Path, columns: CatalogSettings, wanted: Sequence[str]) -> dict[str, Facts]:
-    """Path to its values in the columns `wanted` of a catalogue file, named as the file names them.
+def read_catalog_columns(
+    path: Path, columns: CatalogSettings, wanted: Sequence[str], fields: Sequence[str] = ()
+) -> dict[str, Facts]:
+    """Path to its values in the columns `wanted` of a catalogue file, named as the file names them, and in those of
+    CATALOG_FIELDS that are named in `fields` and that it has, mapped as in `params.yaml`.
 
     Raises CatalogUnreadable where there is no such file, no path column, or a column wanted is missing.
     """
@@ -61,7 +63,14 @@ def read_catalog_columns(path: Path, columns: CatalogSettings, wanted: Sequence[
     header = _header(next(rows, ()))
     for name in wanted:
         _require(path, header, name, "name one that it has")
-    return _first_of_each(_by_path(path, rows, header, columns, {name: name for name in wanted}))
+    named = _fields(header, columns, fields) | {name: name for name in wanted}
+    return _first_of_each(_by_path(path, rows, header, columns, named))
+
+
+def _fields(header: Mapping[str, int], columns: CatalogSettings, fields: Sequence[str]) -> dict[str, str]:
+    """Those of `fields` that the file has, each with the name that it has there."""
+    named = {name: columns.columns.get(name, name) for name in fields}
+    return {name: own for name, own in named.items() if own in header}
 
 
 def _first_of_each(rows: Iterator[tuple[str, Facts]]) -> dict[str, Facts]:

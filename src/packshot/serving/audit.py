@@ -8,7 +8,7 @@ looked at (Bonferroni).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import NormalDist
@@ -24,7 +24,7 @@ from packshot.errors import PackshotError
 from packshot.evaluation import plots
 from packshot.evaluation.resampling import group_weights
 from packshot.files import atomic_path
-from packshot.scoring.catalogue import Facts, read_catalog, read_catalog_columns
+from packshot.scoring.catalogue import read_catalog_columns
 from packshot.scoring.decisions import ATTRIBUTES
 from packshot.scoring.verdicts import read_verdicts
 
@@ -122,12 +122,10 @@ def audit(settings: Settings, folder: Path, by: Sequence[str] = BY_DEFAULT, cata
             "Name the catalogue that has it with --catalog"
         )
     if catalog is not None:
-        known_there = read_catalog(catalog, settings.catalog)
-        for name in OF_THE_CATALOG:
-            frame[name] = frame[name].where(frame[name].notna(), _column(frame, known_there, name))
-        facts = read_catalog_columns(catalog, settings.catalog, foreign)
-        for name in foreign:
-            frame[name] = _column(frame, facts, name)
+        facts = read_catalog_columns(catalog, settings.catalog, foreign, OF_THE_CATALOG)
+        for name in (*OF_THE_CATALOG, *foreign):
+            there = pd.Series([facts.get(path, {}).get(name) for path in frame["path"]], frame.index, dtype=object)
+            frame[name] = frame[name].where(frame[name].notna(), there) if name in OF_THE_CATALOG else there
     slices, explained = audit_slices(frame, by, settings.audit)
     if not slices:
         raise NothingToAudit(
@@ -141,10 +139,6 @@ def audit(settings: Settings, folder: Path, by: Sequence[str] = BY_DEFAULT, cata
     compared = {one.by for one in slices}
     not_compared = tuple(name for name in by if name not in compared)
     return AuditReport(tuple(slices), not_compared, explained, len(frame), table, plot)
-
-
-def _column(frame: pd.DataFrame, facts: Mapping[str, Facts], name: str) -> pd.Series:
-    return pd.Series([facts.get(path, {}).get(name) for path in frame["path"]], index=frame.index, dtype=object)
 
 
 def product_lightness(frame: pd.DataFrame) -> pd.Series:
