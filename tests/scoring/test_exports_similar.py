@@ -99,7 +99,7 @@ def test_no_picture_is_out_of_reach_of_the_graph(
     tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(style_index, "EXACT_UP_TO", 0)
-    found = vectors(1, 1500)
+    found = vectors(1, 4000)
     made = rows(found)
     update(settings.exports.similar, open_verdicts([write_verdicts(tmp_path / "v", made)]), tmp_path / "index")
     index = open_index(tmp_path / "index", settings.exports.similar)
