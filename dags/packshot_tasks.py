@@ -15,6 +15,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 
 from packshot.config import load_settings
 from packshot.ops.command import Command
+from packshot.redaction import redacted
 
 CATALOG_READY = Asset(name="catalog_ready", uri="packshot://catalog/ready", group="packshot")
 CHALLENGER = Asset(name="challenger", uri="packshot://registry/challenger", group="packshot")
@@ -60,7 +61,7 @@ def tell_of_failure(context: Mapping[str, Any]) -> None:
     """Have people told that a task failed for good."""
     ti = context["ti"]
     task = ti.task_id if ti.map_index is None or ti.map_index < 0 else f"{ti.task_id}[{ti.map_index}]"
-    cause = str(context.get("exception") or "no cause was given")[-LONGEST_CAUSE:]
+    cause = redacted(str(context.get("exception") or "no cause was given"))[-LONGEST_CAUSE:]
     about = {"--dag": ti.dag_id, "--run": ti.run_id, "--task": task, "--attempt": ti.try_number, "--cause": cause}
     # one word each, so that a cause that begins with a dash is not taken for a flag
     words = [f"{flag}={value}" for flag, value in about.items()]

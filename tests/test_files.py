@@ -1,6 +1,10 @@
 """Outputs appear whole or not at all, and a full or read-only disk is one clear error."""
 
 import errno
+import os
+import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -87,3 +91,40 @@ def test_the_same_frame_gives_the_same_bytes(tmp_path: Path) -> None:
     write_parquet(tmp_path / "a.parquet", frame)
     write_parquet(tmp_path / "b.parquet", frame)
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+
+
+def test_state_is_private_and_what_is_written_elsewhere_is_as_open_as_the_user_has_it(tmp_path: Path) -> None:
+    code = """
+import os, pathlib, sys
+from packshot.files import atomic_folder, write_text
+from packshot.home import keep_private
+os.umask(0o002)
+keep_private()
+base = pathlib.Path(sys.argv[1])
+for root in (base / "home", base / "out"):
+    write_text(root / "a" / "b.txt", "x")
+    (root / "plain").mkdir()
+    with atomic_folder(root / "made") as building:
+        (building / "inner").mkdir()
+        (building / "inner" / "c.txt").write_text("x")
+"""
+    environment = {**os.environ, "PACKSHOT_HOME": str(tmp_path / "home")}
+    environment.pop("PACKSHOT_UMASK", None)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=environment, check=True)
+
+    def mode(name: str) -> int:
+        return stat.S_IMODE((tmp_path / name).stat().st_mode)
+
+    private = [tmp_path / "home", *(tmp_path / "home").rglob("*")]
+    assert len(private) == 7 and not any(path.stat().st_mode & 0o077 for path in private)
+    assert [mode(name) for name in ("out", "out/a", "out/a/b.txt")] == [0o775, 0o775, 0o664]
+    assert [mode(name) for name in ("out/made", "out/made/inner", "out/made/inner/c.txt")] == [0o775, 0o775, 0o664]
+
+
+def test_a_file_with_a_second_name_keeps_its_mode(tmp_path: Path) -> None:
+    original = tmp_path / "original"
+    original.write_text("x")
+    original.chmod(0o640)
+    with atomic_folder(tmp_path / "export") as building:
+        os.link(original, building / "linked")
+    assert stat.S_IMODE(original.stat().st_mode) == 0o640

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +21,7 @@ import typer
 from packshot.config import Settings, load_settings
 from packshot.errors import PackshotError
 from packshot.files import write_json
+from packshot.home import keep_private
 from packshot.progress import say
 
 REFUSED, NOT_ENOUGH_EVIDENCE, ALARM, GAP, NOTHING_TO_DO = 3, 4, 5, 6, 99
@@ -1117,6 +1119,7 @@ def main() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+    keep_private()
     try:
         app()
     except PackshotError as error:
@@ -1125,6 +1128,10 @@ def main() -> None:
     except KeyboardInterrupt:
         say("packshot: stopped; what was finished is kept, the same command goes on")
         sys.exit(130)
+    except Exception:
+        # as Python would, but through `say`, which hides what a library may have put into its message
+        say(traceback.format_exc().rstrip())
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Writing files so that a reader sees the old content or the new, never half of it."""
+"""Writing files so that a reader sees the old content or the new, never half of it.
+
+What lies in PACKSHOT_HOME is its owner's alone; what is written elsewhere is as readable as the user's umask says.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from packshot.errors import PackshotError
+from packshot.home import permissions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +35,15 @@ class OutputNotWritable(PackshotError):
         )
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents, each with the permissions of its place. Raises OSError."""
+    missing = [folder, *folder.parents]
+    missing = missing[: next(n for n, each in enumerate(missing) if each.exists())]
+    for each in reversed(missing):
+        each.mkdir(exist_ok=True)
+        each.chmod(permissions(each, 0o777))
+
+
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside `target`; rename it onto `target` when the block ends well.
@@ -39,12 +52,12 @@ def atomic_path(target: Path) -> Iterator[Path]:
     """
     temporary: Path | None = None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         handle, name = tempfile.mkstemp(prefix=f".{target.stem[:40]}.", suffix=target.suffix, dir=target.parent)
         os.close(handle)
         temporary = Path(name)
         yield temporary
-        temporary.chmod(0o644)
+        temporary.chmod(permissions(target, 0o666))
         temporary.replace(target)
     except OSError as error:
         raise OutputNotWritable(target, error) from error
@@ -60,7 +73,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     Raises OutputNotWritable where it cannot be made or put there: what stood there then still does.
     """
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         building = Path(tempfile.mkdtemp(prefix=f".{target.name[:40]}.", dir=target.parent))
     except OSError as error:
         raise OutputNotWritable(target, error) from error
@@ -74,7 +87,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 def _take_place(building: Path, target: Path) -> None:
     before = building.with_name(f"{building.name}-before")
     try:
-        building.chmod(0o755)
+        _open_as_its_place(building, target)
         if target.exists():
             target.rename(before)
         try:
@@ -86,6 +99,15 @@ def _take_place(building: Path, target: Path) -> None:
     except OSError as error:
         raise OutputNotWritable(target, error) from error
     shutil.rmtree(before, ignore_errors=True)
+
+
+def _open_as_its_place(building: Path, target: Path) -> None:
+    """A file that has another name elsewhere keeps its mode: it is shared with where it came from."""
+    for folder, _, names in os.walk(building):
+        Path(folder).chmod(permissions(target, 0o777))
+        for path in (Path(folder) / name for name in names):
+            if not path.is_symlink() and path.stat().st_nlink == 1:
+                path.chmod(permissions(target, 0o666))
 
 
 def remove_unfinished(target: Path) -> None:

@@ -18,6 +18,28 @@ def project_root() -> Path:
     return Path(named).resolve() if named else PROJECT_ROOT
 
 
+PRIVATE_UMASK = 0o077
+UMASK_VARIABLE = "PACKSHOT_UMASK"
+"""What the user's umask was, in octal, before a process of ours set PRIVATE_UMASK; its children inherit both."""
+
+
+def keep_private() -> None:
+    """From now on this process and its children make files that only their owner can read.
+
+    State holds secrets, pictures and lineage. What is written for others, outside PACKSHOT_HOME, gets the user's own
+    umask back: `permissions`.
+    """
+    before = os.umask(PRIVATE_UMASK)
+    os.environ.setdefault(UMASK_VARIABLE, f"{before:03o}")
+
+
+def permissions(path: Path, full: int) -> int:
+    """The mode of a new file (`full`: 0o666) or folder (0o777) there: private in PACKSHOT_HOME, else by the umask."""
+    if path.absolute().is_relative_to(Home.from_environment().root):
+        return full & ~PRIVATE_UMASK
+    return full & ~int(os.environ.get(UMASK_VARIABLE, "022"), 8)
+
+
 @dataclass(frozen=True)
 class Home:
     """The layout of the state folder. Attributes are absolute paths; nothing is created by reading them."""

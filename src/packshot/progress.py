@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
+from packshot.redaction import redacted
+
 Item = TypeVar("Item")
 Advance = Callable[[int], None]
 LOG_EVERY_S = 10.0
 
 
 def say(message: str) -> None:
-    """One line to standard error, at once; standard output stays free for results."""
-    print(message, file=sys.stderr, flush=True)
+    """One line to standard error, at once, without secrets; standard output stays free for results."""
+    print(redacted(message), file=sys.stderr, flush=True)
 
 
 def track(items: Iterable[Item], what: str, total: int | None = None, unit: str = "images") -> Iterator[Item]:

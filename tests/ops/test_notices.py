@@ -106,6 +106,19 @@ def test_a_receiver_that_refuses_one_notice_gets_the_others(ledger, hook, told_b
     assert len(hook.posts) == 2 and "not taken by webhook: 127.0.0.1 answered 400" in capsys.readouterr().err
 
 
+def test_a_token_that_ends_in_a_newline_is_sent_and_never_shown(ledger, hook, told_by, monkeypatch, capsys):
+    monkeypatch.setenv("PACKSHOT_WEBHOOK_TOKEN", "tr0ub4dor\n")
+    settings = told_by("webhook", webhook_url=f"{hook.url}\n")
+    promoted(ledger)
+    assert send_waiting(settings) == 1
+    assert hook.posts[0][0]["Authorization"] == "Bearer tr0ub4dor"
+    monkeypatch.setenv("PACKSHOT_WEBHOOK_TOKEN", "tr0ub4\ndor")  # no header can hold it
+    promoted(ledger, version=3)
+    assert send_waiting(settings) == 0
+    said = capsys.readouterr().err
+    assert "could not be sent" in said and "tr0ub4" not in said and "dor" not in said
+
+
 def test_a_webhook_that_hangs_holds_nothing_up(ledger, hook, told_by, capsys):
     hook.hangs_s = 30
     promoted(ledger)

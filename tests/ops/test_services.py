@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import socket
 import stat
 import subprocess
 import sys
+import time
 
 import psutil
 import pytest
@@ -83,9 +86,87 @@ def test_stop_ends_a_stubborn_service_and_the_orphan_it_left(home, monkeypatch):
     assert services.our_processes(home) == [] and services.read_state(home) is None
 
 
-def test_a_recycled_process_id_is_not_taken_for_a_service(home):
-    write_json(home.root / "services.json", {"pids": {"scheduler": (os.getppid(), 0.0)}})
-    assert services.read_state(home) is None
+@pytest.fixture
+def stranger():
+    """A process of somebody else, at the head of a session, with a child in it."""
+    code = (
+        "import subprocess, sys, time\n"
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(90)'])\n"
+        "print('ready', flush=True); time.sleep(90)\n"
+    )
+    command = [sys.executable, "-c", code]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
+    assert process.stdout.readline() == b"ready\n"
+    yield psutil.Process(process.pid)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_a_process_that_got_the_number_of_a_service_is_named_and_left_alone(home, stranger, capsys):
+    child = stranger.children()[0]
+    pids = {"scheduler": (stranger.pid, stranger.create_time() - 60)}
+    write_json(home.root / "services.json", {"home": str(home.root), "pids": pids})
+    assert services.read_state(home) is None and services.our_processes(home) == []
+    assert services.stop() == 0
+    assert stranger.is_running() and child.is_running()
+    assert f"process {stranger.pid} was scheduler" in capsys.readouterr().err
+
+
+def test_orphans_of_a_service_are_known_by_where_they_were_started(home, tmp_path):
+    def left_behind(folder):
+        code = "import os, subprocess, sys\np = subprocess.Popen(['sleep', '90'])\nprint(p.pid, flush=True)\n"
+        done = subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=folder, start_new_session=True
+        )
+        orphan = int(done.stdout.readline())
+        done.wait()
+        return done.pid, psutil.Process(orphan)
+
+    before = time.time() - 1
+    ours, theirs = left_behind(home.root), left_behind(tmp_path)
+    try:
+        pids = {"scheduler": (ours[0], before), "triggerer": (theirs[0], before)}
+        write_json(home.root / "services.json", {"home": str(home.root), "pids": pids})
+        assert services.our_processes(home) == [ours[1]]
+    finally:
+        for _, orphan in (ours, theirs):
+            orphan.kill()
+
+
+def test_the_copy_of_a_home_does_not_end_the_services_of_the_original(home, tmp_path, monkeypatch, stranger):
+    pids = {"scheduler": (stranger.pid, stranger.create_time())}
+    write_json(home.root / "services.json", {"home": str(home.root), "pids": pids, "overrides": {}})
+    assert services.read_state(home) is not None
+    shutil.copytree(home.root, tmp_path / "copy")
+    monkeypatch.setenv("PACKSHOT_HOME", str(tmp_path / "copy"))
+    assert services.read_state(Home.from_environment()) is None
+    assert services.stop() == 0 and stranger.is_running()
+
+
+def test_the_services_of_a_home_that_was_moved_are_still_its_own(home, tmp_path, stranger):
+    pids = {"scheduler": (stranger.pid, stranger.create_time())}
+    write_json(home.root / "services.json", {"home": str(tmp_path / "before"), "pids": pids, "overrides": {}})
+    assert services.read_state(home)["pids"]["scheduler"][0] == stranger.pid
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"pids": {"scheduler": 3}}'])
+def test_a_damaged_record_of_services_is_said_and_make_down_removes_it(home, content, capsys):
+    (home.root / "services.json").write_text(content)
+    with pytest.raises(services.ServicesUnknown, match="make down"):
+        services.read_state(home)
+    assert services.stop() == 0
+    assert "cannot be read" in capsys.readouterr().err and services.read_state(home) is None
+
+
+def test_secrets_of_the_environment_are_told_apart_and_not_written_down(home, monkeypatch):
+    monkeypatch.setenv("PACKSHOT_WEBHOOK_TOKEN", "tr0ub4dor")
+    monkeypatch.setenv("PACKSHOT_LEDGER_URL", "postgresql://ann:tr0ub4dor@db/ledger")
+    monkeypatch.setenv("PACKSHOT__TRAINING__RECIPE", "quick")
+    one = services.overrides(home)
+    assert "tr0ub4dor" not in json.dumps(one) and one["PACKSHOT__TRAINING__RECIPE"] == "quick"
+    assert services.overrides(home) == one
+    monkeypatch.setenv("PACKSHOT_WEBHOOK_TOKEN", "another")
+    assert services.overrides(home)["PACKSHOT_WEBHOOK_TOKEN"] != one["PACKSHOT_WEBHOOK_TOKEN"]
 
 
 def test_services_started_with_other_variables_are_not_reused(home, monkeypatch):

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from packshot.home import project_root
+from packshot.redaction import redacted
 
 NOTHING_TO_DO = 99
 WRONG_USE = 2
@@ -50,7 +51,7 @@ class Finished:
         return self.exit_code != WRONG_USE
 
     def cause(self) -> str:
-        """One paragraph that names the command, how it ended, and the last lines it said."""
+        """One paragraph that names the command, how it ended, and the last lines it said; without secrets."""
         if self.exit_code < 0:
             ending = f"was ended by signal {signal.Signals(-self.exit_code).name}"
             if self.exit_code == -signal.SIGKILL:
@@ -58,7 +59,7 @@ class Finished:
         else:
             ending = f"ended with exit code {self.exit_code}"
         said = "\n".join(self.tail) or "(it said nothing)"
-        return f"`{self.command}` {ending}. It said last:\n{said}"
+        return redacted(f"`{self.command}` {ending}. It said last:\n{said}")
 
 
 def packshot_command() -> list[str]:
@@ -94,8 +95,9 @@ class Command:
     def run(self, log: Callable[[str], None]) -> Finished:
         """Run to the end, giving every line of output to `log` as it comes.
 
-        Standard error is merged into standard output so that progress does not read as an error. The result
-        comes by the file that PACKSHOT_RESULT names, else from the last line that is a JSON object.
+        Standard error is merged into standard output so that progress does not read as an error. Secrets that the
+        command says are hidden. The result comes by the file that PACKSHOT_RESULT names, else from the last line that
+        is a JSON object.
         """
         command = [*packshot_command(), *self.arguments]
         tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -114,7 +116,7 @@ class Command:
             )
             assert self._process.stdout is not None
             for raw in self._process.stdout:
-                line = _TERMINAL_CODES.sub("", raw.rstrip())
+                line = redacted(_TERMINAL_CODES.sub("", raw.rstrip()))
                 if line:
                     tail.append(line)
                     log(line)

@@ -15,6 +15,7 @@ from packshot.home import project_root
 from packshot.lock import held, lock_path
 from packshot.ops.notifiers import Notice, Notifier, NotTaken, notifiers
 from packshot.progress import say
+from packshot.redaction import redacted
 from packshot.registry.ledger import Ledger
 
 TOLD = "notice"
@@ -57,7 +58,7 @@ def send_waiting(settings: Settings) -> int:
 
 def record_failure(dag: str, run: str, task: str, attempt: int, cause: str) -> int:
     """Write down that a task of a DAG failed for good; returns the id of the entry. Raises LedgerError."""
-    payload = {"dag": dag, "run": run, "task": task, "attempt": attempt, "reason": cause}
+    payload = {"dag": dag, "run": run, "task": task, "attempt": attempt, "reason": redacted(cause)}
     return Ledger.from_environment().record(FAILED, payload=payload)
 
 

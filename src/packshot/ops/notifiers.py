@@ -80,8 +80,9 @@ class WebhookNotifier:
     name = "webhook"
 
     def __init__(self, settings: NoticesSettings, environment: Mapping[str, str]) -> None:
-        self._url = environment.get(URL_VARIABLE) or settings.webhook_url
-        self._token = environment.get(TOKEN_VARIABLE)
+        # a variable that was read from a file ends in a newline, and httpx shows a header that it refuses
+        self._url = (environment.get(URL_VARIABLE) or settings.webhook_url or "").strip()
+        self._token = (environment.get(TOKEN_VARIABLE) or "").strip()
         self._timeout_s, self._attempts = settings.timeout_s, settings.attempts
 
     def send(self, notice: Notice) -> None:

@@ -2,11 +2,14 @@
 
 Airflow's whole configuration comes by environment variables, so no generated file can disagree with this one.
 Every process carries PACKSHOT_SERVICES in its environment; whatever still carries it after a shutdown is an
-orphan of ours and is ended too.
+orphan of ours and is ended too. A process id alone is no evidence: the kernel gives it to others, and a copy of the
+state folder names processes of the original.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import os
 import secrets
@@ -27,10 +30,11 @@ import psutil
 
 from packshot.config import Settings
 from packshot.errors import PackshotError
-from packshot.files import write_json, write_text
-from packshot.home import Home, project_root
+from packshot.files import make_folder, write_json, write_text
+from packshot.home import PRIVATE_UMASK, UMASK_VARIABLE, Home, project_root
 from packshot.ops.airflow_client import AirflowClient, AirflowUnreachable
 from packshot.progress import say
+from packshot.redaction import is_secret
 
 MARKER = "PACKSHOT_SERVICES"
 HOST = "127.0.0.1"
@@ -48,6 +52,8 @@ DATABASE_WAITS_S = 60
 """How long a writer waits for another one: SQLite has one writer at a time."""
 HEALTHY_WITHIN_S = 180.0
 MLFLOW_WITHIN_S = 90.0
+SAME_START_S = 1.0
+"""Two readings of when one process was started differ by less: the clock may have been set in between."""
 SIGNALS = ((signal.SIGINT, 15.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
 
 
@@ -70,6 +76,16 @@ class ServiceFailed(PackshotError):
 
 class OtherSettingsRunning(PackshotError):
     """Services of this home run already, with other PACKSHOT_ variables than these."""
+
+
+class ServicesUnknown(PackshotError):
+    """What says which services run cannot be read."""
+
+    def __init__(self, path: Path, cause: object) -> None:
+        super().__init__(
+            f"{path}, which says what services run, cannot be read ({cause}). `make down` ends those that carry the "
+            "mark of this home and removes the file; then start them again"
+        )
 
 
 @dataclass(frozen=True)
@@ -137,7 +153,7 @@ def stored_secrets(home: Home) -> dict[str, str]:
     """Secrets of this installation: made once, kept in a file that only its owner can read."""
     path = home.airflow / "secrets.json"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         made = {
             "jwt": secrets.token_hex(64),
             "api": secrets.token_hex(32),
@@ -148,6 +164,9 @@ def stored_secrets(home: Home) -> dict[str, str]:
             json.dump(made, file)
     stored: dict[str, str] = json.loads(path.read_text())
     passwords = home.airflow / "passwords.json"
+    for private in (path, passwords):
+        if private.exists():
+            private.chmod(0o600)  # state of an earlier version, or put back from a backup
     if not passwords.exists():
         with os.fdopen(os.open(passwords, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
             json.dump({USER: stored["password"]}, file)
@@ -194,6 +213,10 @@ def airflow_environment(home: Home, port: int) -> dict[str, str]:
         "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "300",
         "LOGGING__LOGGING_LEVEL": "INFO",
+        "LOGGING__BASE_LOG_FOLDER": str(home.airflow / "logs"),
+        "LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(home.airflow / "logs" / "dag_processor"),
+        "LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS": "0o700",
+        "LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS": "0o600",
         "LOGGING__COLORED_CONSOLE_LOG": "False",
         "METRICS__STATSD_ON": "False",
         "TRACES__OTEL_ON": "False",
@@ -221,10 +244,19 @@ def base_environment(home: Home) -> dict[str, str]:
     }
 
 
-def overrides() -> dict[str, str]:
-    """The PACKSHOT_ variables that change what a task does; services keep those they were started with."""
-    ignored = {"PACKSHOT_HOME", "PACKSHOT_PROJECT", "PACKSHOT_RESULT", MARKER, *(v for v, _ in PORTS.values())}
-    return {k: v for k, v in sorted(os.environ.items()) if k.startswith("PACKSHOT_") and k not in ignored}
+def overrides(home: Home) -> dict[str, str]:
+    """The PACKSHOT_ variables that change what a task does; services keep those they were started with.
+
+    Of a secret there is only a keyed digest: enough to tell another one from the same.
+    """
+    ignored = {"PACKSHOT_HOME", "PACKSHOT_PROJECT", "PACKSHOT_RESULT", MARKER, UMASK_VARIABLE}
+    ignored |= {variable for variable, _ in PORTS.values()}
+    named = {k: v for k, v in sorted(os.environ.items()) if k.startswith("PACKSHOT_") and k not in ignored}
+    return {name: _sealed(home, value) if is_secret(name, value) else value for name, value in named.items()}
+
+
+def _sealed(home: Home, value: str) -> str:
+    return "secret:" + hmac.new(stored_secrets(home)["jwt"].encode(), value.encode(), hashlib.sha256).hexdigest()[:16]
 
 
 # --- processes ------------------------------------------------------------------------------------------
@@ -235,39 +267,68 @@ def _state_file(home: Home) -> Path:
 
 
 def read_state(home: Home) -> dict[str, Any] | None:
-    """What the running services wrote down, or None where none of them lives."""
+    """What the running services wrote down, or None where none of them lives. Raises ServicesUnknown."""
+    state = _recorded(home)
+    return state if state is not None and _sessions(state) else None
+
+
+def _recorded(home: Home) -> dict[str, Any] | None:
+    """What was written down of the services of this very home, None where nothing was. Raises ServicesUnknown."""
     path = _state_file(home)
-    if not path.exists():
+    try:
+        state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        pids = {str(name): (int(pid), float(created)) for name, (pid, created) in state["pids"].items()}
+    except FileNotFoundError:
         return None
-    state: dict[str, Any] = json.loads(path.read_text())
-    return state if _sessions(state) else None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ServicesUnknown(path, f"{type(error).__name__}: {error}") from error
+    of = Path(state.get("home", home.root))
+    if of != home.root and of.exists():
+        return None  # the copy of a home whose services are its own
+    return {**state, "pids": pids}
 
 
 def _sessions(state: Mapping[str, Any]) -> set[int]:
     """Process ids of the services that still live; each is also the id of its session."""
-    living = set()
-    for pid, created in state["pids"].values():
-        try:
-            process = psutil.Process(pid)
-            if process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - created) < 1.0:
-                living.add(pid)
-        except psutil.Error:
-            continue
-    return living
+    return {pid for pid, created in state["pids"].values() if _lives(pid, created)}
 
 
-def _carries_marker(process: psutil.Process, home: Home) -> bool:
+def _lives(pid: int, created: float) -> bool:
     try:
-        return bool(process.environ().get(MARKER) == str(home.root))
+        process = psutil.Process(pid)
+        return bool(process.status() != psutil.STATUS_ZOMBIE and _is_same(process, created))
     except psutil.Error:
         return False
 
 
-def _session_of(pid: int) -> int:
+def _is_same(process: psutil.Process, created: float) -> bool:
+    return bool(abs(process.create_time() - created) < SAME_START_S)
+
+
+def _marks(home: Home, state: Mapping[str, Any] | None) -> set[str]:
+    """What processes of this home carry: where it is, and where it was when they were started."""
+    return {str(home.root)} | ({str(state["home"])} if state and "home" in state else set())
+
+
+def _carries_mark(process: psutil.Process, marks: set[str]) -> bool:
     try:
-        return os.getsid(pid)
-    except OSError:
-        return -1
+        return process.environ().get(MARKER) in marks
+    except psutil.Error:
+        return False
+
+
+def _in_session(process: psutil.Process, started: Mapping[int, float], marks: set[str]) -> bool:
+    """Whether a process is in a session that a service began, and not in one that has got its number since."""
+    try:
+        session = os.getsid(process.pid)
+        if session not in started:
+            return False
+        if psutil.pid_exists(session):
+            return _is_same(psutil.Process(session), started[session])
+        # its leader is gone: its other members stay where it was started, whatever else they changed
+        return process.cwd() in marks and process.create_time() >= started[session] - SAME_START_S
+    except (OSError, psutil.Error):
+        return False
 
 
 def our_processes(home: Home) -> list[psutil.Process]:
@@ -276,20 +337,24 @@ def our_processes(home: Home) -> list[psutil.Process]:
     Those in a service's session (Airflow's processes rename themselves, which wipes their environment), and
     those that carry the marker (tasks run commands in sessions of their own).
     """
-    path = _state_file(home)
-    recorded = {pid for pid, _ in json.loads(path.read_text())["pids"].values()} if path.exists() else set()
+    try:
+        state = _recorded(home)
+    except ServicesUnknown:
+        state = None
+    started = dict(state["pids"].values()) if state else {}
+    marks = _marks(home, state)
     own = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
-    found = []
-    for process in psutil.process_iter(["status"]):
-        if process.pid in own or process.info["status"] == psutil.STATUS_ZOMBIE:
-            continue
-        if _session_of(process.pid) in recorded or _carries_marker(process, home):
-            found.append(process)
-    return found
+    return [
+        process
+        for process in psutil.process_iter(["status"])
+        if process.pid not in own
+        and process.info["status"] != psutil.STATUS_ZOMBIE
+        and (_in_session(process, started, marks) or _carries_mark(process, marks))
+    ]
 
 
 def _spawn(name: str, command: Sequence[str], environment: Mapping[str, str], home: Home) -> subprocess.Popen[bytes]:
-    home.logs.mkdir(parents=True, exist_ok=True)
+    make_folder(home.logs)
     with (home.logs / f"{name}.log").open("ab") as log:
         process = subprocess.Popen(
             command,
@@ -299,6 +364,7 @@ def _spawn(name: str, command: Sequence[str], environment: Mapping[str, str], ho
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            umask=PRIVATE_UMASK,
         )
     write_text(home.logs / f"{name}.pid", f"{process.pid}\n")
     return process
@@ -345,10 +411,10 @@ def start(settings: Settings, components: Sequence[str], *, mlflow: bool) -> Run
     home = Home.from_environment()
     existing = read_state(home)
     if existing is not None:
-        if existing["overrides"] != overrides():
+        if existing["overrides"] != overrides(home):
             raise OtherSettingsRunning(
                 f"Airflow of {home.root} runs already, started with other PACKSHOT_ variables "
-                f"({existing['overrides']}, now {overrides()}). Run `make down` first."
+                f"({existing['overrides']}, now {overrides(home)}). Run `make down` first."
             )
         return _running(home, existing)
     airflow_port = choose_port("airflow")
@@ -358,10 +424,11 @@ def start(settings: Settings, components: Sequence[str], *, mlflow: bool) -> Run
     if mlflow_port is not None:
         commands["mlflow"] = _mlflow_command(home, mlflow_port)
     state: dict[str, Any] = {
+        "home": str(home.root),
         "pids": {},
         "airflow_url": f"http://{HOST}:{airflow_port}",
         "mlflow_url": _tracking_server(settings) or (f"http://{HOST}:{mlflow_port}" if mlflow_port else None),
-        "overrides": overrides(),
+        "overrides": overrides(home),
     }
     processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
@@ -432,26 +499,46 @@ def _raise_if_ended(processes: Mapping[str, subprocess.Popen[bytes]], home: Home
 
 
 def stop() -> int:
-    """Stop the services of this home and every process that they left; return how many were ended."""
+    """Stop the services of this home and every process that they left; return how many were ended.
+
+    Nothing else: a process that only has the number of one is named and left alone.
+    """
     home = Home.from_environment()
-    state = read_state(home)
-    count = len(our_processes(home))
+    try:
+        state = _recorded(home)
+    except ServicesUnknown as error:
+        say(str(error))
+        state = None
+    if state is not None:
+        _name_strangers(state)
+    found = our_processes(home)
     for number, wait_s in SIGNALS:
-        targets = _sessions(state) if state and number == signal.SIGINT else {p.pid for p in our_processes(home)}
-        for pid in targets:
-            _send(pid, number)
+        first = _sessions(state) if state and number == signal.SIGINT else None
+        for process in our_processes(home):
+            if first is None or process.pid in first:
+                _send(process, number)
         if _all_gone(home, wait_s):
             break
     _state_file(home).unlink(missing_ok=True)
     for pid_file in home.logs.glob("*.pid"):
         pid_file.unlink(missing_ok=True)
-    return count
+    return len(found)
 
 
-def _send(pid: int, number: int) -> None:
+def _name_strangers(state: Mapping[str, Any]) -> None:
+    for name, (pid, created) in state["pids"].items():
+        try:
+            process = psutil.Process(pid)
+            if not _is_same(process, created):
+                say(f"process {pid} was {name}, and is {process.name()} by now: it is left alone")
+        except psutil.Error:
+            continue
+
+
+def _send(process: psutil.Process, number: int) -> None:
     try:
-        os.kill(pid, number)
-    except (ProcessLookupError, PermissionError):
+        process.send_signal(number)  # raises where the number has got another process since
+    except psutil.Error:
         return
 
 

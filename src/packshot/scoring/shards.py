@@ -19,7 +19,7 @@ from typing import Any
 
 from packshot.config import Settings
 from packshot.errors import PackshotError
-from packshot.files import OutputNotWritable, remove_unfinished, write_json
+from packshot.files import OutputNotWritable, make_folder, remove_unfinished, write_json
 from packshot.revision import code_rev
 from packshot.scoring.listing import BatchFile
 from packshot.scoring.scorer import Scorer
@@ -158,7 +158,7 @@ def sole_writer(out: Path) -> Iterator[None]:
 def _locked(lock: Path, how: int, busy: PackshotError) -> Iterator[None]:
     # flock: the kernel gives it back when its process dies, and NFS from version 4 on knows it between machines
     try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(lock.parent)
         handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise OutputNotWritable(lock, error) from error
