@@ -88,10 +88,11 @@ def timed(step: Callable[[], object]) -> dict[str, float]:
 def measure(folder: Path, out: Path) -> dict[str, Any]:
     """List, plan, score and merge a batch in this process."""
     from packshot.config import load_settings
+    from packshot.registry.lineage import Lineage
     from packshot.scoring.batch import merge_batch, plan_batch, score_part
     from packshot.scoring.listing import open_batch
     from packshot.scoring.plan import open_plan
-    from packshot.scoring.scorer import Lineage, Scorer
+    from packshot.scoring.scorer import Scorer
 
     loaded = load_settings(PROJECT / "params.yaml")
     settings = loaded.model_copy(update={"scoring": loaded.scoring.model_copy(update=RULES | {"accept_at": ACCEPT_AT})})

@@ -116,8 +116,9 @@ def measure(folder: Path, out: Path, bundle: Path, pictures: Sequence[Path]) -> 
     """Score a batch in this process, once the judge has seen every picture."""
     from packshot.bundle import Judge
     from packshot.config import load_settings
+    from packshot.registry.lineage import Lineage
     from packshot.scoring.batch import score
-    from packshot.scoring.scorer import Lineage, Scorer
+    from packshot.scoring.scorer import Scorer
 
     judge, qualities = Remembering(Judge.load(bundle, "cpu", 1)), []
     for picture in pictures:

@@ -48,8 +48,9 @@ from packshot.model.parallel import each_on_one_core, keep_freed_memory, worker_
 from packshot.model.preprocess import to_tensor, views
 from packshot.model.signal import signal_statistics
 from packshot.progress import say
+from packshot.registry.lineage import Lineage
 from packshot.scoring.batch import score
-from packshot.scoring.scorer import Lineage, Scorer
+from packshot.scoring.scorer import Scorer
 
 SIZE = (400, 533)
 JPEG = 90

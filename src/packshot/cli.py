@@ -302,7 +302,7 @@ def promote(
 
     settings = load_settings()
     if challenger is None:
-        challenger = bundle_path(settings, "challenger")[1].version
+        challenger = bundle_path(settings, "challenger")[1].model_version
         assert challenger is not None
     root = workspace_named(workspace_name) if workspace_name else workspace_of_version(settings, challenger)
     step = assess if check else move

@@ -77,7 +77,7 @@ def test_each_event_has_its_notice_and_repeated_findings_share_one(ledger, told_
     ledger.record("approval", actor="ann", model_name="m", to_version=3, payload={"outcome": "rejected", "reason": ""})
     ledger.record("approval", actor="bo", model_name="m", to_version=3, payload={"outcome": "approved", "reason": ""})
     ledger.record("rollback_committed", model_name="m", from_version=2, to_version=1)
-    found = list(notices(told_by("log").notices, ledger.history()))
+    found = list(notices(told_by("log").notices, ledger.events()))
     assert [one.event for one in found] == ["refused", "drift_alarm", "rejected", "rolled_back"]
     assert "worse than the champion" in found[0].text and "/v/drift.html" in found[1].text and "ann" in found[2].text
 
@@ -173,5 +173,5 @@ def test_old_news_is_not_sent(ledger, told_by, monkeypatch):
         patch.setattr(module, "datetime", Earlier)
         promoted(ledger)
     settings = told_by("log", max_age_hours=48)
-    assert list(notices(settings.notices, ledger.history())) == []
+    assert list(notices(settings.notices, ledger.events())) == []
     assert CliRunner().invoke(app, ["notices", "send"]).exit_code == 99

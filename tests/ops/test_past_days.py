@@ -120,7 +120,7 @@ def test_the_champion_of_then_is_read_from_the_ledger(shop: Shop, ledger: Ledger
     shop.register(0.95)
     for before, version, back in ((None, 1, False), (1, 2, False), (2, 1, True)):
         move(shop.settings, ledger, from_version=before, to_version=version, rollback=back, payload={})
-    since = [datetime.fromisoformat(at) for at, _ in ledger.champions("packshot")]
+    since = [datetime.fromisoformat(reign.since) for reign in ledger.state("packshot").reigns]
     assert [champion_then(ledger, "packshot", at) for at in since] == [1, 2, 1]
     assert champion_then(ledger, "packshot", since[0] - timedelta(days=3)) == 1, "it waited for the first champion"
 

@@ -93,7 +93,7 @@ def _agree(settings: Settings) -> list[int | None]:
     """The champions in order, after checking that the alias is at the last and each move began where the last ended."""
     ledger = Ledger.from_environment()
     name = settings.registry.model_name
-    assert ledger.pending(name) is None
+    assert ledger.state(name).pending is None
     moves = [row for row in ledger.history(name) if row["kind"] in ("committed", "rollback_committed")]
     ends = [row["to_version"] for row in moves]
     assert [row["from_version"] for row in moves] == [None, *ends[:-1]]

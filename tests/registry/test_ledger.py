@@ -46,7 +46,7 @@ def test_order_is_by_entry_not_by_clock(ledger: Ledger, monkeypatch: pytest.Monk
     monkeypatch.setattr(module, "datetime", Backwards)
     for version in (1, 2, 3):
         ledger.record("committed", model_name=MODEL, to_version=version)
-    assert ledger.committed(MODEL) == [1, 2, 3]
+    assert ledger.state(MODEL).champions == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -71,12 +71,12 @@ def test_an_unusable_place_is_named(tmp_path: Path) -> None:
 
 
 def test_pending_is_the_move_that_was_not_committed(ledger: Ledger) -> None:
-    assert ledger.pending(MODEL) is None
+    assert ledger.state(MODEL).pending is None
     ledger.record("intent", model_name=MODEL, to_version=1)
-    pending = ledger.pending(MODEL)
+    pending = ledger.state(MODEL).pending
     assert pending is not None and not pending.moved
     ledger.record("moved", model_name=MODEL, to_version=1)
-    pending = ledger.pending(MODEL)
+    pending = ledger.state(MODEL).pending
     assert pending is not None and pending.moved
     ledger.record("committed", model_name=MODEL, to_version=1)
-    assert ledger.pending(MODEL) is None
+    assert ledger.state(MODEL).pending is None

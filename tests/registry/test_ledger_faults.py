@@ -82,8 +82,8 @@ def two_versions(shop: Shop) -> Shop:
 
 def _agree(shop: Shop, home: Home, version: int) -> None:
     assert alias_version(shop.settings, "champion") == version
-    assert Ledger(home.ledger_db).committed("packshot")[-1] == version
-    assert Ledger(home.ledger_db).pending("packshot") is None
+    assert Ledger(home.ledger_db).state("packshot").champions[-1] == version
+    assert Ledger(home.ledger_db).state("packshot").pending is None
 
 
 @pytest.fixture
@@ -213,7 +213,7 @@ def test_a_rollback_killed_between_its_writes_is_finished_by_the_next_call(
     for (statement, value), target in zip(places, (1, 2, 1), strict=True):
         command = [sys.executable, "-c", DIES_BEFORE_A_WRITE, statement, value, str(target)]
         assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
-        assert Ledger(home.ledger_db).pending("packshot") is not None
+        assert Ledger(home.ledger_db).state("packshot").pending is not None
         rollback(two_versions.settings, target)
         assert f"finishing the interrupted move of champion to version {target}" in capsys.readouterr().err
         _agree(two_versions, home, target)

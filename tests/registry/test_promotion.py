@@ -127,11 +127,11 @@ def test_a_kill_anywhere_in_a_promotion_is_finished_by_the_next_call(shop: Shop,
         _kill_at(patch, place)
         with pytest.raises(Killed):
             go(shop)
-    assert ledger.pending("packshot") is not None
+    assert ledger.state("packshot").pending is not None
     result = go(shop)
     assert (result.outcome, result.challenger, result.champion) == ("promoted", 2, 1)
     assert {gate.verdict for gate in result.gates} == {"pass"}
-    assert alias_version(shop.settings, "champion") == 2 and ledger.committed("packshot") == [1, 2]
+    assert alias_version(shop.settings, "champion") == 2 and ledger.state("packshot").champions == [1, 2]
     assert kinds(ledger).count("committed") == 2 and kinds(ledger).count("moved") == 2
     assert go(shop).outcome == "nothing_to_do"
 
@@ -298,7 +298,9 @@ def test_artefacts_are_checked_each_time(shop: Shop, home: Home) -> None:
         bundle_path(shop.settings, "champion")
     shop.register(0.9)
     folder, ref = bundle_path(shop.settings, "challenger")
-    assert ref.version == 1 and ref.data_rev and json.loads((folder / "bundle.json").read_text()) == {"skill": 0.9}
+    assert (
+        ref.model_version == 1 and ref.data_rev and json.loads((folder / "bundle.json").read_text()) == {"skill": 0.9}
+    )
     (folder / "bundle.json").write_text("spoilt")
     folder, _ = bundle_path(shop.settings, "1")
     assert json.loads((folder / "bundle.json").read_text()) == {"skill": 0.9}
@@ -318,7 +320,7 @@ def test_artefacts_are_checked_each_time(shop: Shop, home: Home) -> None:
 
 def test_a_path_is_a_model_without_lineage(shop: Shop) -> None:
     folder, ref = bundle_path(shop.settings, str(shop.bundle(0.5)))
-    assert ref.version is None and ref.data_rev is None and folder.name == "packshot"
+    assert ref.model_version is None and ref.data_rev is None and folder.name == "packshot"
 
 
 def test_only_one_at_a_time(shop: Shop) -> None:

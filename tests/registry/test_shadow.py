@@ -33,7 +33,7 @@ from packshot.registry.ledger import Ledger
 from packshot.registry.models import alias_version
 from packshot.registry.promote import PromotionResult, promote
 from packshot.registry.register import register
-from packshot.registry.shadow import CannotShadow, begin, in_shadow, report
+from packshot.registry.shadow import CannotShadow, begin, report
 
 ARCHITECTURE = small_architecture()
 BATCHES = ("one", "two", "three")
@@ -86,7 +86,7 @@ def test_a_challenger_goes_through_the_shadow_and_then_through_the_gates(
     inbox_score(rivals.settings, "before")
     first = go(rivals, 2)
     assert first.outcome == "not_enough_evidence" and "0 of 2 batches in shadow; 2 missing" in first.reason
-    now = in_shadow(ledger, "packshot")
+    now = ledger.state("packshot").shadow
     assert now is not None and (now.version, now.complete_beside) == (2, None)
     assert not inbox_shadow_plan(rivals.settings).done, "what was scored before the shadow began is not asked of it"
 
@@ -105,7 +105,7 @@ def test_a_challenger_goes_through_the_shadow_and_then_through_the_gates(
     assert second.outcome == "promoted" and alias_version(rivals.settings, "champion") == 2
     judged = {gate.metric: gate.challenger for gate in second.gates}
     assert judged["shadow/batches"] == 2 and judged["shadow/errors"] == 0
-    assert in_shadow(ledger, "packshot") is None
+    assert ledger.state("packshot").shadow is None
     states = [row["payload"]["state"] for row in ledger.history(kind="shadow")]
     assert states == ["begun", "complete"]
 
@@ -173,7 +173,7 @@ def test_a_model_that_fails_on_new_batches_fails_its_gates_and_no_batch(
     assert said["complete"]
     result = go(rivals, broken)
     assert result.outcome == "refused" and "shadow/errors = 1 is above 0" in result.reason
-    assert in_shadow(ledger, "packshot") is None
+    assert ledger.state("packshot").shadow is None
     assert "stopped by" in ledger.history(kind="shadow")[-1]["payload"]["note"]
 
 
@@ -196,13 +196,13 @@ def test_a_challenger_that_the_other_gates_stop_does_not_enter_the_shadow(shop: 
     first = go(own, 1)
     assert first.outcome == "promoted", "without a champion there is nothing to score beside"
     own.register(0.7)
-    assert go(own, 2).outcome == "refused" and in_shadow(ledger, "packshot") is None
+    assert go(own, 2).outcome == "refused" and ledger.state("packshot").shadow is None
     own.register(0.95)
     assert go(own, 3).outcome == "not_enough_evidence"
-    assert in_shadow(ledger, "packshot").version == 3
+    assert ledger.state("packshot").shadow.version == 3
     own.register(0.96)
     go(own, 4)
-    assert in_shadow(ledger, "packshot").version == 4, "the newer challenger takes the place"
+    assert ledger.state("packshot").shadow.version == 4, "the newer challenger takes the place"
 
 
 def test_only_what_can_score_beside_a_champion_is_put_in_shadow(shop: Shop) -> None:

@@ -158,15 +158,15 @@ def test_a_registry_that_stops_answering_loses_no_move_and_makes_none_twice(
     gateway.answer_again()
     assert requests > 10, "each attempt must have come one request further"
     assert (result.outcome, result.reason) == ("promoted", "an interrupted promotion was finished")
-    assert ledger.committed("packshot") == [1, 2] and alias_version(shop.settings, "champion") == 2
+    assert ledger.state("packshot").champions == [1, 2] and alias_version(shop.settings, "champion") == 2
 
     gateway.fall_silent_once_the_alias_is_set()
     with pytest.raises(TrackingUnreachable):
         rollback(shop.settings)
     gateway.answer_again()
-    assert ledger.pending("packshot") is not None and alias_version(shop.settings, "champion") == 1
+    assert ledger.state("packshot").pending is not None and alias_version(shop.settings, "champion") == 1
     again = rollback(shop.settings)
     assert (again.from_version, again.to_version) == (2, 1), "the same command again goes back no further"
     assert "finishing the interrupted move of champion to version 1" in capsys.readouterr().err
-    assert ledger.committed("packshot") == [1, 2, 1] and alias_version(shop.settings, "champion") == 1
-    assert ledger.pending("packshot") is None
+    assert ledger.state("packshot").champions == [1, 2, 1] and alias_version(shop.settings, "champion") == 1
+    assert ledger.state("packshot").pending is None

@@ -17,7 +17,8 @@ from packshot.exports.why import RowUnknown, why
 from packshot.exports.why_page import page
 from packshot.home import Home
 from packshot.registry.approval import record_answer
-from packshot.registry.models import DIGEST_TAG, ModelRef, model_version, reference
+from packshot.registry.lineage import Lineage
+from packshot.registry.models import DIGEST_TAG, model_version, reference
 from packshot.registry.promote import promote
 from packshot.revision import run_key
 from packshot.workspace import Workspace
@@ -48,7 +49,7 @@ def rows(images: Path) -> list[dict[str, Any]]:
     return [known, broken("chairs/bad\x1b[31m.jpg")]
 
 
-def champion(shop: Shop) -> ModelRef:
+def champion(shop: Shop) -> Lineage:
     """Version 1, judged by the gates, approved, promoted."""
     version = shop.register(0.9)
     record_answer(shop.settings, version, approved=True, by="ann", started_by="bo")
@@ -66,11 +67,11 @@ def publish(shop: Shop, home: Home) -> str:
     return commit
 
 
-def scored(folder: Path, images: Path | None, model: ModelRef, digest: str) -> list[Any]:
+def scored(folder: Path, images: Path | None, model: Lineage, digest: str) -> list[Any]:
     lineage = {name: getattr(model, name) for name in ("run_id", "data_rev", "code_rev", "params_hash")}
     judged = rows(images) if images is not None else [verdict(PATH)]
     return open_verdicts(
-        [write_verdicts(folder, judged, version=model.version, images=images, digest=digest, **lineage)]
+        [write_verdicts(folder, judged, version=model.model_version, images=images, digest=digest, **lineage)]
     )
 
 
@@ -110,7 +111,7 @@ def test_a_changed_picture_and_another_model_break_the_chain(
 ) -> None:
     model = champion(shop)
     publish(shop, home)
-    other = ModelRef(model.name, 1, model.run_id, "another", model.code_rev, model.params_hash)
+    other = Lineage(model.model_name, 1, model.run_id, "another", model.code_rev, model.params_hash)
     files = scored(tmp_path / "v", images, other, "e" * 64)
     (images / PATH).write_bytes(b"something else")
     record = why(shop.settings, files, f"monday/{PATH}")
@@ -120,13 +121,13 @@ def test_a_changed_picture_and_another_model_break_the_chain(
 
 
 def test_what_is_not_on_record_is_said(shop: Shop, home: Home, images: Path, tmp_path: Path) -> None:
-    nobody = ModelRef("packshot", None, None, None, None, None)
+    nobody = Lineage("packshot")
     files = scored(tmp_path / "v", images, nobody, "e" * 64)
     (images / PATH).unlink()
     record = why(shop.settings, files, PATH)
     said = " ".join(record["missing"])
     assert "never registered" in said and "no such file" in said and "--model" in said
-    unknown = ModelRef("packshot", 7, "run", "data", "code", "params")
+    unknown = Lineage("packshot", 7, "run", "data", "code", "params")
     record = why(shop.settings, scored(tmp_path / "w", None, unknown, "e" * 64), PATH)
     said = " ".join(record["missing"])
     for part in ("registration of version 7", "gates on version 7", "in MLflow", "data revision data", "model-"):
@@ -136,7 +137,7 @@ def test_what_is_not_on_record_is_said(shop: Shop, home: Home, images: Path, tmp
 def test_a_file_that_was_not_judged_and_hostile_names_make_a_page_too(
     shop: Shop, home: Home, images: Path, tmp_path: Path
 ) -> None:
-    files = scored(tmp_path / "v", images, ModelRef("packshot", None, None, None, None, None), "e" * 64)
+    files = scored(tmp_path / "v", images, Lineage("packshot"), "e" * 64)
     text = page(why(shop.settings, files, "chairs/bad\x1b[31m.jpg"))
     assert "\x1b" not in text and "not_an_image" in text
     with pytest.raises(RowUnknown, match=r"there is chairs/12\.jpg"):

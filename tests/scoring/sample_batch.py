@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from packshot.evaluation.thresholds import Rated
-from packshot.scoring.scorer import Lineage, Scorer
+from packshot.registry.lineage import Lineage
+from packshot.scoring.scorer import Scorer
 
 
 @dataclass(frozen=True)

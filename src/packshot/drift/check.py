@@ -155,7 +155,7 @@ def open_reference(settings: Settings, model: str) -> Reference:
     from packshot.registry.models import bundle_path
 
     folder, found = bundle_path(settings, model)
-    return Reference(folder / "reference.parquet", found.name, found.version, found.run_id)
+    return Reference(folder / "reference.parquet", found.model_name, found.model_version, found.run_id)
 
 
 def _same_model(batch: Batch, reference: Reference, verdicts: Path) -> None:

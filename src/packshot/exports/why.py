@@ -19,7 +19,9 @@ from packshot.evaluation.digest import bundle_digest
 from packshot.exports.pictures import digest_of
 from packshot.exports.source import VERDICTS, VerdictFile
 from packshot.home import Home
+from packshot.registry.events import AnyEvent
 from packshot.registry.ledger import Ledger
+from packshot.registry.lineage import LINEAGE
 from packshot.registry.story import Entered, Story, entered, story_of
 from packshot.revision import RunKey, code_rev
 from packshot.scoring.shards import read_manifest
@@ -28,7 +30,6 @@ from packshot.workspace import CATALOG, WorkspaceMissing, commit_of_data, commit
 
 PICTURE = ("batch_id", "path", "image_id", "format", "width", "height", "sku", "title", "sender", "category")
 FOUND = ("profile", "findings", "measures", "perceptual_hash", "duplicate_of")
-LINEAGE = ("model_name", "model_version", "run_id", "data_rev", "code_rev", "params_hash")
 
 
 class RowUnknown(PackshotError):
@@ -189,12 +190,15 @@ def _told(told: Story, version: int, chain: Chain) -> dict[str, Any]:
         "registered": _entry(told.registered),
         "gates": _entry(told.gates),
         "answers": [_entry(answer) for answer in told.answers],
-        "champion": [{"by": by, "since": since, "until": until} for by, since, until in told.reigns],
+        "champion": [{"by": reign.by, "since": reign.since, "until": reign.until} for reign in told.reigns],
     }
 
 
-def _entry(entry: Any) -> dict[str, Any] | None:
-    return None if entry is None else {name: entry[name] for name in ("id", "at", "actor", "payload")}
+def _entry(entry: AnyEvent | None) -> dict[str, Any] | None:
+    if entry is None:
+        return None
+    said = entry.payload.model_dump(mode="json", exclude_unset=True)
+    return {"id": entry.id, "at": entry.at, "actor": entry.actor, "payload": said}
 
 
 def _mlflow(

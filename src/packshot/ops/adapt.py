@@ -113,7 +113,9 @@ def run(
         )
     found = gains.compare(first, second, labelled, settings)
     lineage = Adaptation(
-        source=f"{reference.name} version {reference.version}" if reference.version else reference.name,
+        source=f"{reference.model_name} version {reference.model_version}"
+        if reference.model_version
+        else reference.model_name,
         source_sha256=bundle_digest(folder),
         pictures=len(learn),
         pictures_sha256=hashlib.sha256("\n".join(sorted(each.image_id for each in learn)).encode()).hexdigest(),

@@ -49,7 +49,7 @@ def arrived_on(inbox: Path, names: list[str], day: date) -> dict[str, datetime]:
 
 def champion_then(ledger: Ledger, model_name: str, at: datetime) -> int | None:
     """Who scores what arrived then: the champion of that time, else the first one after; None where none followed."""
-    champions = [(datetime.fromisoformat(since), version) for since, version in ledger.champions(model_name)]
+    champions = [(datetime.fromisoformat(reign.since), reign.version) for reign in ledger.state(model_name).reigns]
     before = [version for since, version in champions if since <= at]
     if before and before[-1] is not None:
         return before[-1]

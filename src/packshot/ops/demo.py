@@ -296,15 +296,7 @@ def _decided(settings: Settings, version: int) -> str | None:
     """What the ledger says became of a version: promoted, refused, not_enough_evidence, or None."""
     from packshot.registry.ledger import Ledger
 
-    outcome: str | None = None
-    for entry in Ledger.from_environment().history(settings.registry.model_name):
-        if entry["to_version"] != version:
-            continue
-        if entry["kind"] == "committed":
-            outcome = "promoted"
-        elif entry["kind"] == "refused":
-            outcome = str(entry["payload"].get("outcome", "refused"))
-    return outcome
+    return Ledger.from_environment().state(settings.registry.model_name).outcomes.get(version)
 
 
 def _held_back(home: Home) -> Path:

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from packshot.config import Settings
-from packshot.ops.pipeline import Outcome, champion_version, key_of
+from packshot.ops.pipeline import Outcome, champion_version
 from packshot.progress import say
 from packshot.workspace import workspace_of_data
 
@@ -24,7 +24,7 @@ def bad_challenger(settings: Settings) -> Outcome:
 
     version = champion_version(settings)
     bundle, reference = bundle_path(settings, str(version))
-    workspace = workspace_of_data(key_of(reference).data_rev)
+    workspace = workspace_of_data(reference.key.data_rev)
     with tempfile.TemporaryDirectory(prefix="packshot-drill-") as scratch:
         damaged = Path(scratch) / "bundle"
         damaged_copy(bundle, damaged, seed=version)

@@ -5,9 +5,8 @@ So a kill between an event and its notice loses nothing, and a step that is trie
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from packshot.config import NoticesSettings, Settings
 from packshot.errors import PackshotError
@@ -16,12 +15,21 @@ from packshot.lock import held, lock_path
 from packshot.ops.notifiers import Notice, Notifier, NotTaken, notifiers
 from packshot.progress import say
 from packshot.redaction import redacted
+from packshot.registry.events import (
+    AnyEvent,
+    Approval,
+    Committed,
+    DriftChecked,
+    Gated,
+    Noticed,
+    Refused,
+    TaskFailed,
+)
 from packshot.registry.ledger import Ledger
 
 TOLD = "notice"
 FAILED = "task_failed"
 LOCK_WAIT_S = 120.0
-Entry = Mapping[str, Any]
 
 
 class NoticesBusy(PackshotError):
@@ -48,8 +56,8 @@ def send_waiting(settings: Settings) -> int:
     sent = 0
     busy = NoticesBusy(f"another process has been sending notices for {LOCK_WAIT_S:.0f} s ({lock_path('notices')})")
     with held("notices", LOCK_WAIT_S, busy):
-        history = ledger.history()
-        told = {(row["payload"]["key"], row["payload"]["to"]) for row in history if row["kind"] == TOLD}
+        history = ledger.events()
+        told = {(entry.payload.key, entry.payload.to) for entry in history if isinstance(entry, Noticed)}
         waiting = list(notices(settings.notices, history))
         for notifier in notifiers(settings.notices):
             sent += _send(ledger, notifier, [one for one in waiting if (one.key, notifier.name) not in told])
@@ -62,12 +70,12 @@ def record_failure(dag: str, run: str, task: str, attempt: int, cause: str) -> i
     return Ledger.from_environment().record(FAILED, payload=payload)
 
 
-def notices(settings: NoticesSettings, history: Iterable[Entry]) -> Iterator[Notice]:
+def notices(settings: NoticesSettings, history: Iterable[AnyEvent]) -> Iterator[Notice]:
     """The notices that the young entries of a ledger call for, oldest first, each key once."""
     oldest = datetime.now(UTC) - timedelta(hours=settings.max_age_hours)
     seen: set[str] = set()
     for entry in history:
-        found = _notice(settings, entry) if datetime.fromisoformat(entry["at"]) >= oldest else None
+        found = _notice(settings, entry) if entry.time >= oldest else None
         if found is not None and found.key not in seen:
             seen.add(found.key)
             yield found
@@ -91,29 +99,27 @@ def _send(ledger: Ledger, notifier: Notifier, waiting: Iterable[Notice]) -> int:
     return sent
 
 
-def _notice(settings: NoticesSettings, entry: Entry) -> Notice | None:
-    payload, number = entry["payload"], entry["id"]
-    model, before, after = entry["model_name"], entry["from_version"], entry["to_version"]
+def _notice(settings: NoticesSettings, entry: AnyEvent) -> Notice | None:
+    number, model, before, after = entry.id, entry.model_name, entry.from_version, entry.to_version
     was = f"It was {f'version {before}' if before else 'none'} before."
-    match entry["kind"]:
-        case "committed":
+    match entry:
+        case Committed(kind="committed"):
             about = ("promoted", f"{number}", f"{model}: version {after} is the champion", was)
-        case "rollback_committed":
+        case Committed(rollback=True):
             about = ("rolled_back", f"{number}", f"{model}: version {after} is the champion again", was)
-        case "gate" | "refused" if payload["outcome"] in ("refused", "not_enough_evidence"):
-            why = str(payload["outcome"]).replace("_", " ")
-            about = ("refused", f"{model}/{after}/{before}", f"{model}: version {after}: {why}", payload["reason"])
-        case "approval" if payload["outcome"] == "rejected":
-            said = f"{entry['actor']} rejected it. {payload['reason']}".strip()
-            about = ("rejected", f"{number}", f"{model}: version {after} is not approved", said)
-        case "drift" if payload.get("alarm"):
-            batch = payload["batch"]
-            said = f"{payload['reason']}\n{payload['report']}"
-            about = ("drift_alarm", f"{model}/{after}/{batch}", f"{model}: drift in batch {batch}", said)
-        case "task_failed":
-            task = f"{payload['dag']}.{payload['task']}"
-            key = f"{payload['run']}/{task}/{payload['attempt']}"
-            about = (FAILED, key, f"{task} failed", f"Run {payload['run']}.\n{payload['reason']}")
+        case Gated(payload=said) | Refused(payload=said) if said.outcome in ("refused", "not_enough_evidence"):
+            why = said.outcome.replace("_", " ")
+            about = ("refused", f"{model}/{after}/{before}", f"{model}: version {after}: {why}", said.reason or "")
+        case Approval(payload=said) if said.outcome == "rejected":
+            text = f"{entry.actor} rejected it. {said.reason or ''}".strip()
+            about = ("rejected", f"{number}", f"{model}: version {after} is not approved", text)
+        case DriftChecked(payload=said) if said.alarm:
+            text = f"{said.reason}\n{said.report}"
+            about = ("drift_alarm", f"{model}/{after}/{said.batch}", f"{model}: drift in batch {said.batch}", text)
+        case TaskFailed(payload=said):
+            task = f"{said.dag}.{said.task}"
+            key = f"{said.run}/{task}/{said.attempt}"
+            about = (FAILED, key, f"{task} failed", f"Run {said.run}.\n{said.reason}")
         case _:
             return None
     event, key, subject, text = about
@@ -122,12 +128,12 @@ def _notice(settings: NoticesSettings, entry: Entry) -> Notice | None:
         event=event,
         subject=" ".join(subject.split()),
         text=text,
-        at=entry["at"],
+        at=entry.at,
         model=model,
         version=after,
-        run_id=entry["run_id"],
+        run_id=entry.run_id,
         report=_report(settings),
-        airflow=payload.get("airflow"),
+        airflow=entry.payload.airflow,
     )
 
 

@@ -27,7 +27,6 @@ from packshot.workspace import Workspace, catalog_workspace, training_workspace,
 
 if TYPE_CHECKING:
     from packshot.drift.check import DriftResult
-    from packshot.registry.models import ModelRef
     from packshot.scoring.batch import ScoreReport
     from packshot.scoring.scorer import Scorer
 
@@ -41,10 +40,6 @@ class BatchUnknown(PackshotError):
     """The inbox holds no batch of that name."""
 
     exit_code = 2
-
-
-class LineageUnknown(PackshotError):
-    """A model carries no lineage."""
 
 
 @dataclass(frozen=True)
@@ -154,17 +149,7 @@ def workspace_of_version(settings: Settings, version: int) -> Path:
     from packshot.registry.models import bundle_path
 
     _, reference = bundle_path(settings, str(version))
-    return workspace_of_data(key_of(reference).data_rev).root
-
-
-def key_of(model: ModelRef) -> RunKey:
-    """The run key of a registered model. Raises LineageUnknown for one that does not say what it was made from."""
-    if model.data_rev is None or model.code_rev is None or model.params_hash is None:
-        raise LineageUnknown(
-            f"{model.name} version {model.version} does not say what data, code and parameters it was made from; "
-            "register it with `packshot register`"
-        )
-    return RunKey(model.data_rev, model.code_rev, model.params_hash)
+    return workspace_of_data(reference.key.data_rev).root
 
 
 def champion_version(settings: Settings) -> int:
@@ -172,9 +157,9 @@ def champion_version(settings: Settings) -> int:
     from packshot.registry.models import bundle_path
 
     _, reference = bundle_path(settings, "champion")
-    if reference.version is None:
+    if reference.model_version is None:
         raise PackshotError("the champion has no version number; is its registry entry intact?")
-    return reference.version
+    return reference.model_version
 
 
 def verdict_folder(batch: str, version: int) -> Path:
@@ -258,9 +243,10 @@ def inbox_shadow_plan(settings: Settings) -> Outcome:
     The oldest first.
     """
     from packshot.registry.ledger import Ledger
-    from packshot.registry.shadow import in_shadow, missing, seen
+    from packshot.registry.shadow import missing, seen
 
-    champion, now = champion_version(settings), in_shadow(Ledger.from_environment(), settings.registry.model_name)
+    champion = champion_version(settings)
+    now = Ledger.from_environment().state(settings.registry.model_name).shadow
     if now is None:
         return Outcome({"batches": [], "model_version": None}, done=False)
     since = datetime.fromisoformat(now.at).timestamp()
@@ -323,18 +309,7 @@ def score_folder(
 def _charged_score(
     settings: Settings, scorer: Scorer, payload: dict[str, Any]
 ) -> AbstractContextManager[dict[str, Any]]:
-    of = scorer.lineage
-    return charged(
-        settings,
-        "score",
-        payload=payload,
-        model_name=of.model_name,
-        to_version=of.model_version,
-        run_id=of.run_id,
-        data_rev=of.data_rev,
-        code_rev=of.code_rev,
-        params_hash=of.params_hash,
-    )
+    return charged(settings, "score", payload=payload, **scorer.lineage.entry())
 
 
 def drift_check(settings: Settings, verdicts: Path, *, model: str = "champion", out: Path | None = None) -> DriftResult:
@@ -420,12 +395,12 @@ def inbox_shadow(settings: Settings, batch: str) -> Outcome:
     """
     from packshot.bundle import BundleError
     from packshot.registry.ledger import Ledger
-    from packshot.registry.shadow import FAILED, complete, in_shadow
+    from packshot.registry.shadow import FAILED, complete
     from packshot.scoring.batch import JudgeFailed, score
 
     folder = Home.from_environment().inbox / _known(batch)
     champion, ledger = champion_version(settings), Ledger.from_environment()
-    now = in_shadow(ledger, settings.registry.model_name)
+    now = ledger.state(settings.registry.model_name).shadow
     if now is None:
         say("no version is in shadow; nothing to do")
         return Outcome({"batch": batch, "model_version": None}, done=False)

@@ -20,10 +20,9 @@ from packshot.lock import any_held
 from packshot.ops.arrivals import arrival
 from packshot.ops.pipeline import RETRAINING, inbox_batches, inbox_drift_plan, inbox_plan, verdict_folder
 from packshot.registry.alias import CHAMPION, exclusive
-from packshot.registry.ledger import COMMITS, Ledger
+from packshot.registry.events import DriftAnswered, Reconciled, Registered, Retrained
+from packshot.registry.ledger import Ledger
 from packshot.registry.models import alias_version
-from packshot.registry.rollback import rolled_back
-from packshot.registry.shadow import in_shadow
 from packshot.workspace import CATALOG, Workspace
 
 COLUMNS = ("condition", "subject", "since", "event", "what to do")
@@ -116,10 +115,10 @@ def _untrained(ledger: Ledger) -> list[Finding]:
     if not published:
         return []
     _, revision, at = published
-    history = ledger.history()
-    if any(row["kind"] == "register" and row["data_rev"] == revision for row in history) or any_held(f"{RETRAINING}*"):
+    about = [event for event in ledger.events() if event.data_rev == revision]
+    if any(isinstance(event, Registered) for event in about) or any_held(f"{RETRAINING}*"):
         return []
-    tried = [_time(row["at"]) for row in history if row["kind"] == "retrain" and row["data_rev"] == revision]
+    tried = [event.time for event in about if isinstance(event, Retrained)]
     since = max([_time(at), *tried])
     advice = "packshot retrain, then packshot register: published data that no version learned from"
     return [Finding("data not trained", revision, since, advice, "catalog_ready", {"data_rev": revision})]
@@ -128,19 +127,15 @@ def _untrained(ledger: Ledger) -> list[Finding]:
 def _unjudged(settings: Settings, ledger: Ledger) -> list[Finding]:
     """Versions newer than the champion that the gates never saw, and one that has come through the shadow since."""
     name = settings.registry.model_name
-    history = ledger.history(name)
-    judged = {row["to_version"]: row["id"] for row in history if row["kind"] in ("gate", "refused", *COMMITS)}
-    champion = next((version for version in reversed(ledger.committed(name))), None) or 0
-    out = rolled_back(ledger, name)
+    state = ledger.state(name)
+    champion = state.champion or 0
     found = [
-        _to_judge(
-            "challenger not judged", f"version {row['to_version']}", row["to_version"], row["at"], row["data_rev"]
-        )
-        for row in history
-        if row["kind"] == "register" and row["to_version"] > champion and row["to_version"] not in {*judged, *out}
+        _to_judge("challenger not judged", f"version {version}", version, entry.at, entry.data_rev)
+        for version, entry in state.registered.items()
+        if version > champion and version not in {*state.judged, *state.rolled_back}
     ]
-    shadow = in_shadow(ledger, name)
-    if shadow is not None and shadow.complete_beside and judged.get(shadow.version, 0) < shadow.entry:
+    shadow = state.shadow
+    if shadow is not None and shadow.complete_beside and state.judged.get(shadow.version, 0) < shadow.entry:
         subject = f"version {shadow.version}, ledger entry {shadow.entry}"
         found.append(_to_judge("shadow not judged", subject, shadow.version, shadow.at, None))
     return found
@@ -153,28 +148,28 @@ def _to_judge(condition: str, subject: str, version: int, at: str, data_rev: str
 
 def _interrupted(settings: Settings, ledger: Ledger) -> list[Finding]:
     """A move that was begun and not committed, with the alias at one of its ends: the next promotion finishes it."""
-    pending = ledger.pending(settings.registry.model_name)
-    if pending is None or alias_version(settings, CHAMPION) not in _ends(pending.entry):
+    pending = ledger.state(settings.registry.model_name).pending
+    if pending is None or alias_version(settings, CHAMPION) not in pending.ends:
         return []
-    version = pending.entry["to_version"]
+    version = pending.version
     advice = f"packshot promote --challenger {version}: finishes the move"
-    subject = f"to version {version}, ledger entry {pending.intent_id}"
+    subject = f"to version {version}, ledger entry {pending.entry.id}"
     extra = {"model_version": version}
-    return [Finding("move interrupted", subject, _time(pending.entry["at"]), advice, "challenger", extra)]
+    return [Finding("move interrupted", subject, pending.entry.time, advice, "challenger", extra)]
 
 
 def _moved_by_hand(settings: Settings, ledger: Ledger) -> list[Finding]:
     """An alias that is not where the ledger left it: a person decides."""
     name = settings.registry.model_name
-    pending, recorded = ledger.pending(name), ledger.committed(name)
-    expected = _ends(pending.entry) if pending is not None else (recorded[-1] if recorded else None,)
+    state = ledger.state(name)
+    expected = state.pending.ends if state.pending is not None else (state.champion,)
     found = alias_version(settings, CHAMPION)
     if found in expected:
         return []
-    last = [_time(row["at"]) for row in ledger.history(name)][-1:]
+    since = _time(state.last_at) if state.last_at else LONG_AGO
     subject = f"alias at {found or 'no version'}, ledger at {' or '.join(str(v or 'no version') for v in expected)}"
     advice = "packshot registry adopt accepts the alias; or set it back"
-    return [Finding("alias moved by hand", subject, (last or [LONG_AGO])[0], advice)]
+    return [Finding("alias moved by hand", subject, since, advice)]
 
 
 def _of_batches(settings: Settings, ledger: Ledger) -> list[Finding]:
@@ -204,8 +199,9 @@ def _of_batches(settings: Settings, ledger: Ledger) -> list[Finding]:
 
 def _unanswered(ledger: Ledger, version: int) -> list[Finding]:
     """Alarms that nobody has decided about, and a decision to train after which nobody was asked to."""
-    decided = ledger.history(kind="drift_response")
-    about = {batch for row in decided if row["to_version"] == version for batch in row["payload"]["batches"]}
+    events = ledger.events()
+    decided = [event for event in events if isinstance(event, DriftAnswered)]
+    about = {batch for event in decided if event.to_version == version for batch in event.payload.batches}
     found = []
     for batch in inbox_batches():
         said = _drift(verdict_folder(batch, version) / "drift.json")
@@ -213,12 +209,12 @@ def _unanswered(ledger: Ledger, version: int) -> list[Finding]:
             extra, subject = {"batches": [batch], "model_version": version}, f"{batch} by version {version}"
             at = _time(said["checked_at"])
             found.append(Finding("alarm not answered", subject, at, "packshot inbox respond", "verdicts", extra))
-    asked = [row["id"] for row in ledger.history(kind="retrain")]
-    for row in decided:
-        if row["payload"]["retrain"] and not any(later > row["id"] for later in asked):
-            extra = {"batches": list(row["payload"]["batches"]), "model_version": row["to_version"]}
-            subject, advice = f"ledger entry {row['id']}", "packshot retrain --reason drift_alarm"
-            found.append(Finding("training not begun", subject, _time(row["at"]), advice, "drift_alarm", extra))
+    asked = max((event.id for event in events if isinstance(event, Retrained)), default=0)
+    for event in decided:
+        if event.payload.retrain and asked < event.id:
+            extra = {"batches": list(event.payload.batches), "model_version": event.to_version}
+            subject, advice = f"ledger entry {event.id}", "packshot retrain --reason drift_alarm"
+            found.append(Finding("training not begun", subject, event.time, advice, "drift_alarm", extra))
     return found
 
 
@@ -230,12 +226,9 @@ def _drift(file: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _ends(entry: Mapping[str, Any]) -> tuple[int | None, int | None]:
-    return entry["from_version"], entry["to_version"]
-
-
 def _sent(ledger: Ledger) -> set[tuple[str, str]]:
-    return {(row["payload"]["condition"], row["payload"]["subject"]) for row in ledger.history(kind="reconcile")}
+    sent = [event.payload for event in ledger.events(kind="reconcile") if isinstance(event, Reconciled)]
+    return {(payload.condition, payload.subject) for payload in sent}
 
 
 def _fits(one: Finding, events: Mapping[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from packshot.config import Settings
 from packshot.files import write_json
 from packshot.home import Home, project_root
-from packshot.ops.pipeline import inbox_batches, key_of, verdict_folder
+from packshot.ops.pipeline import inbox_batches, verdict_folder
 from packshot.progress import say
 
 if TYPE_CHECKING:
@@ -27,19 +27,21 @@ def write_report(
     maps the name of each held-out figure (task/measure/set/subset) to its value. Raises NothingToReport without a
     scored batch.
     """
-    from packshot.registry.ledger import RUNS, Ledger
+    from packshot.registry.events import RUNS
+    from packshot.registry.ledger import Ledger
     from packshot.registry.models import bundle_path
     from packshot.serving.report import render
 
     home = Home.from_environment()
     target = out if out is not None else project_root() / "reports" / "latest"
     bundle, model = bundle_path(settings, "champion")
-    workspace = home.workspaces / f"train-{key_of(model).short}"
+    workspace = home.workspaces / f"train-{model.key.short}"
     evaluation = workspace / "reports" / "evaluation"
-    batches, images = _batches(home, model.version, folders)
-    entries = Ledger.from_environment().history(settings.registry.model_name)
-    history = [entry for entry in entries if entry["kind"] not in RUNS]
-    promotion = _promotion(history, model.version)
+    batches, images = _batches(home, model.model_version, folders)
+    ledger, name = Ledger.from_environment(), settings.registry.model_name
+    history = [entry for entry in ledger.history(name) if entry["kind"] not in RUNS]
+    gated = ledger.state(name).gates.get(model.model_version or 0)
+    promotion = gated.payload.model_dump() if gated is not None else {}
     metrics = _metrics(evaluation / "metrics.json", promotion)
     page = render(
         settings,
@@ -73,12 +75,6 @@ def _batches(home: Home, version: int | None, folders: Sequence[Path] | None) ->
     there = [folder for folder in scored if (folder / "verdicts.parquet").exists()]
     there.sort(key=lambda folder: (folder / "verdicts.parquet").stat().st_mtime)
     return there, {folder: scored[folder] for folder in there}
-
-
-def _promotion(history: Sequence[Mapping[str, Any]], version: int | None) -> Mapping[str, Any]:
-    """What the gates said when this version was promoted; empty where the ledger does not know."""
-    decided = [e["payload"] for e in history if e["kind"] == "gate" and e["payload"].get("challenger") == version]
-    return decided[-1] if decided else {}
 
 
 def _metrics(file: Path, promotion: Mapping[str, Any]) -> dict[str, float]:

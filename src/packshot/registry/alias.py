@@ -14,8 +14,9 @@ from packshot.config import Settings
 from packshot.errors import PackshotError
 from packshot.lock import held, lock_path
 from packshot.progress import say
-from packshot.registry.ledger import Ledger, Pending
+from packshot.registry.ledger import Ledger
 from packshot.registry.models import alias_version, model_version, reference
+from packshot.registry.state import Pending
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -51,8 +52,7 @@ def champion(settings: Settings, ledger: Ledger) -> int | None:
     Raises AliasMovedByHand where alias and ledger disagree; nothing is changed.
     """
     name = settings.registry.model_name
-    recorded = ledger.committed(name)
-    expected = recorded[-1] if recorded else None
+    expected = ledger.state(name).champion
     found = alias_version(settings, CHAMPION)
     if found != expected:
         raise AliasMovedByHand(
@@ -69,21 +69,21 @@ def heal(settings: Settings, ledger: Ledger) -> Pending | None:
     The intent was written after its gates had passed, so it is carried out: the alias moves if it has not, then the
     ledger is committed. An alias that is at neither end of the move raises AliasMovedByHand.
     """
-    pending = ledger.pending(settings.registry.model_name)
+    pending = ledger.state(settings.registry.model_name).pending
     if pending is None:
         return None
     begun = pending.entry
     found = alias_version(settings, CHAMPION)
-    if found not in (begun["from_version"], begun["to_version"]):
+    if found not in pending.ends:
         raise AliasMovedByHand(
-            f"a move of {CHAMPION!r} from {_version(begun['from_version'])} to {_version(begun['to_version'])} was "
+            f"a move of {CHAMPION!r} from {_version(begun.from_version)} to {_version(begun.to_version)} was "
             f"interrupted, and the alias is now at {_version(found)}: somebody moved it by hand. "
             "`packshot registry adopt` accepts where it is now"
         )
-    say(f"finishing the interrupted move of {CHAMPION} to version {begun['to_version']}")
-    if found != begun["to_version"]:
-        set_alias(settings, CHAMPION, begun["to_version"])
-    _close(ledger, pending.intent_id, begun, rollback=pending.rollback, moved=pending.moved, healed=True)
+    say(f"finishing the interrupted move of {CHAMPION} to version {begun.to_version}")
+    if found != begun.to_version:
+        set_alias(settings, CHAMPION, pending.version)
+    _close(ledger, begun.id, begun.version_columns(), rollback=begun.rollback, moved=pending.moved, healed=True)
     return pending
 
 
@@ -98,15 +98,7 @@ def move(
 ) -> None:
     """Make `to_version` the champion: intent, alias, moved, committed. Call inside `exclusive()`."""
     found = reference(model_version(settings, str(to_version)))
-    entry = {
-        "model_name": settings.registry.model_name,
-        "from_version": from_version,
-        "to_version": to_version,
-        "run_id": found.run_id,
-        "data_rev": found.data_rev,
-        "code_rev": found.code_rev,
-        "params_hash": found.params_hash,
-    }
+    entry = {"from_version": from_version, **found.entry()}
     intent = ledger.record("rollback_intent" if rollback else "intent", payload=payload, **entry)
     set_alias(settings, CHAMPION, to_version)
     _close(ledger, intent, entry, rollback=rollback, moved=False, healed=False)
@@ -120,12 +112,11 @@ def adopt(settings: Settings, ledger: Ledger | None = None) -> int | None:
     book = ledger or Ledger.from_environment()
     name = settings.registry.model_name
     with exclusive():
-        recorded = book.committed(name)
-        before = recorded[-1] if recorded else None
+        state = book.state(name)
         found = alias_version(settings, CHAMPION)
-        if found != before or book.pending(name) is not None:
+        if found != state.champion or state.pending is not None:
             run_id = model_version(settings, str(found)).run_id if found is not None else None
-            book.record("adopted", model_name=name, from_version=before, to_version=found, run_id=run_id)
+            book.record("adopted", model_name=name, from_version=state.champion, to_version=found, run_id=run_id)
             say(f"{CHAMPION} of {name} is {_version(found)}; accepted as it was set by hand")
         return found
 
@@ -141,12 +132,10 @@ def set_alias(settings: Settings, alias: str, version: int) -> None:
 
 def _close(ledger: Ledger, intent: int, entry: Mapping[str, Any], *, rollback: bool, moved: bool, healed: bool) -> None:
     prefix = "rollback_" if rollback else ""
-    fields = ("model_name", "from_version", "to_version", "run_id", "data_rev", "code_rev", "params_hash")
-    same = {name: entry[name] for name in fields}
     payload = {"intent": intent, "healed": healed}
     if not moved:
-        ledger.record(f"{prefix}moved", payload=payload, **same)
-    ledger.record(f"{prefix}committed", payload=payload, **same)
+        ledger.record(f"{prefix}moved", payload=payload, **entry)
+    ledger.record(f"{prefix}committed", payload=payload, **entry)
 
 
 def _version(number: int | None) -> str:

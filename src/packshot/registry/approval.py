@@ -43,13 +43,8 @@ def record_answer(
     answer = "approved" if approved and against is None else "rejected"
     ledger.record(
         "approval",
-        model_name=settings.registry.model_name,
         actor=by or NOBODY,
-        to_version=version,
-        run_id=found.run_id,
-        data_rev=found.data_rev,
-        code_rev=found.code_rev,
-        params_hash=found.params_hash,
+        **found.entry(),
         payload={"outcome": answer, "reason": against or "", "started_by": started_by},
     )
     if against is not None:
@@ -65,7 +60,7 @@ def _objection(settings: Settings, ledger: Ledger, version: int, by: str | None,
         return f"{by} is not in registry.approvers ({', '.join(approvers)})"
     if by == started_by:
         return f"{by} started the run that asks, and nobody approves their own; let somebody else answer"
-    entries = ledger.history(settings.registry.model_name, kind="register")
-    if by in {entry["actor"] for entry in entries if entry["to_version"] == version}:
+    registered = ledger.state(settings.registry.model_name).registered.get(version)
+    if registered is not None and by == registered.actor:
         return f"{by} had the version trained, and nobody approves their own; let somebody else answer"
     return None

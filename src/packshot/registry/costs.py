@@ -11,6 +11,7 @@ from typing import Any, Literal
 from packshot.config import CostSettings, Settings
 from packshot.cost import Meter, Usage, price
 from packshot.progress import say
+from packshot.registry.events import Event, Registered
 from packshot.registry.ledger import Ledger
 from packshot.registry.tracking import (
     MlflowRecorder,
@@ -20,7 +21,7 @@ from packshot.registry.tracking import (
     runs_of,
     tracking_uri,
 )
-from packshot.revision import RunKey, run_key
+from packshot.revision import run_key
 
 TRAINING = "cost"
 EVALUATION = "cost/evaluation"
@@ -110,20 +111,20 @@ def totals(ledger: Ledger, by: By) -> list[Total]:
 
     By version, a retraining counts for the first version that was registered of it: a drill registers a second.
     """
-    entries = ledger.history()
-    versions = {_key(entry): entry["to_version"] for entry in reversed(entries) if entry["kind"] == "register"}
+    entries = ledger.events()
+    versions = {_key(entry): entry.to_version for entry in reversed(entries) if isinstance(entry, Registered)}
     found: dict[tuple[str, str, str], Total] = {}
     for entry in entries:
-        cost = entry["payload"].get("cost")
+        cost = entry.payload.cost
         if cost is None:
             continue
-        version = entry["to_version"] or versions.get(_key(entry))
-        group = entry["at"][:7] if by == "month" else str(version or "")
-        place = (group, entry["kind"], cost["currency"])
-        before = found.get(place, Total(group, entry["kind"], 0, Usage(), 0.0, cost["currency"]))
+        version = entry.to_version or versions.get(_key(entry))
+        group = entry.at[:7] if by == "month" else str(version or "")
+        place = (group, entry.kind, cost["currency"])
+        before = found.get(place, Total(group, entry.kind, 0, Usage(), 0.0, cost["currency"]))
         usage = before.usage + Usage(**{each.name: cost[each.name] for each in fields(Usage)})
         found[place] = Total(
-            group, entry["kind"], before.runs + 1, usage, round(before.price + cost["price"], 6), cost["currency"]
+            group, entry.kind, before.runs + 1, usage, round(before.price + cost["price"], 6), cost["currency"]
         )
     return sorted(found.values(), key=lambda total: (total.group.zfill(9), total.kind, total.currency))
 
@@ -159,5 +160,5 @@ def _cells(total: Total) -> tuple[str, ...]:
     return (group, total.kind, str(total.runs), *hours, memory, f"{total.price:.2f}", total.currency)
 
 
-def _key(entry: Mapping[str, Any]) -> RunKey:
-    return RunKey(entry["data_rev"], entry["code_rev"], entry["params_hash"])
+def _key(entry: Event) -> tuple[str | None, ...]:
+    return entry.data_rev, entry.code_rev, entry.params_hash

@@ -13,31 +13,22 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic import ValidationError
 
 from packshot.errors import PackshotError
 from packshot.home import Home
+from packshot.registry.events import KINDS, AnyEvent, parse
+from packshot.registry.state import State, replay
 
 URL_VARIABLE = "PACKSHOT_LEDGER_URL"
 TASK_URL_VARIABLE = "PACKSHOT_TASK_URL"
 """The page of the Airflow task at work; every entry written under it keeps it as `airflow` in its payload."""
 FIELDS = ("actor", "model_name", "from_version", "to_version", "run_id", "data_rev", "code_rev", "params_hash")
-INTENTS = ("intent", "rollback_intent")
-COMMITS = ("committed", "rollback_committed", "adopted")
-RUNS = ("retrain", "score", "drift")
-"""Work with a model that changes no version: entered for what it found and what it cost."""
-KINDS = frozenset(
-    {"register", "gate", "heldout_use", "approval", "refused", "moved", "rollback_moved", "shadow", "reconcile"}
-    | set(INTENTS)
-    | set(COMMITS)
-    | set(RUNS)
-    | {"task_failed", "notice", "labels", "drift_response"}
-)
 
 _metadata = sa.MetaData()
 ENTRIES = sa.Table(
@@ -85,16 +76,6 @@ class LedgerError(PackshotError):
     exit_code = 74
 
 
-@dataclass(frozen=True)
-class Pending:
-    """A move that was begun and never committed: the process was killed in between."""
-
-    intent_id: int
-    rollback: bool
-    moved: bool
-    entry: Mapping[str, Any]
-
-
 class Ledger:
     """The ledger in SQLite (a path) or in any database SQLAlchemy reaches (a URL).
 
@@ -135,8 +116,8 @@ class Ledger:
     def record(self, kind: str, *, payload: Mapping[str, Any] | None = None, **fields: Any) -> int:
         """Append one entry and return its id.
 
-        `kind` is one of KINDS, `fields` any of FIELDS (the actor defaults to the user at work), `payload` is
-        anything JSON can hold (NaN is refused). Raises LedgerError.
+        `kind` is one of KINDS, `fields` any of FIELDS (the actor defaults to the user at work), `payload` what the
+        event of that kind holds, in plain JSON (NaN is refused). Raises LedgerError.
         """
         if kind not in KINDS:
             raise LedgerError(f"the ledger has no entries of kind {kind!r}; it has {', '.join(sorted(KINDS))}")
@@ -149,6 +130,7 @@ class Ledger:
         told = {**(payload or {}), **({"airflow": page} if page else {})}
         try:
             row["payload"] = json.dumps(told, sort_keys=True, allow_nan=False)
+            parse({**row, "payload": told})
             with self._engine.begin() as connection:
                 key = connection.execute(sa.insert(ENTRIES).values(row)).inserted_primary_key
         except (sa.exc.SQLAlchemyError, ValueError, TypeError) as error:
@@ -173,28 +155,22 @@ class Ledger:
             row["payload"] = json.loads(row["payload"])
         return rows
 
-    def committed(self, model_name: str) -> list[int | None]:
-        """Every version that was made champion, in order; the last is what the alias must be now.
-
-        None stands for an adopted absence: someone removed the alias and it was accepted.
-        """
-        return [version for _, version in self.champions(model_name)]
-
-    def champions(self, model_name: str) -> list[tuple[str, int | None]]:
-        """As `committed`, each version with the time (ISO, UTC) since when it was champion."""
-        return [(row["at"], row["to_version"]) for row in self.history(model_name) if row["kind"] in COMMITS]
-
-    def pending(self, model_name: str) -> Pending | None:
-        """The move that was begun and not committed, if there is one (there is never more than one)."""
-        found: Pending | None = None
-        for row in self.history(model_name):
-            if row["kind"] in INTENTS:
-                found = Pending(row["id"], row["kind"] == "rollback_intent", False, row)
-            elif row["kind"] in COMMITS:
-                found = None
-            elif row["kind"] in ("moved", "rollback_moved") and found is not None:
-                found = Pending(found.intent_id, found.rollback, True, found.entry)
+    def events(self, model_name: str | None = None, kind: str | None = None) -> list[AnyEvent]:
+        """As `history`, each entry as the event it is. Raises LedgerError for one that cannot be understood."""
+        found = []
+        for row in self.history(model_name, kind):
+            try:
+                found.append(parse(row))
+            except ValidationError as error:
+                raise LedgerError(
+                    f"entry {row['id']} of the ledger {self._shown}, of kind {row['kind']!r}, cannot be understood: "
+                    f"{error}. Was it written by a newer Packshot?"
+                ) from error
         return found
+
+    def state(self, model_name: str) -> State:
+        """What the entries of a model add up to: champion, standing, pending, shadow, approvals. Raises LedgerError."""
+        return replay(self.events(model_name))
 
     def heldout_uses(self, data_rev: str) -> int:
         """How often the held-out rows of a data revision have decided about a promotion."""

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from packshot.evaluation.digest import bundle_digest
 from packshot.files import OutputNotWritable
 from packshot.home import Home
 from packshot.progress import say
+from packshot.registry.lineage import Lineage
 
 BUNDLE_FILE = "bundle.json"
 FOLDS_FILE = "folds.parquet"
@@ -35,19 +35,7 @@ class ArtefactsDamaged(PackshotError):
     exit_code = 65
 
 
-@dataclass(frozen=True)
-class ModelRef:
-    """What a verdict says about the model behind it. All but the name is None for a bundle that is only a path."""
-
-    name: str
-    version: int | None
-    run_id: str | None
-    data_rev: str | None
-    code_rev: str | None
-    params_hash: str | None
-
-
-def bundle_path(settings: Settings, ref: str) -> tuple[Path, ModelRef]:
+def bundle_path(settings: Settings, ref: str) -> tuple[Path, Lineage]:
     """The folder of the bundle that `ref` names, and who it is.
 
     `ref`: an alias (`champion`), a version number (`3` or `v3`), or the path of a bundle. Registered bundles are
@@ -56,7 +44,7 @@ def bundle_path(settings: Settings, ref: str) -> tuple[Path, ModelRef]:
     """
     folder = Path(ref)
     if (folder / BUNDLE_FILE).is_file():
-        return folder, ModelRef(folder.resolve().name, None, None, None, None, None)
+        return folder, Lineage(folder.resolve().name)
     if folder.is_dir() or os.sep in ref:
         raise NoSuchModel(f"{ref} holds no {BUNDLE_FILE}; name a bundle folder, an alias or a version number")
     found = model_version(settings, ref)
@@ -104,12 +92,12 @@ def model_version(settings: Settings, ref: str) -> Any:
     raise NoSuchModel(_how_to_get(settings, ref, bool(number)))
 
 
-def reference(found: Any) -> ModelRef:
-    """A ModelRef from MLflow's entry of a version."""
+def reference(found: Any) -> Lineage:
+    """The lineage by MLflow's entry of a version."""
     tags = found.tags
-    return ModelRef(
-        name=found.name,
-        version=int(found.version),
+    return Lineage(
+        model_name=found.name,
+        model_version=int(found.version),
         run_id=found.run_id,
         data_rev=tags.get("packshot.data_rev"),
         code_rev=tags.get("packshot.code_rev"),

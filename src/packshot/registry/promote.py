@@ -18,10 +18,10 @@ from packshot.evaluation.heldout import HeldOut, labelled_rows, score_heldout_on
 from packshot.files import write_json, write_text
 from packshot.progress import say
 from packshot.registry.alias import CHALLENGER, champion, exclusive, heal, move
+from packshot.registry.events import Intent
 from packshot.registry.gates import Evidence, GateResult, Outcome, check_settings, judge, outcome, table
 from packshot.registry.ledger import Ledger
 from packshot.registry.models import DIGEST_TAG, ArtefactsDamaged, bundle_path, model_version, reference, resolve
-from packshot.registry.rollback import rolled_back
 from packshot.registry.serving_check import ModelDoesNotServe, measure, signature_kept
 from packshot.registry.shadow import evidence as shadow_evidence
 from packshot.registry.shadow import follow
@@ -91,7 +91,7 @@ def promote(
     with exclusive():
         number = challenger if challenger is not None else resolve(settings, CHALLENGER)
         finished = heal(settings, ledger)
-        if finished is not None and not finished.rollback and finished.entry["to_version"] == number:
+        if finished is not None and not finished.entry.rollback and finished.version == number:
             return _finished(settings, ledger, finished.entry)
         result = _assess(settings, ledger, number, champion, workspace)
         if result.outcome == "promoted":
@@ -134,7 +134,7 @@ def _assess(settings: Settings, ledger: Ledger, number: int, believed: int | Non
     blank = PromotionResult("nothing_to_do", (), name, number, now, None, 0, "")
     if number == now:
         return replace(blank, reason=f"version {number} is the champion already")
-    if number in rolled_back(ledger, name):
+    if number in ledger.state(name).rolled_back:
         return replace(blank, outcome="refused", reason=_was_rolled_back(number))
     source = read_source(workspace)
     gates = check_settings(settings, source.profile)
@@ -180,7 +180,7 @@ def _expected(profile: Profile, workspace: Path) -> frozenset[tuple[str, str]]:
 def _evidence(settings: Settings, number: int, workspace: Path, measured: Mapping[str, float]) -> Evidence:
     folder, ref = bundle_path(settings, str(number))
     registered = model_version(settings, str(number))
-    if ref.version != number or bundle_digest(folder) != registered.tags[DIGEST_TAG]:
+    if ref.model_version != number or bundle_digest(folder) != registered.tags[DIGEST_TAG]:
         raise WrongData(f"{folder} is not the bundle of version {number}; remove that folder and run this again")
     say(f"scoring version {number} on the held-out pictures")
     scored: HeldOut = score_heldout_once(folder, settings, workspace)
@@ -234,13 +234,8 @@ def _record(ledger: Ledger, settings: Settings, kind: str, result: PromotionResu
     ref = reference(model_version(settings, str(result.challenger)))
     ledger.record(
         kind,
-        model_name=result.model_name,
         from_version=result.champion,
-        to_version=result.challenger,
-        run_id=ref.run_id,
-        data_rev=ref.data_rev,
-        code_rev=ref.code_rev,
-        params_hash=ref.params_hash,
+        **ref.entry(),
         payload=payload,
     )
 
@@ -261,16 +256,17 @@ def _log(settings: Settings, result: PromotionResult) -> None:
         recorder.artifact(folder, f"gates/{against}")
 
 
-def _finished(settings: Settings, ledger: Ledger, entry: Any) -> PromotionResult:
+def _finished(settings: Settings, ledger: Ledger, entry: Intent) -> PromotionResult:
     """The result of a promotion that a kill interrupted and this call completed, from its own ledger entry."""
-    gates = tuple(GateResult(**gate) for gate in entry["payload"].get("gates", ()))
+    assert entry.to_version is not None
+    gates = tuple(GateResult(**gate) for gate in entry.payload.gates)
     return PromotionResult(
         "promoted",
         gates,
         settings.registry.model_name,
-        entry["to_version"],
-        entry["from_version"],
-        entry["data_rev"],
-        ledger.heldout_uses(entry["data_rev"]),
+        entry.to_version,
+        entry.from_version,
+        entry.data_rev,
+        ledger.heldout_uses(entry.data_rev) if entry.data_rev else 0,
         "an interrupted promotion was finished",
     )

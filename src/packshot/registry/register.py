@@ -154,8 +154,7 @@ def _finish(settings: Settings, version: int, key: RunKey, note: str | None, met
     found = model_version(settings, str(version))
     ledger = Ledger.from_environment()
     name = settings.registry.model_name
-    entered = any(row["to_version"] == version for row in ledger.history(name, "register"))
-    if not entered:
+    if version not in ledger.state(name).registered:
         set_alias(settings, CHALLENGER, version)
         ledger.record(
             "register",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ from packshot.progress import say
 from packshot.registry.alias import champion, exclusive, heal, move
 from packshot.registry.ledger import Ledger
 from packshot.registry.models import bundle_path
+from packshot.registry.state import State
 
 
 class NothingToRollBackTo(PackshotError):
@@ -45,11 +45,11 @@ def rollback(settings: Settings, to: int | None = None) -> RollbackResult:
     name = settings.registry.model_name
     with exclusive():
         finished = heal(settings, ledger)
-        if finished is not None and finished.rollback and to is None:
+        if finished is not None and finished.entry.rollback and to is None:
             # the same command again: going back once more would be one champion too far
-            return RollbackResult(name, finished.entry["from_version"], finished.entry["to_version"])
+            return RollbackResult(name, finished.entry.from_version, finished.version)
         now = champion(settings, ledger)
-        target = _target(ledger, name, now, to)
+        target = _target(ledger.state(name), name, now, to)
         if target == now:
             say(f"version {target} of {name} is the champion already")
             return RollbackResult(name, now, target)
@@ -59,38 +59,15 @@ def rollback(settings: Settings, to: int | None = None) -> RollbackResult:
     return RollbackResult(name, now, target)
 
 
-def rolled_back(ledger: Ledger, model_name: str) -> set[int]:
-    """Versions that were taken back and not made champion again since."""
-    out: set[int] = set()
-    for row in ledger.history(model_name):
-        if row["kind"] == "rollback_committed":
-            out.add(row["from_version"])
-        if row["kind"] in ("committed", "rollback_committed", "adopted"):
-            out.discard(row["to_version"])
-    return out
-
-
-def standing(history: Sequence[dict[str, Any]]) -> list[int]:
-    """The champions that stand on each other: a promotion adds one, a rollback takes away down to its target."""
-    stack: list[int] = []
-    for row in history:
-        version = row["to_version"]
-        if row["kind"] == "rollback_committed" and version in stack:
-            del stack[stack.index(version) + 1 :]
-        elif row["kind"] in ("committed", "rollback_committed", "adopted") and version is not None:
-            stack = [*(v for v in stack if v != version), version]
-    return stack
-
-
-def _target(ledger: Ledger, name: str, now: int | None, to: int | None) -> int:
+def _target(state: State, name: str, now: int | None, to: int | None) -> int:
     if to is None:
-        earlier = [version for version in standing(ledger.history(name)) if version != now]
+        earlier = [version for version in state.standing if version != now]
         if not earlier:
             raise NothingToRollBackTo(f"{name} has had no champion before {now}; there is nothing to return to")
         return earlier[-1]
-    champions = [version for version in ledger.committed(name) if version is not None]
+    champions = {version for version in state.champions if version is not None}
     if to not in champions:
-        known = ", ".join(map(str, sorted(set(champions)))) or "none"
+        known = ", ".join(map(str, sorted(champions))) or "none"
         raise NothingToRollBackTo(
             f"version {to} of {name} never was champion (those that were: {known}); "
             "a version that was not goes through the gates: `packshot promote --challenger`"

@@ -21,9 +21,8 @@ from packshot.home import Home
 from packshot.progress import say
 from packshot.registry.alias import champion, exclusive
 from packshot.registry.gates import SHADOW, GateResult
-from packshot.registry.ledger import COMMITS, Ledger
+from packshot.registry.ledger import Ledger
 from packshot.registry.models import model_version, reference
-from packshot.registry.rollback import rolled_back
 
 BATCHES, FIGURES = f"{SHADOW}batches", ("srcc", "same_decision", "errors")
 VERDICTS, FAILED = "verdicts.parquet", "failed.json"
@@ -42,34 +41,12 @@ class NothingInShadow(PackshotError):
 
 
 @dataclass(frozen=True)
-class Shadow:
-    """The version in shadow, by the ledger entry `entry` of the time `at`; `complete_beside`: the champion with whom it
-    has seen all its batches."""
-
-    version: int
-    entry: int
-    at: str
-    complete_beside: int | None = None
-
-
-@dataclass(frozen=True)
 class ShadowEvidence:
     """What the shadow has to say to the gates: those to judge with these figures, and those that it answers itself."""
 
     gates: tuple[Gate, ...]
     metrics: Mapping[str, float] = field(default_factory=dict)
     answered: tuple[GateResult, ...] = ()
-
-
-def in_shadow(ledger: Ledger, model_name: str) -> Shadow | None:
-    """The version in shadow now, by the ledger; a version that became champion is not."""
-    found: Shadow | None = None
-    for row in ledger.history(model_name):
-        if row["kind"] == "shadow":
-            found = _after(found, row)
-        elif row["kind"] in COMMITS and found is not None and row["to_version"] == found.version:
-            found = None
-    return found
 
 
 def begin(settings: Settings, version: int) -> None:
@@ -82,7 +59,7 @@ def begin(settings: Settings, version: int) -> None:
         now = champion(settings, ledger)
         if settings.registry.shadow_batches == 0:
             raise CannotShadow("registry.shadow_batches is 0; say there how many batches a version scores in shadow")
-        if now is None or now == version or version in rolled_back(ledger, settings.registry.model_name):
+        if now is None or now == version or version in ledger.state(settings.registry.model_name).rolled_back:
             why = "there is no champion yet" if now is None else f"version {version} is the champion or was rolled back"
             raise CannotShadow(f"version {version} cannot score beside a champion: {why}")
         _begin(settings, ledger, version, now)
@@ -92,7 +69,7 @@ def end(settings: Settings) -> int | None:
     """Take the version out of the shadow by hand and return it; None where there is none."""
     ledger = Ledger.from_environment()
     with exclusive():
-        found = in_shadow(ledger, settings.registry.model_name)
+        found = ledger.state(settings.registry.model_name).shadow
         if found is not None:
             _write(settings, ledger, found.version, None, "ended", "taken out by hand")
         return found.version if found is not None else None
@@ -116,7 +93,7 @@ def complete(settings: Settings, ledger: Ledger, beside: int) -> bool:
 
     Beside another champion it is written again: what it saw beside the one before is no comparison with this one.
     """
-    found = in_shadow(ledger, settings.registry.model_name)
+    found = ledger.state(settings.registry.model_name).shadow
     if found is None or found.complete_beside == beside or missing(settings, found.version, beside):
         return False
     note = f"has scored {len(seen(found.version, beside))} batches beside champion {beside}"
@@ -156,7 +133,7 @@ def follow(settings: Settings, ledger: Ledger, version: int, beside: int | None,
     """
     stopped = [r for r in results if r.verdict in ("fail", "not_enough_evidence")]
     waits_only = bool(stopped) and all(r.metric.startswith(SHADOW) and r.verdict != "fail" for r in stopped)
-    now = in_shadow(ledger, settings.registry.model_name)
+    now = ledger.state(settings.registry.model_name).shadow
     here = now is not None and now.version == version
     if waits_only and not here and beside is not None:
         _begin(settings, ledger, version, beside)
@@ -188,7 +165,7 @@ def report(settings: Settings, version: int | None = None) -> dict[str, Any]:
     from packshot.registry.shadow_plot import plot_agreement
 
     ledger = Ledger.from_environment()
-    now = in_shadow(ledger, settings.registry.model_name)
+    now = ledger.state(settings.registry.model_name).shadow
     number = version if version is not None else now.version if now else None
     beside = champion(settings, ledger)
     if number is None or beside is None:
@@ -224,13 +201,6 @@ def table(record: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _after(found: Shadow | None, row: Mapping[str, Any]) -> Shadow | None:
-    state = row["payload"]["state"]
-    if state == "ended":
-        return None
-    return Shadow(row["to_version"], row["id"], row["at"], row["from_version"] if state == "complete" else None)
-
-
 def _begin(settings: Settings, ledger: Ledger, version: int, beside: int) -> None:
     note = f"scores {settings.registry.shadow_batches} batches beside champion {beside}"
     _write(settings, ledger, version, beside, "begun", note)
@@ -240,13 +210,8 @@ def _write(settings: Settings, ledger: Ledger, version: int, beside: int | None,
     found = reference(model_version(settings, str(version)))
     ledger.record(
         "shadow",
-        model_name=settings.registry.model_name,
         from_version=beside,
-        to_version=version,
-        run_id=found.run_id,
-        data_rev=found.data_rev,
-        code_rev=found.code_rev,
-        params_hash=found.params_hash,
+        **found.entry(),
         payload={"state": state, "note": f"{state}: {note}"},
     )
     say(f"version {version} in shadow: {note}")

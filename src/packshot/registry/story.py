@@ -2,47 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from packshot.config import Settings
-from packshot.registry.ledger import COMMITS, Ledger
-from packshot.registry.models import DIGEST_TAG, ModelRef, model_version, reference
-
-Entry = Mapping[str, Any]
+from packshot.registry.events import Approval, Gated, Registered
+from packshot.registry.ledger import Ledger
+from packshot.registry.lineage import Lineage
+from packshot.registry.models import DIGEST_TAG, model_version, reference
+from packshot.registry.state import Reign
 
 
 @dataclass(frozen=True)
 class Story:
     """One version by the ledger. Every part is None or empty where the ledger has no entry of it."""
 
-    registered: Entry | None
-    gates: Entry | None
-    answers: tuple[Entry, ...]
-    reigns: tuple[tuple[str, str, str | None], ...]
-    """(who made it champion, since when, until when), times in ISO; None: it still is."""
+    registered: Registered | None
+    gates: Gated | None
+    answers: tuple[Approval, ...]
+    reigns: tuple[Reign, ...]
 
 
 @dataclass(frozen=True)
 class Entered:
     """One version by MLflow: what it was made from, the digest of its bundle, and its run."""
 
-    reference: ModelRef
+    reference: Lineage
     digest: str | None
     run_status: str
     metrics: Mapping[str, float]
 
 
 def story_of(ledger: Ledger, model_name: str, version: int) -> Story:
-    """What the ledger says of a version; of several entries of a kind the last counts."""
-    history = ledger.history(model_name)
-    own = [entry for entry in history if entry["to_version"] == version]
+    """What the ledger says of a version; of several decisions of the gates the last counts."""
+    state = ledger.state(model_name)
     return Story(
-        registered=_last(own, "register"),
-        gates=_last(own, "gate"),
-        answers=tuple(entry for entry in own if entry["kind"] == "approval"),
-        reigns=_reigns([entry for entry in history if entry["kind"] in COMMITS], version),
+        registered=state.registered.get(version),
+        gates=state.gates.get(version),
+        answers=tuple(state.approvals.get(version, ())),
+        reigns=tuple(state.reigns_of(version)),
     )
 
 
@@ -55,17 +53,3 @@ def entered(settings: Settings, version: int) -> Entered:
         run = client(settings).get_run(found.run_id)
     metrics = {str(name): float(value) for name, value in run.data.metrics.items()}
     return Entered(reference(found), found.tags.get(DIGEST_TAG), str(run.info.status), metrics)
-
-
-def _last(entries: Sequence[Entry], kind: str) -> Entry | None:
-    found = [entry for entry in entries if entry["kind"] == kind]
-    return found[-1] if found else None
-
-
-def _reigns(moves: Sequence[Entry], version: int) -> tuple[tuple[str, str, str | None], ...]:
-    after = [*(entry["at"] for entry in moves[1:]), None]
-    return tuple(
-        (entry["actor"], entry["at"], until)
-        for entry, until in zip(moves, after, strict=False)
-        if entry["to_version"] == version
-    )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from packshot.config import Settings
 from packshot.evaluation.thresholds import Rated, read_rated
 from packshot.inference.runtime import OpenRuntime
+from packshot.registry.lineage import Lineage
 from packshot.scoring.runtime import TORCH, choose_runtime
 from packshot.training.layout import OUT_OF_FOLD
 
@@ -31,22 +32,6 @@ class JudgeLike(Protocol):
 
     def enhance(self, image: Pixels) -> Pixels:
         """The image enhanced at full resolution, same shape."""
-
-
-@dataclass(frozen=True)
-class Lineage:
-    """Which model wrote a verdict, and from what it was made; nulls for a bundle that was never registered."""
-
-    model_name: str
-    model_version: int | None
-    run_id: str | None
-    data_rev: str | None
-    code_rev: str | None
-    params_hash: str | None
-
-    def label(self) -> str:
-        """The model in words."""
-        return f"{self.model_name} version {self.model_version}" if self.model_version else f"{self.model_name} bundle"
 
 
 @dataclass(frozen=True)
@@ -79,16 +64,7 @@ def open_scorer(settings: Settings, model: str) -> Scorer:
     from packshot.evaluation.digest import bundle_digest
     from packshot.registry.models import bundle_path
 
-    folder, reference = bundle_path(settings, model)
-    lineage = Lineage(
-        model_name=reference.name,
-        model_version=reference.version,
-        run_id=reference.run_id,
-        data_rev=reference.data_rev,
-        code_rev=reference.code_rev,
-        params_hash=reference.params_hash,
-    )
-
+    folder, lineage = bundle_path(settings, model)
     digest = bundle_digest(folder)
     runtime = choose_runtime(settings, digest)
     device = settings.training.device if runtime.label == TORCH else "cpu"
