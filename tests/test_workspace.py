@@ -1,12 +1,14 @@
 """Workspaces: clones that share one DVC cache, carry a data revision, and leave the checkout alone."""
 
 import hashlib
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from packshot.config import load_settings
+from packshot.relocation import settle
 from packshot.revision import RunKey, data_rev
 from packshot.workspace import (
     StageFailed,
@@ -71,6 +73,34 @@ def test_data_revisions_live_on_in_clones(project: Path) -> None:
     with pytest.raises(WorkspaceMissing, match="0000"):
         workspace_of_data("0000")
     assert sorted(p.name for p in project.iterdir()) == ["data", "dvc.yaml", "requirements.lock", "src"]
+
+
+def test_the_data_of_a_copied_home_is_its_own(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings(PROJECT / "params.yaml")
+    home, copy, hidden = tmp_path / "home", tmp_path / "elsewhere" / "copy", tmp_path / "hidden"
+    settle()
+    first = publish(catalog_workspace(settings))
+    (project / "data" / "sources.yaml").write_text("version: 2\n")
+    publish(catalog_workspace(settings))
+    training_workspace(settings, "abc")
+    # as an earlier version wrote it
+    config = home / "workspaces" / "train-abc" / ".dvc" / "config"
+    config.write_text(config.read_text().replace("../../../dvc", f"{home}/dvc"))
+    settle()
+    shutil.copytree(home, copy)
+    home.rename(hidden)
+    monkeypatch.setenv("PACKSHOT_HOME", str(copy))
+    settle()
+    for place in ("dvc/cache/files", "workspaces/train-abc/data/splits"):
+        shutil.rmtree(copy / place)
+    training = training_workspace(settings, "abc")
+    training.run("dvc", "pull", "--quiet", "split", quiet=True)
+    training.tag_in_catalog("model-abc")
+    training.push()
+    assert (workspace_of_data(first).root / "data/splits/manifest.parquet").read_text() == "version: 1\n"
+    assert not home.exists()
+    settled = [path for name in (".dvc/config", ".git/config") for path in copy.glob(f"workspaces/*/{name}")]
+    assert len(settled) == 6 and not [path for path in settled if str(home) in path.read_text()]
 
 
 def test_a_second_run_does_nothing(project: Path) -> None:

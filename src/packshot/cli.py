@@ -23,6 +23,7 @@ from packshot.errors import PackshotError
 from packshot.files import write_json
 from packshot.home import keep_private
 from packshot.progress import say
+from packshot.relocation import settle
 
 REFUSED, NOT_ENOUGH_EVIDENCE, ALARM, GAP, NOTHING_TO_DO = 3, 4, 5, 6, 99
 
@@ -60,6 +61,7 @@ def options(
     ] = False,
 ) -> None:
     """Judge, enhance and route the pictures of a shop's catalogue, and keep the model that does it good."""
+    settle()
 
 
 app.add_typer(data, name="data")

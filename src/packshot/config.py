@@ -267,6 +267,9 @@ class RegistrySettings(Section):
 
     tracking_uri: str | None
     """Null: SQLite under PACKSHOT_HOME. `MLFLOW_TRACKING_URI` wins over both."""
+    artifact_root: str | None
+    """Where artefacts go when that is a database elsewhere (`postgresql://`, `mysql://`): a folder or an address such
+    as `s3://bucket/prefix`. The store under PACKSHOT_HOME has its own folder, and a server places them itself."""
     experiment: str
     model_name: str
     gates: tuple[Gate, ...]

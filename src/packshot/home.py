@@ -58,6 +58,16 @@ class Home:
         return self.root / "airflow"
 
     @property
+    def passwords(self) -> Path:
+        """Who may log in to the pages of `make up`, as JSON: user to password."""
+        return self.airflow / "passwords.json"
+
+    @property
+    def services(self) -> Path:
+        """What runs since `make up`: process ids and addresses."""
+        return self.root / "services.json"
+
+    @property
     def mlflow_db(self) -> Path:
         """The SQLite tracking store and registry."""
         return self.root / "mlflow" / "mlflow.db"

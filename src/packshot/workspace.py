@@ -27,6 +27,7 @@ CATALOG = "catalog"
 WAIT_S = 600.0
 """Making a workspace fetches its data; who comes second waits this long."""
 TRACKED = ("dvc.yaml", "requirements.lock", "data/sources.yaml", "src")
+DVC_CONFIG = ".dvc/config"
 IGNORED = "/data/*\n!/data/sources.yaml\n/models/\n/reports/\n__pycache__/\n*.pyc\n"
 AUTHOR = ("-c", "user.name=packshot", "-c", "user.email=packshot@localhost", "-c", "commit.gpgsign=false")
 
@@ -205,20 +206,26 @@ def _clone(home: Home, workspace: Workspace, commit: str) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     subprocess.run(["git", "clone", "--quiet", "--local", str(catalog), str(partial)], check=True)
     clone = Workspace(partial)
+    clone.run("git", "remote", "remove", "origin", quiet=True)
     clone.run("git", "checkout", "--quiet", "--detach", commit, quiet=True)
+    # an old commit may say where the data was when it was made
+    write_text(clone.root / DVC_CONFIG, (catalog / DVC_CONFIG).read_text(encoding="utf-8"))
     clone.run(*dvc_command(), "pull", "--quiet", "collect", "validate", "split")
     shutil.rmtree(workspace.root, ignore_errors=True)
     partial.replace(workspace.root)
 
 
 def _write_dvc_config(workspace: Workspace, settings: Settings, home: Home) -> None:
-    remote = os.environ.get("PACKSHOT_DVC_REMOTE") or settings.dvc.remote or str(home.dvc_remote)
+    # DVC takes a relative path from where this file lies, so that a home that is moved takes its data along
+    beside = workspace.root / ".dvc"
+    own = os.path.relpath(home.dvc_remote, beside)
+    remote = os.environ.get("PACKSHOT_DVC_REMOTE") or settings.dvc.remote or own
     config = (
         "[core]\n    remote = store\n    analytics = false\n    autostage = false\n"
-        f'[cache]\n    dir = {home.dvc_cache}\n    type = "reflink,hardlink,copy"\n'
+        f'[cache]\n    dir = {os.path.relpath(home.dvc_cache, beside)}\n    type = "reflink,hardlink,copy"\n'
         f"['remote \"store\"']\n    url = {remote}\n"
     )
-    write_text(workspace.root / ".dvc" / "config", config)
+    write_text(workspace.root / DVC_CONFIG, config)
     write_text(workspace.root / ".dvc" / ".gitignore", "/config.local\n/tmp\n/cache\n")
     write_text(workspace.root / ".gitignore", IGNORED)
 

@@ -163,7 +163,7 @@ def stored_secrets(home: Home) -> dict[str, str]:
         with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
             json.dump(made, file)
     stored: dict[str, str] = json.loads(path.read_text())
-    passwords = home.airflow / "passwords.json"
+    passwords = home.passwords
     for private in (path, passwords):
         if private.exists():
             private.chmod(0o600)  # state of an earlier version, or put back from a backup
@@ -197,7 +197,7 @@ def airflow_environment(home: Home, port: int) -> dict[str, str]:
         "CORE__FERNET_KEY": secret["fernet"],
         "CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
         "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
-        "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home.airflow / "passwords.json"),
+        "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home.passwords),
         "CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "5",
         "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home.airflow}/airflow.db?timeout={DATABASE_WAITS_S}",
         "API__HOST": HOST,
@@ -262,10 +262,6 @@ def _sealed(home: Home, value: str) -> str:
 # --- processes ------------------------------------------------------------------------------------------
 
 
-def _state_file(home: Home) -> Path:
-    return home.root / "services.json"
-
-
 def read_state(home: Home) -> dict[str, Any] | None:
     """What the running services wrote down, or None where none of them lives. Raises ServicesUnknown."""
     state = _recorded(home)
@@ -274,7 +270,7 @@ def read_state(home: Home) -> dict[str, Any] | None:
 
 def _recorded(home: Home) -> dict[str, Any] | None:
     """What was written down of the services of this very home, None where nothing was. Raises ServicesUnknown."""
-    path = _state_file(home)
+    path = home.services
     try:
         state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         pids = {str(name): (int(pid), float(created)) for name, (pid, created) in state["pids"].items()}
@@ -436,7 +432,7 @@ def start(settings: Settings, components: Sequence[str], *, mlflow: bool) -> Run
         for name, command in commands.items():
             processes[name] = _spawn(name, command, environment, home)
             state["pids"][name] = (processes[name].pid, psutil.Process(processes[name].pid).create_time())
-            write_json(_state_file(home), state)
+            write_json(home.services, state)
         running = _running(home, state)
         _wait_until_healthy(running, processes, home)
     except BaseException:
@@ -519,7 +515,7 @@ def stop() -> int:
                 _send(process, number)
         if _all_gone(home, wait_s):
             break
-    _state_file(home).unlink(missing_ok=True)
+    home.services.unlink(missing_ok=True)
     for pid_file in home.logs.glob("*.pid"):
         pid_file.unlink(missing_ok=True)
     return len(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import time
@@ -11,13 +12,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from packshot.config import Settings
 from packshot.errors import PackshotError
 from packshot.files import OutputNotWritable
-from packshot.home import Home
+from packshot.home import Home, project_root
 from packshot.lock import held, locks_like
 from packshot.progress import say
+from packshot.relocation import settle
 from packshot.revision import RunKey
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 PROBE_TIMEOUT_S = 5.0
 LOCK_WAIT_S = 3.0
 """Longer than the reaper holds the lock of a run, which is the only other use of it that is short."""
+USER_VARIABLE, PASSWORD_VARIABLE = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
 VARIANT_TAG = "packshot.variant"
 FAILURE_TAG = "packshot.failure"
 PARAM_LIMIT = 6000
@@ -55,6 +59,18 @@ class TrackingUnreachable(PackshotError):
         )
 
 
+class ArtefactPlaceMissing(PackshotError):
+    """A tracking store in a database elsewhere does not say where artefacts shall lie."""
+
+    exit_code = 2
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f"the tracking store {address} is a database: name a folder or an address for its artefacts in "
+            "registry.artifact_root of params.yaml (PACKSHOT__REGISTRY__ARTIFACT_ROOT), the same on every machine"
+        )
+
+
 class RunBusy(PackshotError):
     """Another process is at work on the same run key."""
 
@@ -68,9 +84,19 @@ class RunBusy(PackshotError):
 
 
 def tracking_uri(settings: Settings) -> str:
-    """`MLFLOW_TRACKING_URI`, else `registry.tracking_uri`, else SQLite under PACKSHOT_HOME."""
-    named = os.environ.get("MLFLOW_TRACKING_URI") or settings.registry.tracking_uri
-    return named or f"sqlite:///{Home.from_environment().mlflow_db}"
+    """`MLFLOW_TRACKING_URI`, else `registry.tracking_uri`, else SQLite under PACKSHOT_HOME.
+
+    A server's address comes without user and password: MLflow would print them with every run. `configure` hands them
+    on by environment.
+    """
+    named = _named_uri(settings)
+    if named is None:
+        return f"sqlite:///{Home.from_environment().mlflow_db}"
+    return _without_login(named) if named.startswith(("http://", "https://")) else named
+
+
+def _named_uri(settings: Settings) -> str | None:
+    return (os.environ.get("MLFLOW_TRACKING_URI") or settings.registry.tracking_uri or "").strip() or None
 
 
 def configure(settings: Settings) -> str:
@@ -81,8 +107,10 @@ def configure(settings: Settings) -> str:
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    settle()
     uri = tracking_uri(settings)
     if uri.startswith(("http://", "https://")):
+        _log_in(_named_uri(settings) or uri, uri)
         _probe(uri)
     elif uri.startswith("sqlite:///"):
         _make_folder(Path(uri.removeprefix("sqlite:///")).parent)
@@ -94,6 +122,34 @@ def configure(settings: Settings) -> str:
         # MLflow writes the address into the environment, where it would outrank the settings from then on.
         os.environ.pop("MLFLOW_TRACKING_URI", None)
     return uri
+
+
+def _log_in(named: str, uri: str) -> None:
+    """Hand user and password on to MLflow: those of the address, else of the environment, else of `make up`."""
+    for name in (USER_VARIABLE, PASSWORD_VARIABLE, "MLFLOW_TRACKING_TOKEN"):
+        if name in os.environ:
+            os.environ[name] = os.environ[name].strip()
+    parts = urlsplit(named)
+    login = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
+    if login is None and not any(os.environ.get(name) for name in (USER_VARIABLE, "MLFLOW_TRACKING_TOKEN")):
+        login = _login_of_our_server(uri)
+    if login is not None:
+        os.environ[USER_VARIABLE], os.environ[PASSWORD_VARIABLE] = login
+
+
+def _login_of_our_server(uri: str) -> tuple[str, str] | None:
+    home = Home.from_environment()
+    try:
+        ours = json.loads(home.services.read_text(encoding="utf-8"))["mlflow_url"]
+        logins: dict[str, str] = json.loads(home.passwords.read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # whatever is wrong with these files, the server then says that it wants a login
+    return next(iter(logins.items()), None) if ours == uri.rstrip("/") else None
+
+
+def _without_login(address: str) -> str:
+    parts = urlsplit(address)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def client(settings: Settings) -> MlflowClient:
@@ -123,27 +179,41 @@ def reaching(uri: str) -> Iterator[None]:
 
 
 def experiment_id(settings: Settings, mlflow_client: MlflowClient) -> str:
-    """The id of the experiment in the settings; made where it is missing.
+    """The id of the experiment in the settings; made where it is missing, with a stated place for its artefacts.
 
-    With the default SQLite store its artefacts go to PACKSHOT_HOME; a server places them itself.
+    Raises ArtefactPlaceMissing where it has to be made in a database elsewhere and nothing states one.
     """
     from mlflow.exceptions import MlflowException
 
     name = settings.registry.experiment
     found = mlflow_client.get_experiment_by_name(name)
     if found is None:
-        home = Home.from_environment()
-        local = tracking_uri(settings) == f"sqlite:///{home.mlflow_db}"
-        if local:
-            _make_folder(home.mlflow_artifacts)
+        place = _artefact_place(settings)
         try:
-            return str(mlflow_client.create_experiment(name, home.mlflow_artifacts.as_uri() if local else None))
+            return str(mlflow_client.create_experiment(name, place))
         except MlflowException:
             # Another process made it in between.
             found = mlflow_client.get_experiment_by_name(name)
             if found is None:
                 raise
     return str(found.experiment_id)
+
+
+def _artefact_place(settings: Settings) -> str | None:
+    """Where artefacts of a new experiment go, as an address; None where a server decides."""
+    uri, home, stated = tracking_uri(settings), Home.from_environment(), settings.registry.artifact_root
+    if uri.startswith(("http://", "https://")):
+        return None
+    if uri == f"sqlite:///{home.mlflow_db}":
+        folder = home.mlflow_artifacts
+    elif stated is None:
+        raise ArtefactPlaceMissing(uri)
+    elif "://" in stated:
+        return stated
+    else:
+        folder = (project_root() / stated).absolute()
+    _make_folder(folder)
+    return folder.as_uri()
 
 
 def runs_of(settings: Settings, mlflow_client: MlflowClient, key: RunKey, variant: str = "") -> list[Any]:

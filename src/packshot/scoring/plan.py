@@ -24,6 +24,7 @@ from packshot.config import Settings
 from packshot.errors import PackshotError
 from packshot.files import OutputNotWritable, atomic_path, remove_unfinished
 from packshot.progress import track
+from packshot.relocation import present
 from packshot.scoring.catalogue import catalog_facts
 from packshot.scoring.listing import BatchFile, BatchSource, say_unused
 from packshot.scoring.scorer import Scorer
@@ -123,7 +124,7 @@ def open_plan(settings: Settings, out: Path, scorer: Scorer) -> Plan:
     try:
         with _reading(out) as database:
             record = json.loads(database.execute("SELECT record FROM plan").fetchone()[0])
-        plan = Plan(**(record | {"out": out, "root": Path(record["root"])}))
+        plan = Plan(**(record | {"out": out, "root": present(Path(record["root"]))}))
     except (sqlite3.DatabaseError, KeyError, TypeError, ValueError) as error:
         raise NotPlanned(f"{_path(out)} is damaged ({error}); cut the batch into shards again") from error
     if plan.work != work_id(settings, scorer):

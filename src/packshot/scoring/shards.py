@@ -20,6 +20,7 @@ from typing import Any
 from packshot.config import Settings
 from packshot.errors import PackshotError
 from packshot.files import OutputNotWritable, make_folder, remove_unfinished, write_json
+from packshot.relocation import present
 from packshot.revision import code_rev
 from packshot.scoring.listing import BatchFile
 from packshot.scoring.scorer import Scorer
@@ -90,7 +91,11 @@ def read_manifest(out: Path) -> dict[str, Any]:
         found = json.loads((out / FOLDER / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    if str(found.get("images")).startswith("/"):
+        found["images"] = str(present(Path(found["images"])))
+    return found
 
 
 def write_manifest(out: Path, scorer: Scorer, **more: Any) -> None:
