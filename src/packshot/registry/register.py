@@ -54,6 +54,7 @@ REQUIREMENTS = (
     "pandas",
     "pyarrow",
     "pillow",
+    "simplejpeg",
     "opencv-python-headless",
     "scipy",
     "scikit-learn",

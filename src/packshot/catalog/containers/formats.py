@@ -1,0 +1,142 @@
+"""The true format of a file that is not decoded, and what to do about it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from packshot.catalog.containers.exif import (
+    DNG_VERSION,
+    MAKE,
+    PHOTOMETRIC,
+    SENSOR_DATA,
+    SUBFILE_TYPE,
+    Block,
+    Directory,
+)
+
+_EXPORT = "export it as JPEG or PNG and upload that"
+_DEVELOP = "a camera's raw file, whose small preview is not the picture; develop it and export it as JPEG or PNG"
+_SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
+    (0, b"%PDF", "PDF", f"a document; {_EXPORT}"),
+    (0, b"%!PS", "PostScript", f"a document; {_EXPORT}"),
+    (0, b"\xc5\xd0\xd3\xc6", "EPS", f"a document; {_EXPORT}"),
+    (0, b"8BPS", "PSD (Photoshop)", _EXPORT),
+    (0, b"gimp xcf", "XCF (GIMP)", _EXPORT),
+    (0, b"\x00\x00\x01\x00", "ICO", "an icon; upload the picture itself as JPEG or PNG"),
+    (0, b"\x00\x00\x02\x00", "CUR", "a cursor; upload the picture itself as JPEG or PNG"),
+    (0, b"\x00\x00\x00\x0cJXL ", "JPEG XL", _EXPORT),
+    (0, b"\xff\x0a", "JPEG XL", _EXPORT),
+    (0, b"\x00\x00\x00\x0cjP  ", "JPEG 2000", _EXPORT),
+    (0, b"\xff\x4f\xff\x51", "JPEG 2000", _EXPORT),
+    (0, b"\xff\xd8\xff\xf7", "JPEG-LS", _EXPORT),
+    (0, b"II\xbc\x01", "JPEG XR", _EXPORT),
+    (0, b"II+\0", "BigTIFF", _EXPORT),
+    (0, b"MM\0+", "BigTIFF", _EXPORT),
+    (0, b"\x76\x2f\x31\x01", "OpenEXR", _EXPORT),
+    (0, b"#?RADIANCE", "Radiance HDR", _EXPORT),
+    (0, b"qoif", "QOI", _EXPORT),
+    (0, b"DDS ", "DDS", _EXPORT),
+    (0, b"BPG\xfb", "BPG", _EXPORT),
+    (0, b"FUJIFILMCCD-RAW", "RAF (Fujifilm)", _DEVELOP),
+    (0, b"IIU\0", "RW2 (Panasonic)", _DEVELOP),
+    (0, b"IIRO", "ORF (Olympus)", _DEVELOP),
+    (0, b"IIRS", "ORF (Olympus)", _DEVELOP),
+    (0, b"MMOR", "ORF (Olympus)", _DEVELOP),
+    (0, b"FOVb", "X3F (Sigma)", _DEVELOP),
+    (0, b"\0MRM", "MRW (Minolta)", _DEVELOP),
+    (6, b"HEAPCCDR", "CRW (Canon)", _DEVELOP),
+    (0, b"\x1aE\xdf\xa3", "Matroska or WebM video", "a video; upload a still picture as JPEG or PNG"),
+    (8, b"AVI ", "AVI video", "a video; upload a still picture as JPEG or PNG"),
+    (0, b"PK\x03\x04", "ZIP archive", "an archive; unpack it and upload the pictures in it"),
+    (0, b"Rar!\x1a\x07", "RAR archive", "an archive; unpack it and upload the pictures in it"),
+    (0, b"7z\xbc\xaf\x27\x1c", "7z archive", "an archive; unpack it and upload the pictures in it"),
+    (0, b"\x1f\x8b", "gzip archive", "an archive; unpack it and upload the pictures in it"),
+)
+_BRANDS: tuple[tuple[tuple[bytes, ...], str, str], ...] = (
+    ((b"crx ",), "CR3 (Canon)", _DEVELOP),
+    ((b"avif", b"avis"), "AVIF", _EXPORT),
+    ((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), "HEIC", _EXPORT),
+    ((b"mif1", b"msf1", b"mif2", b"miaf"), "HEIF", _EXPORT),
+    ((b"jxl ",), "JPEG XL", _EXPORT),
+    ((b"jp2 ", b"jpx ", b"jpm ", b"mjp2", b"jph "), "JPEG 2000", _EXPORT),
+)
+_SVG = re.compile(rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?((<!--.{,2000}?-->|<!DOCTYPE[^>]*>)\s*){,8}<svg\b", re.S)
+_MAKERS = (
+    ("NIKON", "NEF (Nikon)"),
+    ("SONY", "ARW (Sony)"),
+    ("CANON", "CR2 (Canon)"),
+    ("PENTAX", "PEF (Pentax)"),
+    ("RICOH", "PEF (Pentax)"),
+    ("SAMSUNG", "SRW (Samsung)"),
+    ("HASSELBLAD", "3FR (Hasselblad)"),
+    ("PHASE ONE", "IIQ (Phase One)"),
+    ("OLYMPUS", "ORF (Olympus)"),
+    ("EPSON", "ERF (Epson)"),
+    ("KODAK", "DCR (Kodak)"),
+)
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A format that is not read, and the remedy."""
+
+    name: str
+    remedy: str
+
+    @property
+    def sentence(self) -> str:
+        """What to tell the one who sent the file."""
+        return f"the content is {self.name}, which is not read: {self.remedy}"
+
+
+def foreign(content: bytes) -> Foreign | None:
+    """The format of a file that is known and not decoded; None for one that may be, or that is no file known."""
+    for offset, signature, name, remedy in _SIGNATURES:
+        if content[offset : offset + len(signature)] == signature:
+            return Foreign(name, remedy)
+    if content[4:8] == b"ftyp":
+        return _branded(content)
+    if content[:4] in (b"II*\0", b"MM\0*"):
+        return _raw(content)
+    if _SVG.match(content[:4096]):
+        return Foreign("SVG", f"a drawing without pixels; {_EXPORT}")
+    if re.match(rb"\s*<(!doctype html|html)\b", content[:256], re.I):
+        return Foreign("an HTML page", "a web page in place of the picture; fetch the picture itself and upload that")
+    return None
+
+
+def _branded(content: bytes) -> Foreign:
+    """A file of the ISO base media family: its brands say what it holds."""
+    length = min(int.from_bytes(content[:4], "big"), 512)
+    brands = [content[8:12]] + [content[at : at + 4] for at in range(16, length - 3, 4)]
+    for names, label, remedy in _BRANDS:
+        if any(brand in names for brand in brands):
+            return Foreign(label, remedy)
+    return Foreign("video (MP4 or QuickTime)", "a video; upload a still picture as JPEG or PNG")
+
+
+def _raw(content: bytes) -> Foreign | None:
+    """A camera's raw file is a TIFF whose first page is often a thumbnail."""
+    block = Block(content)
+    if content[8:10] == b"CR":
+        return Foreign("CR2 (Canon)", _DEVELOP)
+    pages = list(block.directories())
+    if not pages:
+        return None
+    if any(DNG_VERSION in page.entries for page in pages):
+        return Foreign("DNG", _DEVELOP)
+    sensor = any(block.integer(page.entries.get(PHOTOMETRIC)) in SENSOR_DATA for page in pages)
+    if not sensor and not _preview(block, pages):
+        return None
+    make = block.text(pages[0].entries.get(MAKE)).upper()
+    known = next((label for maker, label in _MAKERS if make.startswith(maker)), None)
+    if known is None and not sensor:
+        return Foreign("TIFF that begins with a thumbnail", f"the picture itself is another page; {_EXPORT}")
+    return Foreign(known or "a raw file in TIFF", _DEVELOP)
+
+
+def _preview(block: Block, pages: list[Directory]) -> bool:
+    """Whether the first page calls itself a reduced copy and another page does not."""
+    reduced = [bool((block.integer(page.entries.get(SUBFILE_TYPE)) or 0) & 1) for page in pages]
+    return reduced[0] and not all(reduced)
