@@ -24,7 +24,7 @@ def held(name: str, wait_s: float, busy: PackshotError) -> Iterator[None]:
     path = lock_path(name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(path)
+        lock = filelock.FileLock(path, mode=0o600)
         lock.acquire(timeout=wait_s)
     except filelock.Timeout as error:
         raise busy from error

@@ -19,6 +19,7 @@ from packshot.config import load_settings
 from packshot.files import write_json
 from packshot.home import Home
 from packshot.ops import doctor, services
+from packshot.registry.tracking import client
 
 
 @pytest.fixture
@@ -184,3 +185,35 @@ def test_doctor_fails_for_a_full_disk_and_says_what_to_do(home, monkeypatch, cap
     assert doctor.run(load_settings()) == 1
     said = capsys.readouterr().err
     assert "failed   disk" in said and "PACKSHOT_HOME" in said
+
+
+def test_mlflow_lets_in_who_knows_the_password_of_airflow_and_nobody_else(home, monkeypatch):
+    port = services.choose_port("mlflow")
+    command = services._mlflow_command(home, port)
+    environment = services.base_environment(home) | services.mlflow_environment(home)
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    process = services._spawn("mlflow", command, environment, home)
+    password = services.stored_secrets(home)["password"]
+    url = f"http://127.0.0.1:{port}"
+    try:
+        running = services.Running("", url, services.USER, password)
+        services._wait_for_mlflow(running, {"mlflow": process}, home)
+        wrong = services.Running("", url, services.USER, "wrong")
+        with pytest.raises(services.ServiceFailed, match="401 without a login and 401 with"):
+            services._check_login(wrong, home)
+
+        pids = {"mlflow": (process.pid, psutil.Process(process.pid).create_time())}
+        write_json(home.services, {"home": str(home.root), "pids": pids, "mlflow_url": url, "overrides": {}})
+        for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"):
+            monkeypatch.setenv(name, "")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+        assert client(load_settings()).search_experiments(), "a client of this home finds the login by itself"
+        private = [path for path in home.root.rglob("*") if path.is_file()]
+        assert private and not [path for path in private if path.stat().st_mode & 0o077]
+        assert [path for path in private if password in path.read_text(errors="replace")] == [
+            path for path in private if path.parent == home.airflow
+        ]
+    finally:
+        services.stop()
+        process.wait(30)
+    assert b"Traceback" not in (home.logs / "mlflow.log").read_bytes()

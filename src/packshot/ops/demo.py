@@ -101,7 +101,7 @@ def run(settings: Settings) -> int:
         return 1
     console.print("starting Airflow on loopback ...")
     with services(settings) as running:
-        console.print(f"Airflow is at {running.airflow_url}   user {running.user}, password {running.password}")
+        console.print(f"Airflow is at {running.airflow_url}   user {running.user}, password in {home.passwords}")
         demo = Demo(settings, console, running, Follower(running.client(), home.airflow, console))
         demo.steps.append(Step("start Airflow", time.monotonic() - begun, running.airflow_url))
         with metered() as meter:

@@ -256,7 +256,11 @@ def overrides(home: Home) -> dict[str, str]:
 
 
 def _sealed(home: Home, value: str) -> str:
-    return "secret:" + hmac.new(stored_secrets(home)["jwt"].encode(), value.encode(), hashlib.sha256).hexdigest()[:16]
+    return f"secret:{_derived(stored_secrets(home), value)[:16]}"
+
+
+def _derived(secret: Mapping[str, str], purpose: str) -> str:
+    return hmac.new(secret["jwt"].encode(), purpose.encode(), hashlib.sha256).hexdigest()
 
 
 # --- processes ------------------------------------------------------------------------------------------
@@ -351,7 +355,8 @@ def our_processes(home: Home) -> list[psutil.Process]:
 
 def _spawn(name: str, command: Sequence[str], environment: Mapping[str, str], home: Home) -> subprocess.Popen[bytes]:
     make_folder(home.logs)
-    with (home.logs / f"{name}.log").open("ab") as log:
+    appended = os.open(home.logs / f"{name}.log", os.O_APPEND | os.O_CREAT | os.O_WRONLY, 0o600)
+    with os.fdopen(appended, "ab") as log:
         process = subprocess.Popen(
             command,
             cwd=home.root,
@@ -389,13 +394,32 @@ def _airflow() -> list[str]:
 
 
 def _mlflow_command(home: Home, port: int) -> list[str]:
-    home.mlflow_db.parent.mkdir(parents=True, exist_ok=True)
-    home.mlflow_artifacts.mkdir(parents=True, exist_ok=True)
+    make_folder(home.mlflow_artifacts)
     return [
         *(sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"),
+        *("--app-name", "basic-auth"),
         *("--backend-store-uri", f"sqlite:///{home.mlflow_db}"),
         *("--default-artifact-root", str(home.mlflow_artifacts)),
     ]
+
+
+def mlflow_environment(home: Home) -> dict[str, str]:
+    """MLflow's login: the user and the password of Airflow's page; who is added there may do nothing by default."""
+    secret = stored_secrets(home)
+    logins = home.mlflow_db.parent / "logins.db"
+    options = {
+        "default_permission": "NO_PERMISSIONS",
+        "database_uri": f"sqlite:///{logins}".replace("%", "%%"),
+        "admin_username": USER,
+    }
+    config = home.mlflow_db.parent / "logins.ini"
+    write_text(config, "\n".join(["[mlflow]", *(f"{name} = {value}" for name, value in options.items()), ""]))
+    return {
+        "MLFLOW_AUTH_CONFIG_PATH": str(config),
+        "MLFLOW_AUTH_ADMIN_USERNAME": USER,
+        "MLFLOW_AUTH_ADMIN_PASSWORD": secret["password"],
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": _derived(secret, "mlflow sessions"),
+    }
 
 
 def start(settings: Settings, components: Sequence[str], *, mlflow: bool) -> Running:
@@ -416,9 +440,9 @@ def start(settings: Settings, components: Sequence[str], *, mlflow: bool) -> Run
     airflow_port = choose_port("airflow")
     mlflow_port = choose_port("mlflow", (airflow_port,)) if mlflow and not _tracking_server(settings) else None
     environment = base_environment(home) | airflow_environment(home, airflow_port)
-    commands = {name: [*_airflow(), *AIRFLOW_COMPONENTS[name]] for name in components}
+    commands = {name: ([*_airflow(), *AIRFLOW_COMPONENTS[name]], environment) for name in components}
     if mlflow_port is not None:
-        commands["mlflow"] = _mlflow_command(home, mlflow_port)
+        commands["mlflow"] = (_mlflow_command(home, mlflow_port), base_environment(home) | mlflow_environment(home))
     state: dict[str, Any] = {
         "home": str(home.root),
         "pids": {},
@@ -429,8 +453,8 @@ def start(settings: Settings, components: Sequence[str], *, mlflow: bool) -> Run
     processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
         _prepare_database(home, environment)
-        for name, command in commands.items():
-            processes[name] = _spawn(name, command, environment, home)
+        for name, (command, own) in commands.items():
+            processes[name] = _spawn(name, command, own, home)
             state["pids"][name] = (processes[name].pid, psutil.Process(processes[name].pid).create_time())
             write_json(home.services, state)
         running = _running(home, state)
@@ -480,12 +504,30 @@ def _wait_for_mlflow(running: Running, processes: Mapping[str, subprocess.Popen[
         _raise_if_ended(processes, home)
         try:
             if httpx.get(f"{running.mlflow_url}/health", timeout=5.0).status_code == 200:
+                _check_login(running, home)
                 return
         except httpx.HTTPError:
             pass
         if time.monotonic() - begun > MLFLOW_WITHIN_S:
             raise ServiceFailed("MLflow", f"was not healthy within {MLFLOW_WITHIN_S:.0f} s", home.logs / "mlflow.log")
         time.sleep(0.5)
+
+
+def _check_login(running: Running, home: Home) -> None:
+    """Raise ServiceFailed unless MLflow lets nobody in but who knows the password."""
+    import httpx
+
+    page = f"{running.mlflow_url}/api/2.0/mlflow/experiments/search?max_results=1"
+    answers = [
+        httpx.get(page, auth=login, timeout=30.0).status_code for login in (None, (running.user, running.password))
+    ]
+    if answers != [401, 200]:
+        raise ServiceFailed(
+            "MLflow",
+            f"answered {answers[0]} without a login and {answers[1]} with the one in {home.passwords}, expected were "
+            "401 and 200; where its password was changed, end it, remove logins.db beside its store and start it again",
+            home.logs / "mlflow.log",
+        )
 
 
 def _raise_if_ended(processes: Mapping[str, subprocess.Popen[bytes]], home: Home) -> None:
@@ -583,8 +625,9 @@ def up(settings: Settings) -> None:
     running = start(settings, tuple(AIRFLOW_COMPONENTS), mlflow=True)
     client = running.client()
     paused = [name for name in DAGS if client.dags().get(name, True)]
-    say(f"Airflow  {running.airflow_url}   user {running.user}, password {running.password}")
-    say(f"MLflow   {running.mlflow_url or 'not started: the tracking store is ' + str(home.mlflow_db)}")
+    same = "   the same login" if "mlflow" in (read_state(home) or {"pids": {}})["pids"] else ""
+    say(f"Airflow  {running.airflow_url}   user {running.user}, password in {home.passwords}")
+    say(f"MLflow   {running.mlflow_url or 'not started: the tracking store is ' + str(home.mlflow_db)}{same}")
     say(f"logs     {home.logs}")
     if paused:
         say(f"paused   {', '.join(paused)}; switch them on in Airflow's page to let their schedules run")
