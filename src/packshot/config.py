@@ -93,6 +93,8 @@ class ValidationSettings(Section):
     max_file_mb: Annotated[float, Field(gt=0)]
     min_side_px: Positive
     formats: tuple[str, ...]
+    decode_deadline_s: Annotated[float, Field(gt=0)]
+    """Seconds after which the decoder of a picture is ended and the picture refused."""
     max_bad_share: Unit
     """The batch is refused when a larger share of rows is quarantined."""
     min_class_share: Unit

@@ -27,6 +27,7 @@ def track(items: Iterable[Item], what: str, total: int | None = None, unit: str 
         for item in items:
             yield item
             advance(1)
+            del item  # it may be large, and the next one waits for room
 
 
 def counting(what: str, total: int | None, unit: str = "images") -> AbstractContextManager[Advance]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from packshot.config import ValidationSettings
 from packshot.errors import PackshotError
+
+if TYPE_CHECKING:
+    from packshot.config import ValidationSettings
 
 Reason = Literal[
     "missing_file",
@@ -20,6 +22,9 @@ Reason = Literal[
     "too_many_pixels",
     "too_large_file",
     "too_small",
+    "too_many_scans",
+    "decoder_crashed",
+    "decoder_timeout",
 ]
 
 DECODABLE = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP")
@@ -50,11 +55,19 @@ class ImageLimits:
     max_file_mb: float
     min_side_px: int
     formats: tuple[str, ...]
+    deadline_s: float = 30.0
+    """Seconds that decoding may take."""
 
     @classmethod
     def from_settings(cls, settings: ValidationSettings) -> ImageLimits:
         """The limits of the `validation` section of `params.yaml`."""
-        return cls(settings.max_megapixels, settings.max_file_mb, settings.min_side_px, settings.formats)
+        return cls(
+            settings.max_megapixels,
+            settings.max_file_mb,
+            settings.min_side_px,
+            settings.formats,
+            settings.decode_deadline_s,
+        )
 
 
 def content_of(source: Path | bytes, limits: ImageLimits) -> tuple[bytes, str | None]:

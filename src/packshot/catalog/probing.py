@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from packshot.catalog.image import DECODABLE, BadImage, ImageLimits, inspect, resolve_inside
+from packshot.catalog.decoding.isolated import inspect
+from packshot.catalog.image import DECODABLE, BadImage, ImageLimits, resolve_inside
 from packshot.catalog.near_duplicates import signature
 from packshot.progress import track
 

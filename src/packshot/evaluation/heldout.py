@@ -16,7 +16,8 @@ import pandas as pd
 
 from packshot.bundle import Judge, Judgement
 from packshot.catalog.collect import read_source
-from packshot.catalog.image import ImageLimits, decode, resolve_inside
+from packshot.catalog.decoding.isolated import decode
+from packshot.catalog.image import ImageLimits, resolve_inside
 from packshot.catalog.manifest import read_manifest
 from packshot.config import Profile, Settings
 from packshot.degrade import DEGRADATIONS

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from packshot.catalog.image import ImageLimits, decode, resolve_inside
+from packshot.catalog.decoding.isolated import decode
+from packshot.catalog.image import ImageLimits, resolve_inside
 from packshot.catalog.manifest import rows_of_sets
 from packshot.config import Profile, Settings
 from packshot.degrade import DEGRADATIONS, LEVELS, Step, apply_mix, draw_mix

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from packshot.catalog.image import BadImage, ImageLimits, encode, inspect, read_profile
+from packshot.catalog.decoding.isolated import inspect, read_profile
+from packshot.catalog.image import BadImage, ImageLimits, encode
 from packshot.catalog.statistics import shrink
 from packshot.config import Settings
 from packshot.exports.journal import Journal

@@ -154,6 +154,7 @@ def _read(settings: Settings, directory: Path, out: Path, side: int) -> list[Pic
         facts = dict(opened.file.facts) | image_statistics(opened.pixels) | {"source": SOURCE, "style": None}
         pixels = np.ascontiguousarray(shrink(opened.pixels, side))
         found.setdefault(opened.info.image_id, Picture(opened.info.image_id, pixels, facts))
+        del opened
         if len(found) == settings.adapt.pictures:
             break
     if len(found) < FEWEST:

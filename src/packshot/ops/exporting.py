@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from packshot.catalog.image import ImageLimits, decode
+from packshot.catalog.decoding.isolated import decode
+from packshot.catalog.image import ImageLimits
 from packshot.config import Settings
 from packshot.errors import PackshotError
 from packshot.exports.output import safe_name

@@ -15,7 +15,8 @@ import mlflow
 import pandas as pd
 
 from packshot.bundle import Judge, Judgement
-from packshot.catalog.image import BadImage, ImageLimits, Pixels, decode
+from packshot.catalog.decoding.isolated import decode
+from packshot.catalog.image import BadImage, ImageLimits, Pixels
 from packshot.registry.signature import OUTPUTS, SCORES
 
 BATCH = 16

@@ -53,6 +53,7 @@ REQUIREMENTS = (
     "numpy",
     "pandas",
     "pyarrow",
+    "pebble",
     "pillow",
     "simplejpeg",
     "opencv-python-headless",

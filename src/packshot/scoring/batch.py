@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from packshot.catalog.decoding.attempts import Attempts
 from packshot.config import Settings
 from packshot.errors import PackshotError
 from packshot.evaluation.thresholds import in_force
@@ -187,10 +188,15 @@ def score_shard(work: Work, shard: Shard, advance: Advance = lambda count: None)
     with claimed(shard):
         if shard.finished:
             return 0
-        opened = read_ahead(shard.files, work.root, work.limits)
-        rows = rows_of(replace(work, names=shard.taken), _told(opened, advance))
-        _fail_if_none_was_judged(rows)
-        write_shard(shard.target, rows)
+        attempts = Attempts(shard.attempts)
+        try:
+            opened = read_ahead(shard.files, work.root, work.limits, attempts)
+            rows = rows_of(replace(work, names=shard.taken), _told(opened, advance))
+            _fail_if_none_was_judged(rows)
+            write_shard(shard.target, rows)
+        finally:
+            attempts.close()
+        attempts.forget()
         return len(rows)
 
 
@@ -198,6 +204,7 @@ def _told(opened: Iterable[Opened], advance: Advance) -> Iterator[Opened]:
     for item in opened:
         yield item
         advance(1)
+        del item  # the next picture waits for its room
 
 
 def _fail_if_none_was_judged(rows: Sequence[dict[str, Any]]) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from packshot.bundle import Image, Judge, Judgement
-from packshot.catalog.image import ImageLimits, decode, resolve_inside
+from packshot.catalog.decoding.isolated import decode
+from packshot.catalog.image import ImageLimits, resolve_inside
 from packshot.config import Profile, ScoringSettings, Settings
 from packshot.errors import PackshotError
 from packshot.evaluation import metrics as m

@@ -6,11 +6,13 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from packshot.catalog.decoding.attempts import Attempts
 from packshot.catalog.image import ImageLimits
 from packshot.config import Settings
 from packshot.errors import PackshotError
@@ -68,14 +70,16 @@ def enhance_folder(
         if not read_manifest(out):
             write_manifest(out, scorer)
         journal = _Journal(out, work_id(settings, scorer))
+        attempts = Attempts(out / FOLDER / "decoding.attempts")
         waiting = [file for file in files if not journal.has(file)]
         if not waiting:
             say(f"{out} is finished: {len(files)} images; nothing to do")
         else:
             _ = scorer.judge  # a model that does not load ends the run, not each image
         work = _Enhancing(settings, directory.resolve(), out, scorer, frozenset(file.path for file in files))
-        opened = read_ahead(waiting, work.root, work.limits)
-        outcomes = [work.run(item, journal) for item in track(opened, "enhancing", total=len(waiting))]
+        opened = read_ahead(waiting, work.root, work.limits, attempts)
+        outcomes = list(map(partial(work.run, journal), track(opened, "enhancing", total=len(waiting))))
+        attempts.close()
         _write_errors(out / "errors.csv", outcomes)
     return _report(files, outcomes, out)
 
@@ -111,7 +115,7 @@ class _Enhancing:
     def limits(self) -> ImageLimits:
         return ImageLimits.from_settings(self.settings.validation)
 
-    def run(self, item: Opened, journal: _Journal) -> _Outcome:
+    def run(self, journal: _Journal, item: Opened) -> _Outcome:
         path = item.file.path
         if item.info is None or item.pixels is None:
             return _Outcome(path, None, f"{item.reason}: {item.detail}")

@@ -28,7 +28,7 @@ from packshot.relocation import present
 from packshot.scoring.catalogue import catalog_facts
 from packshot.scoring.listing import BatchFile, BatchSource, say_unused
 from packshot.scoring.scorer import Scorer
-from packshot.scoring.shards import FOLDER, Shard, restart_manifest, shard_id, work_id
+from packshot.scoring.shards import ATTEMPTS, FOLDER, Shard, restart_manifest, shard_id, work_id
 from packshot.scoring.writing import png_name
 
 _SCHEMA = """
@@ -210,6 +210,9 @@ def _drop_others(database: sqlite3.Connection, out: Path) -> None:
     """Remove shards of other plans, and what killed writers of shards left."""
     for path in (out / FOLDER).glob("*.parquet"):
         if not _is_planned(database, path.stem):
+            path.unlink(missing_ok=True)
+    for path in (out / FOLDER).glob(f"*{ATTEMPTS}"):
+        if not _is_planned(database, path.stem) or _target(out, path.stem).is_file():
             path.unlink(missing_ok=True)
 
 

@@ -1,21 +1,35 @@
-"""Decoding ahead of the model: one thread reads and decodes while the network computes."""
+"""Decoding ahead of the model: worker processes read and decode while the network computes.
+
+What is in flight is bounded by pixels, not by pictures: those being decoded, those that wait, and those that somebody
+still holds. So who reads should let go of a picture before asking for the next one.
+"""
 
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from packshot.catalog.image import BadImage, ImageInfo, ImageLimits, inspect, resolve_inside
+from packshot.catalog import image
+from packshot.catalog.decoding.attempts import Attempts
+from packshot.catalog.decoding.pool import TIERS_MP, Admission, Decoders, decoders
+from packshot.catalog.image import BadImage, ImageInfo, ImageLimits, resolve_inside
+from packshot.errors import PackshotError
 from packshot.scoring.listing import BatchFile
 
-PIXELS_AHEAD = 48_000_000
-"""Bound of what waits decoded, in pixels (3 bytes each); a single larger image still passes."""
+PIXELS_IN_FLIGHT = 96_000_000
+"""Bound of what is decoded or being so, in pixels (3 bytes each); a single larger image passes by itself."""
+FILES_AHEAD = 64
+"""Bound of what waits, in files: those that cannot be read have no pixels."""
 
 
 @dataclass(frozen=True)
@@ -29,90 +43,169 @@ class Opened:
     detail: str = ""
 
 
-def open_file(file: BatchFile, root: Path, limits: ImageLimits) -> Opened:
-    """Read and decode one file once. Never raises for what is wrong with the file."""
+def read_ahead(
+    files: Iterable[BatchFile], root: Path, limits: ImageLimits, attempts: Attempts | None = None
+) -> Iterator[Opened]:
+    """Yield each file decoded, in order, some of them ahead. Never raises for what is wrong with a file.
+
+    `attempts` remembers files that ended earlier processes. Raises DecodersDoNotStart, OutputNotWritable.
+    """
+    pool = decoders()
+    ahead = _Ahead(FILES_AHEAD)
+    with ThreadPoolExecutor(pool.workers, thread_name_prefix="decode") as threads:
+        opening = _Opening(root, limits, attempts, pool)
+        filling = threading.Thread(target=_fill, args=(ahead, files, opening, threads), name="ahead", daemon=True)
+        filling.start()
+        try:
+            while (waiting := ahead.take()) is not None:
+                opened = waiting.result()
+                ahead.handed_over()
+                waiting = None
+                yield opened
+                del opened  # nobody else may hold it when the next one asks for room
+        finally:
+            ahead.stop()
+            filling.join()
+
+
+@dataclass(frozen=True)
+class _Opening:
+    root: Path
+    limits: ImageLimits
+    attempts: Attempts | None
+    pool: Decoders
+
+    def open(self, file: BatchFile, admit: Admission) -> Opened:
+        """Read and decode one file. Never raises for what is wrong with the file."""
+        try:
+            path = resolve_inside(self.root, file.location.relative_to(self.root).as_posix())
+            info, pixels = self.pool.call(image.inspect, path, self.limits, admit, self.attempts)
+        except BadImage as error:
+            return Opened(file, reason=error.reason, detail=error.detail)
+        except PackshotError:
+            raise
+        except Exception as error:
+            # Files fail in ways of their own; one must never end a batch.
+            return Opened(file, reason="unreadable", detail=f"{type(error).__name__}: {error}")
+        return Opened(file, info, pixels)
+
+
+def _fill(ahead: _Ahead, files: Iterable[BatchFile], opening: _Opening, threads: ThreadPoolExecutor) -> None:
     try:
-        relative = file.location.relative_to(root).as_posix()
-        info, pixels = inspect(resolve_inside(root, relative), limits)
-    except BadImage as error:
-        return Opened(file, reason=error.reason, detail=error.detail)
-    except Exception as error:
-        # Decoders fail in ways of their own; one file must never end a batch.
-        return Opened(file, reason="unreadable", detail=f"{type(error).__name__}: {error}")
-    return Opened(file, info, pixels)
-
-
-def read_ahead(files: Iterable[BatchFile], root: Path, limits: ImageLimits) -> Iterator[Opened]:
-    """Yield each file decoded, in order; a thread works ahead by at most PIXELS_AHEAD pixels."""
-    ahead = _Ahead()
-    thread = threading.Thread(target=_fill, args=(ahead, files, root, limits), name="decode", daemon=True)
-    thread.start()
-    try:
-        while (opened := ahead.take()) is not None:
-            yield opened
-    finally:
-        ahead.stop()
-        thread.join()
-
-
-def _fill(ahead: _Ahead, files: Iterable[BatchFile], root: Path, limits: ImageLimits) -> None:
-    try:
-        for file in files:
-            if not ahead.put(open_file(file, root, limits)):
+        for number, file in enumerate(files):
+            if not ahead.put(partial(threads.submit, _opened, ahead, number, file, opening)):
                 return
     except BaseException as error:
         ahead.fail(error)
     else:
-        ahead.put(None)
+        ahead.end()
+
+
+def _opened(ahead: _Ahead, number: int, file: BatchFile, opening: _Opening) -> Opened:
+    opened = opening.open(file, partial(ahead.admitted, number))
+    if opened.pixels is not None:
+        ahead.hold(opened.pixels)
+    return opened
 
 
 class _Ahead:
-    """A queue bounded by pixels, that either side can close."""
+    """A queue in order, bounded by files that wait and by pixels that anybody holds; either side can close it."""
 
-    def __init__(self) -> None:
-        self._waiting: deque[Opened | None] = deque()
-        self._pixels = 0
-        self._changed = threading.Condition()
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._waiting: deque[Future[Opened]] = deque()
+        self._head = 0
+        """Number of the file that is to be taken next."""
+        self._hungry = False
+        self._held = 0
+        """Pixels of pictures that are decoded and not let go of."""
+        self._decoding = 0
+        """Pixels that pictures now being decoded may have."""
+        # reentrant: a picture may be let go of wherever this thread is
+        self._changed = threading.Condition(threading.RLock())
         self._stopped = False
+        self._ended = False
         self._error: BaseException | None = None
 
-    def put(self, opened: Opened | None) -> bool:
+    def put(self, submit: partial[Future[Opened]]) -> bool:
         """Wait for room and hand over; False when nobody reads any more."""
         with self._changed:
-            self._changed.wait_for(lambda: self._stopped or self._pixels < PIXELS_AHEAD)
+            self._changed.wait_for(lambda: self._stopped or len(self._waiting) < self._most)
             if self._stopped:
                 return False
-            self._waiting.append(opened)
-            self._pixels += _size(opened)
+            self._waiting.append(submit())
             self._changed.notify_all()
             return True
 
-    def take(self) -> Opened | None:
-        """The next file, or None at the end. Raises what ended the reading thread."""
+    def take(self) -> Future[Opened] | None:
+        """The next file, or None at the end. Raises what ended the listing of files."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._error is not None)
-            if not self._waiting and self._error is not None:
-                raise self._error
-            opened = self._waiting.popleft()
-            self._pixels -= _size(opened)
+            self._hungry = True
             self._changed.notify_all()
-            return opened
+            self._changed.wait_for(lambda: self._waiting or self._ended)
+            if self._waiting:
+                return self._waiting.popleft()
+            if self._error is not None:
+                raise self._error
+            return None
+
+    def handed_over(self) -> None:
+        """The file that was taken last is decoded."""
+        with self._changed:
+            self._hungry = False
+            self._head += 1
+            self._changed.notify_all()
+
+    @contextmanager
+    def admitted(self, number: int, megapixels: float) -> Iterator[None]:
+        """Room for decoding file `number`, as an Admission; the one that is waited for always gets it."""
+        pixels = int(megapixels * 1_000_000)
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or self._has_room(number, pixels))
+            self._decoding += pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._decoding -= pixels
+                self._changed.notify_all()
+
+    def _has_room(self, number: int, pixels: int) -> bool:
+        if self._hungry and number == self._head:
+            return True
+        by_itself = pixels > TIERS_MP[-1] * 1_000_000
+        used = self._held + self._decoding
+        return not used if by_itself else used + pixels <= PIXELS_IN_FLIGHT
+
+    def hold(self, pixels: NDArray[np.uint8]) -> None:
+        """Count a picture for as long as anybody has it."""
+        size = int(pixels.shape[0] * pixels.shape[1])
+        with self._changed:
+            self._held += size
+        weakref.finalize(pixels, self._let_go, size).atexit = False
+
+    def _let_go(self, size: int) -> None:
+        with self._changed:
+            self._held -= size
+            self._changed.notify_all()
 
     def fail(self, error: BaseException) -> None:
         """End with an error once what waits is taken."""
         with self._changed:
             self._error = error
+        self.end()
+
+    def end(self) -> None:
+        """Nothing more comes."""
+        with self._changed:
+            self._ended = True
             self._changed.notify_all()
 
     def stop(self) -> None:
         """Nobody reads any more: drop what waits and let the writer end."""
         with self._changed:
             self._stopped = True
+            for each in self._waiting:
+                each.cancel()
             self._waiting.clear()
             self._changed.notify_all()
-
-
-def _size(opened: Opened | None) -> int:
-    if opened is None or opened.pixels is None:
-        return 0
-    return int(opened.pixels.shape[0] * opened.pixels.shape[1])

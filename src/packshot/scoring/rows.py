@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 TOGETHER = 8
 """Images a call of the judge gets at most."""
+PIXELS_TOGETHER = 16_000_000
+"""And a single image of more pixels by itself: who holds such a one waits for nothing else."""
 NO_SUCH_NAME = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 """A name that is too long; in an object store, also one whose parent, or which itself, has objects below it."""
 
@@ -58,7 +60,9 @@ def rows_of(work: Work, opened: Iterable[Opened]) -> list[dict[str, Any]]:
     """A row for each file, in order, whatever is wrong with it. Raises OutputNotWritable."""
     rows: list[dict[str, Any]] = []
     for chunk, judged in _judged_ahead(work.scorer, chunks(opened)):
-        rows.extend(_row(work, item, judged.get(id(item))) for item in chunk)
+        answers = deque(judged.get(id(item)) for item in chunk)
+        while chunk:  # emptied as it goes: whoever has the list holds no picture any more
+            rows.append(_row(work, chunk.pop(0), answers.popleft()))
     return rows
 
 
@@ -71,9 +75,13 @@ def _judged_ahead(scorer: Scorer, parts: Iterable[list[Opened]]) -> Iterator[tup
         before: tuple[list[Opened], Future[Judged]] | None = None
         for part in parts:
             coming = part, pool.submit(_judge_chunk, scorer, part)
+            large = _pixels(part) > PIXELS_TOGETHER
             if before is not None:
                 yield before[0], before[1].result()
             before = coming
+            if large:
+                yield before[0], before[1].result()
+                before = None
         if before is not None:
             yield before[0], before[1].result()
 
@@ -85,9 +93,22 @@ def _judge_chunk(scorer: Scorer, chunk: Sequence[Opened]) -> Judged:
 
 def chunks(opened: Iterable[Opened]) -> Iterator[list[Opened]]:
     """What a call of the judge gets at a time."""
-    iterator = iter(opened)
-    while chunk := list(islice(iterator, TOGETHER)):
+    chunk: list[Opened] = []
+    for item in opened:
+        if chunk and _pixels([*chunk, item]) > PIXELS_TOGETHER:
+            yield chunk
+            chunk = []
+        chunk.append(item)
+        del item  # the next picture waits for its room
+        if len(chunk) == TOGETHER or _pixels(chunk) > PIXELS_TOGETHER:
+            yield chunk
+            chunk = []
+    if chunk:
         yield chunk
+
+
+def _pixels(items: Iterable[Opened]) -> int:
+    return sum(item.pixels.shape[0] * item.pixels.shape[1] for item in items if item.pixels is not None)
 
 
 def _judge(scorer: Scorer, items: Sequence[Opened]) -> list[Judgement | Exception]:

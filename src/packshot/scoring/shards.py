@@ -26,6 +26,7 @@ from packshot.scoring.listing import BatchFile
 from packshot.scoring.scorer import Scorer
 
 FOLDER = ".shards"
+ATTEMPTS = ".attempts"
 RUNTIME_SETTINGS = (
     *("runtime", "precision", "max_srcc_loss", "max_mean_shift", "min_enhanced_psnr"),
     *("calibration_rows", "quantisation_pictures"),
@@ -61,6 +62,11 @@ class Shard:
     target: Path
     taken: frozenset[str] = frozenset()
     """Names that its enhanced images may not take, since they are those of other files of the batch."""
+
+    @property
+    def attempts(self) -> Path:
+        """Where it stands which of its files are being decoded."""
+        return self.target.with_suffix(ATTEMPTS)
 
     @property
     def finished(self) -> bool:

@@ -8,7 +8,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from packshot.catalog.image import ImageLimits, encode, read_alpha, read_profile
+from packshot.catalog.decoding.isolated import read_alpha, read_profile
+from packshot.catalog.image import ImageLimits, encode
 from packshot.errors import PackshotError
 
 KEPT_FORMATS = ("JPEG", "PNG", "WEBP")

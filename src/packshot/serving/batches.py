@@ -54,6 +54,9 @@ REASONS = {
     "too_small": "Picture too small",
     "missing_file": "File cannot be read",
     "outside_root": "Leads out of the folder",
+    "too_many_scans": "File is not as pictures are written",
+    "decoder_crashed": "Decoder dies on the file",
+    "decoder_timeout": "Takes too long to decode",
     "unreadable": "File cannot be decoded",
 }
 

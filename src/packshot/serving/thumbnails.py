@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from packshot.catalog.image import BadImage, ImageLimits, decode, resolve_inside
+from packshot.catalog.decoding.isolated import decode
+from packshot.catalog.image import BadImage, ImageLimits, resolve_inside
 from packshot.catalog.statistics import shrink
 
 LONGEST = 240

@@ -12,7 +12,8 @@ import pandas as pd
 from safetensors.numpy import save
 
 from packshot.catalog.collect import read_source
-from packshot.catalog.image import ImageLimits, decode, resolve_inside
+from packshot.catalog.decoding.isolated import decode
+from packshot.catalog.image import ImageLimits, resolve_inside
 from packshot.catalog.manifest import read_manifest
 from packshot.catalog.statistics import image_statistics
 from packshot.config import Settings

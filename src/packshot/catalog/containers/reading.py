@@ -22,6 +22,9 @@ from packshot.catalog.limits import DECODABLE, BadImage, ImageLimits, Reason, ch
 Pixels = NDArray[np.uint8]
 
 _SAME_FORMAT = {"MPO": "JPEG"}
+MOST_SCANS = 200
+"""Of a JPEG: encoders write some ten, at most 64; each may cost as much time as a whole picture."""
+_START_OF_SCAN = b"\xff\xda"
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 _INTEGER_SCALES = (255.0, 65535.0, 4294967295.0)
 _FLOAT_SCALES = (1.0, 255.0, 65535.0)
@@ -80,7 +83,7 @@ def read(content: bytes, limits: ImageLimits, name: str | None) -> Found:
         raise BadImage("not_an_image", detail, name) from error
     except (OSError, EOFError, IndexError, struct.error, SyntaxError) as error:
         raise BadImage("truncated", f"the image data is cut off or damaged ({error})", name) from error
-    except (ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise BadImage("not_an_image", f"the decoder cannot make sense of the file ({error})", name) from error
 
 
@@ -115,6 +118,7 @@ def _read_jpeg(content: bytes, limits: ImageLimits, name: str | None) -> Found:
         detail = f"the content is {found.frame.strange}, which is not read; save it as a usual JPEG or as PNG"
         raise BadImage("unsupported_format", detail, name)
     check_header((found.frame.width, found.frame.height), "JPEG", limits, name)
+    _check_scans(content, name)
     try:
         decoded = jpeg.decode(found)
     except ValueError as error:
@@ -131,6 +135,14 @@ def _read_jpeg(content: bytes, limits: ImageLimits, name: str | None) -> Found:
         return _finished(Found("JPEG", decoded.pixels), said)
     grey = found.frame.channels == 1
     return _coloured("JPEG", Image.fromarray(decoded.pixels[..., 0] if grey else decoded.pixels), said)
+
+
+def _check_scans(content: bytes, name: str | None) -> None:
+    # compressed data never holds a marker, metadata at most those of a thumbnail
+    scans = content.count(_START_OF_SCAN)
+    if scans > MOST_SCANS:
+        detail = f"a JPEG of {scans} scans; at most {MOST_SCANS} are read: save the picture again"
+        raise BadImage("too_many_scans", detail, name)
 
 
 def _refuse_damaged(decoded: jpeg.Decoded, name: str | None) -> None:
