@@ -10,15 +10,16 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from PIL import Image
 from sample_batch import BrightnessJudge, make_batch, picture, save, scorer
 
-from packshot.catalog import image as image_module
+from packshot.catalog.decoding.pool import Decoders
 from packshot.config import Settings, load_settings
 from packshot.files import OutputNotWritable
 from packshot.home import project_root
@@ -200,13 +201,13 @@ def test_a_name_that_is_taken_later_is_given_up_by_a_shard_that_was_finished(tmp
 
 def test_each_picture_is_decoded_once(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_batch(tmp_path / "in", 8, low=200, high=230)
-    opened, decoded = image_module._opened, []
+    call, decoded = Decoders.call, []
 
-    def counting(content: bytes, limits: object, name: str) -> Iterator[Image.Image]:
-        decoded.append(name)
-        return opened(content, limits, name)
+    def counting(self: Decoders, function: Callable[..., Any], source: Path, *others: Any) -> Any:
+        decoded.append(source.name)
+        return call(self, function, source, *others)
 
-    monkeypatch.setattr(image_module, "_opened", counting)
+    monkeypatch.setattr(Decoders, "call", counting)
     assert score(settings, folder, tmp_path / "out", scorer=scorer()).decisions == {"accept": 8}
     assert sorted(decoded) == [f"item{number:03d}.png" for number in range(8)]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,11 +75,16 @@ class _Opening:
     attempts: Attempts | None
     pool: Decoders
 
-    def open(self, file: BatchFile, admit: Admission) -> Opened:
-        """Read and decode one file. Never raises for what is wrong with the file."""
+    def open(self, file: BatchFile, admitted: Callable[[bool], Admission]) -> Opened:
+        """Read and decode one file. Never raises for what is wrong with the file.
+
+        `admitted` is told whether the file is to be decoded with nothing beside it.
+        """
         try:
             path = resolve_inside(self.root, file.location.relative_to(self.root).as_posix())
-            info, pixels = self.pool.call(image.inspect, path, self.limits, admit, self.attempts)
+            # of those that a process ended with only one is to blame
+            suspect = self.attempts is not None and self.attempts.of(path).tries > 0
+            info, pixels = self.pool.call(image.inspect, path, self.limits, admitted(suspect), self.attempts)
         except BadImage as error:
             return Opened(file, reason=error.reason, detail=error.detail)
         except PackshotError:
@@ -102,7 +107,7 @@ def _fill(ahead: _Ahead, files: Iterable[BatchFile], opening: _Opening, threads:
 
 
 def _opened(ahead: _Ahead, number: int, file: BatchFile, opening: _Opening) -> Opened:
-    opened = opening.open(file, partial(ahead.admitted, number))
+    opened = opening.open(file, lambda alone: partial(ahead.admitted, number, alone))
     if opened.pixels is not None:
         ahead.hold(opened.pixels)
     return opened
@@ -121,6 +126,7 @@ class _Ahead:
         """Pixels of pictures that are decoded and not let go of."""
         self._decoding = 0
         """Pixels that pictures now being decoded may have."""
+        self._alone = False
         # reentrant: a picture may be let go of wherever this thread is
         self._changed = threading.Condition(threading.RLock())
         self._stopped = False
@@ -157,20 +163,27 @@ class _Ahead:
             self._changed.notify_all()
 
     @contextmanager
-    def admitted(self, number: int, megapixels: float) -> Iterator[None]:
-        """Room for decoding file `number`, as an Admission; the one that is waited for always gets it."""
+    def admitted(self, number: int, alone: bool, megapixels: float) -> Iterator[None]:
+        """Room for decoding file `number`, as an Admission; the one that is waited for always gets it.
+
+        While one that is to be `alone` is decoded no other is.
+        """
         pixels = int(megapixels * 1_000_000)
         with self._changed:
-            self._changed.wait_for(lambda: self._stopped or self._has_room(number, pixels))
+            self._changed.wait_for(lambda: self._stopped or self._has_room(number, alone, pixels))
             self._decoding += pixels
+            self._alone = alone
         try:
             yield
         finally:
             with self._changed:
                 self._decoding -= pixels
+                self._alone = False
                 self._changed.notify_all()
 
-    def _has_room(self, number: int, pixels: int) -> bool:
+    def _has_room(self, number: int, alone: bool, pixels: int) -> bool:
+        if self._alone or (alone and self._decoding):
+            return False
         if self._hungry and number == self._head:
             return True
         by_itself = pixels > TIERS_MP[-1] * 1_000_000

@@ -92,7 +92,7 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
     """The file's header; where metadata keeps it from being read, that of the file without its metadata."""
     try:
         image = Image.open(io.BytesIO(content), formats=DECODABLE)
-    except Image.DecompressionBombError:
+    except (Image.DecompressionBombError, MemoryError):
         raise
     except Exception:
         core = _core(content)
