@@ -70,6 +70,8 @@ class Attempts:
         self.path = path
         self._lock = threading.Lock()
         self._found = _read(path)
+        self.gave_up = any(verdict is not None for _, verdict in self._found.values())
+        """Whether a file was given up, by this process or an earlier one."""
         self._file: int | None = None
 
     def of(self, source: Path) -> FirstTry:
@@ -80,6 +82,7 @@ class Attempts:
 
     def note(self, key: str, **what: Any) -> None:
         """Write a line. Raises OutputNotWritable."""
+        self.gave_up |= "verdict" in what
         line = json.dumps({"key": key, **what}) + "\n"
         try:
             with self._lock:
