@@ -93,7 +93,8 @@ def test_a_calibration_is_made_once_and_measures_every_precision(calibrated):
     assert made and [each.name for each in record.measured] == ["torch", "f32", "bf16", "int8"]
     shifts = {each.name: each.max_shift for each in record.measured}
     assert shifts["torch"] == 0 < shifts["f32"] < 1e-4
-    assert shifts["f32"] < min(shifts["bf16"], shifts["int8"])
+    # A processor without instructions for bfloat16 computes it in float32: then the two are equal.
+    assert shifts["f32"] <= shifts["bf16"] and shifts["f32"] < shifts["int8"]
     assert calibrate(settings, str(bundle), workspace) == (record, False)
 
 
