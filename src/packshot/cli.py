@@ -78,6 +78,13 @@ Engine = Annotated[
     Literal["local", "ray"] | None,
     typer.Option(help="What scores: this process, or a Ray cluster; default: scoring.engine in params.yaml."),
 ]
+Delimiter = Annotated[
+    str | None,
+    typer.Option(help="Between the fields of the catalogue: auto, tab, or a character; as catalog.delimiter."),
+]
+Encoding = Annotated[
+    str | None, typer.Option(help="Of the catalogue: auto, utf-8, cp1252, utf-16, ...; as catalog.encoding.")
+]
 Model = Annotated[str, typer.Option(help="Alias, version number, or path of a model bundle.")]
 Verdicts = Annotated[
     list[Path] | None,
@@ -118,6 +125,8 @@ def collect(
         Path | None, typer.Option(help="Your own catalogue: CSV or Parquet with at least `path`.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Collect again although the source is unchanged.")] = False,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
 ) -> None:
     """Take images and labels from the source (PACKSHOT_SOURCE=auto|mirror|public|packages) or your own catalogue.
 
@@ -125,7 +134,8 @@ def collect(
     """
     from packshot.catalog.collect import collect as step
 
-    emit(step(load_settings(), workspace.resolve(), catalog=catalog, force=force).as_record())
+    settings = load_settings().catalog_read_as(delimiter, encoding)
+    emit(step(settings, workspace.resolve(), catalog=catalog, force=force).as_record())
 
 
 @app.command()
@@ -331,13 +341,18 @@ def score(
         str, typer.Option(help="For verdicts.parquet and enhanced/; the same one resumes. A folder, or an address.")
     ],
     model: Model = "champion",
-    catalog: Annotated[Path | None, typer.Option(help="CSV with path, sku, title, sender, category.")] = None,
+    catalog: Annotated[
+        Path | None, typer.Option(help="CSV or Parquet with path, sku, title, sender, category; default: in DIR.")
+    ] = None,
     engine: Engine = None,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
 ) -> None:
     """Judge every file below DIR: one row each in OUT/verdicts.parquet, enhanced images in OUT/enhanced/."""
     from packshot.ops.pipeline import score_folder
 
-    emit(score_folder(load_settings().scored_by(engine), directory, out, model=model, catalog=catalog).as_record())
+    settings = load_settings().scored_by(engine).catalog_read_as(delimiter, encoding)
+    emit(score_folder(settings, directory, out, model=model, catalog=catalog).as_record())
 
 
 @app.command()
@@ -454,12 +469,14 @@ def audit(
         ),
     ] = None,
     fail_on_gap: Annotated[bool, typer.Option("--fail-on-gap", help="End with exit code 6 on a finding.")] = False,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
 ) -> None:
     """Ask whether the judge treats categories, senders, light and dark products alike; OUT/audit.csv and audit.png."""
     from packshot.serving.audit import BY_DEFAULT
     from packshot.serving.audit import audit as step
 
-    settings = load_settings()
+    settings = load_settings().catalog_read_as(delimiter, encoding)
     found = step(settings, folder, by or BY_DEFAULT, catalog)
     for name in found.not_compared:
         say(f"{name}: no value has {settings.audit.min_images} judged images beside as many others; not compared")
@@ -824,6 +841,8 @@ def labels_add(
             help="CSV with image_id or path (and batch), who, when, and quality_mos (0..1), style, or both.",
         ),
     ],
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
 ) -> None:
     """Add labels for scored pictures of the inbox: all rows or, where one is wrong, none; 99 where none is new.
 
@@ -832,7 +851,7 @@ def labels_add(
     """
     from packshot.ops.labels import add_labels
 
-    outcome = add_labels(load_settings(), file)
+    outcome = add_labels(load_settings().catalog_read_as(delimiter, encoding), file)
     finish(outcome.record, outcome.done)
 
 
@@ -1017,14 +1036,17 @@ def export_styles(
     date_column: Annotated[
         str | None, typer.Option(help="Column of --catalog with an ISO date; default: when a picture was scored.")
     ] = None,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
 ) -> None:
     """Share of every style by category and month: styles.csv, styles_by_month.png, styles_by_category.png."""
     from packshot.exports.styles import write_styles
     from packshot.ops.exporting import catalog_months, chosen_verdicts
 
-    settings = load_settings()
-    months = catalog_months(settings, catalog, date_column)
-    emit(write_styles(settings.exports, chosen_verdicts(settings, verdicts), out, months))
+    settings = load_settings().catalog_read_as(delimiter, encoding)
+    files = chosen_verdicts(settings, verdicts)
+    months = catalog_months(settings, files, catalog, date_column)
+    emit(write_styles(settings.exports, files, out, months))
 
 
 @export.command("sellers")
@@ -1079,14 +1101,17 @@ def export_segments(
     brand_column: Annotated[
         str | None, typer.Option(help="Column of --catalog with the brand; brands.csv is written then.")
     ] = None,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
 ) -> None:
     """Ad segments (style, category, band of quality) of the pictures to show, and how brands stand by style."""
     from packshot.exports.segments import write_segments
     from packshot.ops.exporting import catalog_column, chosen_verdicts
 
-    settings = load_settings()
-    brands = catalog_column(settings, catalog, brand_column)
-    emit(write_segments(settings, chosen_verdicts(settings, verdicts), out, brands))
+    settings = load_settings().catalog_read_as(delimiter, encoding)
+    files = chosen_verdicts(settings, verdicts)
+    brands = catalog_column(settings, files, catalog, brand_column)
+    emit(write_segments(settings, files, out, brands))
 
 
 @export.command("profile")

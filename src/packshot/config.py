@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from packshot.errors import PackshotError
 
@@ -80,10 +80,34 @@ class Profile(Section):
 
 
 class CatalogSettings(Section):
-    """How a user's own catalogue file is read."""
+    """How a shop's catalogue file is read, by every command that takes one."""
 
     columns: dict[str, str]
-    """Manifest column to the name it has in the user's file."""
+    """Manifest column to the name it has in the file; what shops commonly call it is recognised as well."""
+    delimiter: str
+    """Between fields: `auto` (found in the header), `tab`, or one character."""
+    encoding: str
+    """`auto` (byte order mark, UTF-8, else cp1252 where the text looks so), or a name that Python knows."""
+    missing: tuple[str, ...]
+    """Words that stand for no value beside an empty field, like NULL. By default `NA` is a text like any other."""
+
+    @field_validator("delimiter")
+    @classmethod
+    def _one_character(cls, value: str) -> str:
+        if value in ("auto", "tab") or (len(value) == 1 and value not in '"\r\n '):
+            return value
+        raise ValueError(f"must be auto, tab or one character, is {value!r}")
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_to_python(cls, value: str) -> str:
+        if value == "auto":
+            return value
+        try:
+            "".encode(value)  # LookupError also for what is a codec, but none of texts
+        except LookupError:
+            raise ValueError(f"must be auto or an encoding such as utf-8, cp1252, utf-16, is {value!r}") from None
+        return value
 
 
 class ValidationSettings(Section):
@@ -659,6 +683,19 @@ class Settings(Section):
         if engine is None:
             return self
         return self.model_copy(update={"scoring": self.scoring.model_copy(update={"engine": engine})})
+
+    def catalog_read_as(self, delimiter: str | None, encoding: str | None) -> Settings:
+        """These settings with other `catalog.delimiter` and `catalog.encoding`; None leaves one as it is.
+
+        Raises SettingsError.
+        """
+        asked = {name: text for name, text in (("delimiter", delimiter), ("encoding", encoding)) if text is not None}
+        try:
+            catalog = CatalogSettings.model_validate(self.catalog.model_dump() | asked)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise SettingsError(f"--{first['loc'][0]}: {first['msg']}") from error
+        return self.model_copy(update={"catalog": catalog})
 
     def params_hash(self) -> str:
         """16 hex digits over every setting that can change a trained model or its figures."""

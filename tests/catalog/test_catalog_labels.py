@@ -42,7 +42,8 @@ def add(store: LabelStore, pictures: list[Picture], rows: str, header: str = HEA
     file = store.folder.parent / "labels.csv"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(header + rows)
-    added = store.add(file, pictures, ("rustic", "modern"), NOW)
+    rules = load_settings(PROJECT / "params.yaml").catalog
+    added = store.add(file, rules, pictures, ("rustic", "modern"), NOW)
     return added.added, added.known, added.blank
 
 

@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 from sample_batch import BrightnessJudge, make_batch, picture, save, scorer
 
+from packshot.catalog.shop.records import CatalogUnreadable
 from packshot.config import Settings, load_settings
 from packshot.files import OutputNotWritable
 from packshot.home import project_root
 from packshot.ops.pipeline import score_folder
 from packshot.registry.ledger import Ledger
 from packshot.scoring.batch import JudgeFailed, score
-from packshot.scoring.catalogue import CatalogUnreadable
 from packshot.scoring.listing import BatchFolderMissing, EmptyBatch
 from packshot.scoring.shards import OtherModel, OutputBusy, sole_writer
 from packshot.scoring.writing import OutputIsInput
@@ -183,8 +183,8 @@ def test_unusable_folders_say_so(tmp_path: Path, settings: Settings) -> None:
     blocked.touch()
     with pytest.raises(OutputNotWritable):
         score(settings, folder, blocked / "out", scorer=scorer())
-    (folder / "catalog.csv").write_text("file,sku\nx,y\n")
-    with pytest.raises(CatalogUnreadable, match="no column 'path'"):
+    (folder / "catalog.csv").write_text("thing,sku\nx,y\n")
+    with pytest.raises(CatalogUnreadable, match=r"column 'path' .* is missing"):
         score(settings, folder, tmp_path / "out", scorer=scorer())
 
 

@@ -20,11 +20,11 @@ from PIL import Image
 from sample_batch import BrightnessJudge, make_batch, picture, save, scorer
 
 from packshot.catalog.decoding.pool import Decoders
+from packshot.catalog.shop.matching import KnownFiles, read_facts
 from packshot.config import Settings, load_settings
 from packshot.files import OutputNotWritable
 from packshot.home import project_root
 from packshot.scoring.batch import merge_batch, plan_batch, score, score_part, score_shard
-from packshot.scoring.catalogue import read_catalog
 from packshot.scoring.merging import ShardsMissing
 from packshot.scoring.plan import NotPlanned, open_plan
 from packshot.scoring.rows import Work
@@ -239,7 +239,8 @@ def test_a_broken_line_of_the_catalogue_costs_itself_alone(
     tmp_path: Path, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "catalog.csv").write_text(CATALOGUE)
-    found = read_catalog(tmp_path / "catalog.csv", settings.catalog)
+    files = KnownFiles(f"{letter}.png" for letter in "abcde")
+    found = read_facts(tmp_path / "catalog.csv", settings.catalog, files)
     assert {path: (facts["sku"], facts["title"]) for path, facts in found.items()} == {
         "a.png": ("1", "two\nlines"),
         "d.png": ("4", None),

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from packshot.catalog.shop.records import CatalogUnreadable
 from packshot.config import AuditSettings, load_settings
-from packshot.scoring.catalogue import CatalogUnreadable
 from packshot.serving.audit import LIGHTNESS, NothingToAudit, audit, audit_slices, product_lightness
 
 RULES = AuditSettings(max_gap=0.05, confidence=0.95, min_images=30, min_groups=10)

@@ -72,7 +72,7 @@ class SourceRecord:
     chosen: str
     why: str
     fingerprint: str
-    """sha256 hex over the profile, the declarations, and every file's name, size and labels."""
+    """sha256 hex over the profile, the declarations, and every file's name, content and labels."""
     collected_at: str
     """UTC, ISO 8601; the only value that two runs on the same source may differ in."""
     sets: Mapping[str, SetRecord]
@@ -170,7 +170,7 @@ def _read(settings: Settings, workspace: Path, catalog: Path | None) -> tuple[Ch
 
 def _read_own(settings: Settings, workspace: Path, catalog: Path) -> tuple[Choice, SourceTable]:
     """The own catalogue, and, to borrow labels from, what other sets its profile names."""
-    own = read_own(catalog, settings.catalog)
+    own = read_own(catalog, settings.catalog, workspace)
     named = f"own catalogue {catalog.name}"
     borrowed = [name for name in settings.profiles["own"].sets if name != "own"]
     if not borrowed:
@@ -201,15 +201,19 @@ def _fingerprint(choice: Choice, profile: Profile, table: SourceTable, seed: int
     add({name: declared.model_dump(mode="json") for name, declared in choice.sets.items()})
     add({name: dataclasses.asdict(facts) for name, facts in table.facts.items()})
     for row in table.images.to_dict("records"):
-        add([row["source"], row["path"], _size(row["origin"]), *(row[label] for label in LABELS)])
+        add([row["source"], row["path"], _content(row["origin"]), *(row[label] for label in LABELS)])
     return digest.hexdigest()
 
 
-def _size(origin: str | None) -> int:
+def _content(origin: str | None) -> str | None:
+    """sha256 hex of a file's bytes: size and time stay the same when a picture is replaced by a careful copy."""
+    if origin is None:
+        return None
     try:
-        return Path(origin).stat().st_size if origin else -1
+        with open(origin, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
-        return -1
+        return None
 
 
 def _labelled_before(workspace: Path) -> set[str]:

@@ -1,8 +1,9 @@
 """Labels that people give to pictures after these were scored: the file they come in, and the store that keeps them.
 
-The file is a CSV with the columns `image_id` or `path` (and `batch`, where several batches have that path), `who`,
-`when` (ISO 8601, UTC where it names no zone), and `quality_mos` (0..1), `style`, or both; other columns are passed
-over, and so are rows in which both labels are blank. The store only grows: a person corrects a label by a later one.
+The file is a table (see `catalog.shop`) with the columns `image_id` or `path` (and `batch`, where several batches have
+that path), `who`, `when` (ISO 8601, UTC where it names no zone), and `quality_mos` (0..1), `style`, or both; other
+columns are passed over, and so are rows in which both labels are blank. The store only grows: a person corrects a label
+by a later one.
 """
 
 from __future__ import annotations
@@ -21,9 +22,14 @@ from typing import Any
 
 import filelock
 
-from packshot.catalog.sources.table import read_label_csv
+from packshot.catalog.shop.columns import folded
+from packshot.catalog.shop.matching import composed, spellings
+from packshot.catalog.shop.records import Table, open_table
+from packshot.catalog.sources.table import as_score
+from packshot.config import CatalogSettings
 from packshot.errors import PackshotError
 from packshot.files import OutputNotWritable, write_bytes, write_text
+from packshot.progress import say
 
 INBOX = "inbox"
 """The set, in manifests, of the pictures in this store."""
@@ -31,6 +37,7 @@ ENTRIES = "labels.jsonl"
 IMAGES = "images"
 VALUES = ("quality_mos", "style")
 REQUIRED = ("who", "when")
+COLUMNS = ("image_id", "path", "batch", "why", *VALUES, *REQUIRED)
 TOLD = 20
 """Most wrong rows that an error names."""
 AHEAD = timedelta(days=1)
@@ -142,25 +149,36 @@ class LabelStore:
         }
         return {key: one for key, one in found.items() if one.quality_mos is not None or one.style is not None}
 
-    def add(self, file: Path, pictures: Iterable[Picture], styles: Collection[str], now: datetime) -> Added:
-        """Add the rows of a label file that are new, all or none.
+    def add(
+        self,
+        file: Path,
+        rules: CatalogSettings,
+        pictures: Iterable[Picture],
+        styles: Collection[str],
+        now: datetime,
+    ) -> Added:
+        """Add the rows of a label file, read by `rules`, that are new, all or none.
 
         `pictures` are those that may have labels, `styles` those that the champion knows; none: any. Raises
-        LabelsRefused naming every wrong row, SourceError for a file that is no UTF-8 CSV, OutputNotWritable.
+        LabelsRefused naming every wrong row, CatalogUnreadable for a file that is no table, OutputNotWritable.
         """
-        table = read_label_csv(file)
-        missing = [name for name in REQUIRED if name not in table.columns]
-        if missing or not {"image_id", "path"} & set(table.columns) or not set(VALUES) & set(table.columns):
+        table = open_table(file, rules)
+        if table.said:
+            say(f"{file.name}: {table.said}")
+        names = _named(table)
+        missing = [name for name in REQUIRED if name not in names]
+        if missing or not {"image_id", "path"} & set(names) or not set(VALUES) & set(names):
             raise LabelsRefused(
                 f"{file} needs the columns image_id or path, quality_mos or style, who, and when; "
-                f"it has {', '.join(table.columns) or 'none'}"
+                f"it has {', '.join(filter(None, table.header)) or 'none'}"
             )
         with self.alone():
             before = self.labels()
             reading = _Reading(_Known(pictures), styles, now, _current(before))
-            rows = [{str(name): str(text).strip() for name, text in row.items()} for row in table.to_dict("records")]
-            for number, row in enumerate(rows, start=2):
-                reading.take(number, row)
+            for line, values in table.rows:
+                reading.take(line, {name: values[place] or "" for name, place in names.items()})
+            if table.faults.broken:
+                reading.problems.extend(table.faults.sentences())
             if reading.problems:
                 raise LabelsRefused(_told(file, reading.problems))
             for label, picture in reading.fresh:
@@ -187,6 +205,16 @@ class LabelStore:
             write_bytes(target, picture.location.read_bytes())
 
 
+def _named(table: Table) -> dict[str, int]:
+    """Where COLUMNS stand, whatever their case; of two alike the first."""
+    places: dict[str, int] = {}
+    for place, name in enumerate(table.header):
+        for ours in COLUMNS:
+            if folded(name) == folded(ours):
+                places.setdefault(ours, place)
+    return places
+
+
 class _Known:
     """Pictures by content, and by path."""
 
@@ -195,7 +223,8 @@ class _Known:
         self._by_path: defaultdict[str, dict[str, Picture]] = defaultdict(dict)
         for picture in pictures:
             self._by_id.setdefault(picture.image_id, picture)
-            self._by_path[picture.path][picture.batch] = picture
+            for name in {picture.path, composed(picture.path)}:
+                self._by_path[name][picture.batch] = picture
 
     def find(self, row: Mapping[str, str]) -> Picture | str:
         """The picture that a row means, or what is wrong with how it names it."""
@@ -204,7 +233,7 @@ class _Known:
             return self._by_id.get(image_id) or f"no scored picture has the image_id {image_id}"
         if not path:
             return "it names no picture: fill in image_id or path"
-        found = self._by_path.get(path, {})
+        found = next((self._by_path[name] for name in spellings(path, "") if name in self._by_path), {})
         if batch:
             return found.get(batch) or f"batch {batch!r} has no scored picture {path}"
         if len({picture.image_id for picture in found.values()}) > 1:
@@ -230,7 +259,7 @@ class _Reading:
         self._seen: dict[tuple[str, str], int] = {}
 
     def take(self, number: int, row: Mapping[str, str]) -> None:
-        """One row; the header is row 1."""
+        """One row; `number` is its line in the file."""
         if not any(row.get(name) for name in VALUES):
             self.blank += 1
             return
@@ -294,10 +323,7 @@ def _label(picture: Picture, values: Mapping[str, Any], who: str, when: datetime
 def _score(text: str) -> float | None:
     if not text:
         return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = as_score(text)
     if not 0.0 <= value <= 1.0:
         raise ValueError(f"quality_mos is {text!r}; a number from 0 to 1 is expected")
     return value

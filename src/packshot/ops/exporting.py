@@ -7,6 +7,8 @@ from pathlib import Path
 
 from packshot.catalog.decoding.isolated import decode
 from packshot.catalog.image import ImageLimits
+from packshot.catalog.shop.matching import KnownFiles, read_facts
+from packshot.catalog.shop.records import CatalogUnreadable
 from packshot.config import Settings
 from packshot.errors import PackshotError
 from packshot.exports.output import safe_name
@@ -15,7 +17,6 @@ from packshot.exports.style_index import Floats, Hit, StyleIndex, Wanted, open_i
 from packshot.exports.styles import month_of
 from packshot.home import Home
 from packshot.ops.pipeline import champion_version, inbox_batches, verdict_folder
-from packshot.scoring.catalogue import CatalogUnreadable, read_catalog_columns
 
 
 class NoSuchPicture(PackshotError):
@@ -36,19 +37,28 @@ def chosen_verdicts(settings: Settings, folders: Sequence[Path] | None) -> list[
     return open_verdicts([folder for folder in scored if (folder / "verdicts.parquet").is_file()])
 
 
-def catalog_column(settings: Settings, catalog: Path | None, column: str | None) -> dict[str, str | None] | None:
-    """Path to its value in one column of a catalogue file; None where neither is named. Raises CatalogUnreadable."""
+def catalog_column(
+    settings: Settings, files: Sequence[VerdictFile], catalog: Path | None, column: str | None
+) -> dict[str, str | None] | None:
+    """Path to its value in one column of a catalogue of the judged pictures; None where neither is named.
+
+    Raises CatalogUnreadable.
+    """
     if catalog is None and column is None:
         return None
     if catalog is None or column is None:
         missing = "--catalog FILE" if catalog is None else "the column to read from --catalog"
         raise CatalogUnreadable(f"name {missing} too: the verdicts hold no such column")
-    return {path: row[column] for path, row in read_catalog_columns(catalog, settings.catalog, [column]).items()}
+    judged = KnownFiles(row["path"] for file in files for row in file.each(["path"]))
+    facts = read_facts(catalog, settings.catalog, judged, wanted=(), others=[column])
+    return {path: row[column] for path, row in facts.items()}
 
 
-def catalog_months(settings: Settings, catalog: Path | None, column: str | None) -> dict[str, str] | None:
+def catalog_months(
+    settings: Settings, files: Sequence[VerdictFile], catalog: Path | None, column: str | None
+) -> dict[str, str] | None:
     """Path to its month (`YYYY-MM`) by a date column of a catalogue file; None where neither is named."""
-    dates = catalog_column(settings, catalog, column)
+    dates = catalog_column(settings, files, catalog, column)
     return None if dates is None else {path: month_of(date) for path, date in dates.items()}
 
 

@@ -54,7 +54,7 @@ def add_labels(settings: Settings, file: Path) -> Outcome:
     from packshot.registry.ledger import Ledger
 
     store = LabelStore(Home.from_environment().labels)
-    added = store.add(file, scored_pictures(), _styles(settings), utc_now())
+    added = store.add(file, settings.catalog, scored_pictures(), _styles(settings), utc_now())
     record = asdict(added) | {"labelled": len(store.opinions()), "store": str(store.folder)}
     say(f"labels: {added.added} added, {added.known} known already, {added.blank} rows left blank")
     if added.added:

@@ -8,10 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from packshot.catalog.shop.matching import KnownFiles, read_facts
 from packshot.config import CatalogSettings
 from packshot.errors import PackshotError
 from packshot.progress import say
-from packshot.scoring.catalogue import CATALOG_NAME, read_catalog
+
+CATALOG_NAMES = ("catalog.csv", "catalog.tsv", "catalog.parquet")
+"""What a catalogue beside the images is called; the first that is there counts."""
 
 
 class EmptyBatch(PackshotError):
@@ -48,6 +51,11 @@ class BatchSource:
     catalog: Path | None
     leave_out: frozenset[str]
 
+    @property
+    def address(self) -> str:
+        """What absolute paths of its files begin with."""
+        return str(self.root)
+
     def files(self) -> Iterator[BatchFile]:
         """Every file, in no order and without facts, as the folders are read.
 
@@ -68,11 +76,12 @@ def open_batch(directory: Path, out: Path, catalog: Path | None) -> BatchSource:
         what = "is not a folder" if directory.exists() else "does not exist"
         raise BatchFolderMissing(f"{directory} {what}; name the folder that holds the images of the batch")
     root = directory.resolve()
-    chosen = catalog if catalog is not None else directory / CATALOG_NAME
-    leave_out = frozenset(map(str, (out.resolve(), chosen.resolve(), root / CATALOG_NAME)))
-    source = BatchSource(root, chosen if catalog is not None or chosen.is_file() else None, leave_out)
+    beside = [directory / name for name in CATALOG_NAMES]
+    chosen = catalog if catalog is not None else next((path for path in beside if path.is_file()), None)
+    named = [out.resolve(), *(path.resolve() for path in (chosen,) if path), *(root / name for name in CATALOG_NAMES)]
+    source = BatchSource(root, chosen, frozenset(map(str, named)))
     if next(source.files(), None) is None:
-        raise EmptyBatch(f"{directory} holds no files to work on (hidden files and {CATALOG_NAME} do not count)")
+        raise EmptyBatch(f"{directory} holds no files to work on (hidden files and the catalogue do not count)")
     return source
 
 
@@ -82,16 +91,11 @@ def list_batch(directory: Path, out: Path, catalog: Path | None, columns: Catalo
     Raises BatchFolderMissing, EmptyBatch, CatalogUnreadable.
     """
     source = open_batch(directory, out, catalog)
-    facts = read_catalog(source.catalog, columns) if source.catalog is not None else {}
-    files = [replace(file, facts=facts.get(file.path, {})) for file in source.files()]
-    say_unused(source, len(facts.keys() - {file.path for file in files}))
-    return sorted(files, key=lambda file: file.path)
-
-
-def say_unused(source: BatchSource, count: int) -> None:
-    """Tell how many rows of the catalogue name no file."""
-    if count and source.catalog is not None:
-        say(f"{source.catalog.name}: {count} row(s) name no file below {source.root}")
+    files = sorted(source.files(), key=lambda file: file.path)
+    if source.catalog is None:
+        return files
+    facts = read_facts(source.catalog, columns, KnownFiles((file.path for file in files), source.address))
+    return [replace(file, facts=facts.get(file.path, {})) for file in files]
 
 
 def _walk(root: Path, leave_out: frozenset[str]) -> Iterator[str]:

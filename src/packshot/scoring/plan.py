@@ -20,13 +20,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from packshot.catalog.shop.catalogue import Facts, open_catalog
+from packshot.catalog.shop.matching import composed, match
 from packshot.config import Settings
 from packshot.errors import PackshotError
 from packshot.files import OutputNotWritable, atomic_path, remove_unfinished
 from packshot.progress import track
 from packshot.relocation import present
-from packshot.scoring.catalogue import catalog_facts
-from packshot.scoring.listing import BatchFile, BatchSource, say_unused
+from packshot.scoring.listing import BatchFile, BatchSource
 from packshot.scoring.scorer import Scorer
 from packshot.scoring.shards import ATTEMPTS, FOLDER, Shard, restart_manifest, shard_id, work_id
 from packshot.scoring.writing import png_name
@@ -35,6 +36,7 @@ _SCHEMA = """
 CREATE TABLE files (
     path TEXT, location BLOB, size INTEGER, modified_ns INTEGER, png TEXT, PRIMARY KEY (path, location)
 ) WITHOUT ROWID;
+CREATE TABLE composed (name TEXT PRIMARY KEY, path TEXT) WITHOUT ROWID;
 CREATE TABLE catalog (path TEXT PRIMARY KEY, facts TEXT) WITHOUT ROWID;
 CREATE TABLE shards (number INTEGER PRIMARY KEY, id TEXT UNIQUE, path TEXT, location BLOB, files INTEGER);
 CREATE TABLE plan (record TEXT);
@@ -172,6 +174,8 @@ def _building(target: Path, temporary: Path) -> Iterator[sqlite3.Connection]:
 def _take_files(database: sqlite3.Connection, source: BatchSource) -> None:
     def rows() -> Iterator[tuple[str, bytes, int, int, str]]:
         for file in track(source.files(), "listing", unit="files"):
+            if (name := composed(file.path)) != file.path:
+                database.execute("INSERT OR IGNORE INTO composed VALUES (?, ?)", (name, file.path))
             location = os.fsencode(file.location.relative_to(source.root))
             yield file.path, location, file.size, file.modified_ns, png_name(file.path)
 
@@ -181,13 +185,32 @@ def _take_files(database: sqlite3.Connection, source: BatchSource) -> None:
 
 def _take_facts(database: sqlite3.Connection, source: BatchSource, settings: Settings) -> None:
     assert source.catalog is not None
-    unused = 0
-    for path, facts in catalog_facts(source.catalog, settings.catalog):
-        if database.execute("SELECT 1 FROM files WHERE path = ?", (path,)).fetchone() is None:
-            unused += 1
-        else:
-            database.execute("INSERT OR IGNORE INTO catalog VALUES (?, ?)", (path, json.dumps(facts)))
-    say_unused(source, unused)
+    for _ in match(open_catalog(source.catalog, settings.catalog), _PlannedFiles(database, source.address)):
+        pass
+
+
+@dataclass(frozen=True)
+class _PlannedFiles:
+    """The files of a plan that is being made, beside the rows of a catalogue: see `shop.matching.Files`."""
+
+    database: sqlite3.Connection
+    root: str
+
+    def find(self, name: str) -> str | None:
+        query = "SELECT path FROM files WHERE path = ?1 UNION ALL SELECT path FROM composed WHERE name = ?1 LIMIT 1"
+        found = self.database.execute(query, (name,)).fetchone()
+        return None if found is None else str(found[0])
+
+    def take(self, path: str, facts: Facts) -> bool:
+        row = path, json.dumps(facts)
+        return self.database.execute("INSERT OR IGNORE INTO catalog VALUES (?, ?)", row).rowcount == 1
+
+    def paths(self) -> Iterator[str]:
+        return (path for (path,) in self.database.execute("SELECT path FROM files ORDER BY path"))
+
+    def without_row(self) -> Iterator[str]:
+        query = "SELECT path FROM files WHERE path NOT IN (SELECT path FROM catalog) ORDER BY path"
+        return (path for (path,) in self.database.execute(query))
 
 
 def _cut(database: sqlite3.Connection, source: BatchSource, out: Path, work: str, size: int) -> Plan:

@@ -25,8 +25,7 @@ from packshot.home import Home
 from packshot.progress import counting, say
 from packshot.scoring.batch import ScoreReport, cut, report, score_shard
 from packshot.scoring.bucket import Bucket, StoredObject, is_address
-from packshot.scoring.catalogue import CATALOG_NAME
-from packshot.scoring.listing import BatchFile, BatchSource, EmptyBatch, open_batch
+from packshot.scoring.listing import CATALOG_NAMES, BatchFile, BatchSource, EmptyBatch, open_batch
 from packshot.scoring.merging import VERDICTS, is_merged, merge, named_images
 from packshot.scoring.plan import Plan
 from packshot.scoring.rows import Work
@@ -51,13 +50,17 @@ class StoredBatch(BatchSource):
 
     bucket: Bucket
 
+    @property
+    def address(self) -> str:
+        return self.bucket.address
+
     def files(self) -> Iterator[BatchFile]:
         """Every object but hidden ones, the catalogue, and the output where it lies inside."""
         for found in self.bucket.objects():
             parts = found.name.split("/")
             hidden = any(part.startswith(".") and part not in (".", "..") for part in parts)
             folder = found.name.endswith("/") or not found.name  # as consoles leave them
-            if not (hidden or folder or found.name == CATALOG_NAME or self._is_output(found)):
+            if not (hidden or folder or found.name in CATALOG_NAMES or self._is_output(found)):
                 yield BatchFile(found.name, self._location(found.name), found.size, found.modified_ns)
 
     def _is_output(self, found: StoredObject) -> bool:
@@ -232,10 +235,10 @@ def _source(directory: str, out: str, spool: Path, local: Path, catalog: Path | 
         raise OutputIsInput(f"{directory} lies in what {out} is written to; choose another one")
     if output == bucket.prefix:
         raise OutputIsInput(f"the output folder {out} must not be the folder of the images; choose another one")
-    if catalog is None and bucket.has(CATALOG_NAME):
-        catalog = spool / CATALOG_NAME
-        bucket.fetch(CATALOG_NAME, catalog)
+    if catalog is None and (beside := next(filter(bucket.has, CATALOG_NAMES), None)) is not None:
+        catalog = spool / beside
+        bucket.fetch(beside, catalog)
     source = StoredBatch(root.resolve(), catalog, frozenset(filter(None, [output])), bucket)
     if next(source.files(), None) is None:
-        raise EmptyBatch(f"{directory} holds no objects to work on (hidden ones and {CATALOG_NAME} do not count)")
+        raise EmptyBatch(f"{directory} holds no objects to work on (hidden ones and the catalogue do not count)")
     return source

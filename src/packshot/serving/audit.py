@@ -18,13 +18,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from packshot.catalog.shop.matching import KnownFiles, read_facts
 from packshot.catalog.statistics import WHITE_FROM
 from packshot.config import AuditSettings, Settings
 from packshot.errors import PackshotError
 from packshot.evaluation import plots
 from packshot.evaluation.resampling import group_weights
 from packshot.files import atomic_path
-from packshot.scoring.catalogue import read_catalog_columns
 from packshot.scoring.decisions import ATTRIBUTES
 from packshot.scoring.verdicts import read_verdicts
 
@@ -122,7 +122,7 @@ def audit(settings: Settings, folder: Path, by: Sequence[str] = BY_DEFAULT, cata
             "Name the catalogue that has it with --catalog"
         )
     if catalog is not None:
-        facts = read_catalog_columns(catalog, settings.catalog, foreign, OF_THE_CATALOG)
+        facts = read_facts(catalog, settings.catalog, KnownFiles(frame["path"]), OF_THE_CATALOG, foreign)
         for name in (*OF_THE_CATALOG, *foreign):
             there = pd.Series([facts.get(path, {}).get(name) for path in frame["path"]], frame.index, dtype=object)
             frame[name] = frame[name].where(frame[name].notna(), there) if name in OF_THE_CATALOG else there

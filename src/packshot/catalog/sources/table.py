@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -37,6 +38,9 @@ class SourceTable:
 
     images: pd.DataFrame
     facts: Mapping[str, SetFacts]
+
+
+_DECIMAL_COMMA = re.compile(r"^(\s*[+-]?\d*),(\d+\s*)$")
 
 
 def locate(root: Path, name: str, file: str) -> tuple[str, Path | None]:
@@ -74,12 +78,13 @@ def default_sku(file: str) -> str:
 def as_score(text: str) -> float:
     """A score as a number: NaN for an empty text (nobody rated), infinity for what is no finite number.
 
+    A comma may stand for the point, as in `0,75`: scores have no thousands.
     Infinity lies outside every range, so validation quarantines the row instead of taking it for unrated.
     """
     if not text.strip():
         return math.nan
     try:
-        value = float(text)
+        value = float(_DECIMAL_COMMA.sub(r"\1.\2", text))
     except ValueError:
         return math.inf
     return value if math.isfinite(value) else math.inf
@@ -117,7 +122,7 @@ def _record(name: str, declared: SetDeclaration, root: Path, labels: Mapping[Any
 def read_label_csv(path: Path) -> pd.DataFrame:
     """A CSV file as texts, nothing read as missing. Raises SourceError where it is no UTF-8 CSV."""
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
     except OSError as error:
         raise SourceError(f"cannot read the labels {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
