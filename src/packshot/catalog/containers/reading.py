@@ -24,6 +24,7 @@ Pixels = NDArray[np.uint8]
 _SAME_FORMAT = {"MPO": "JPEG"}
 MOST_SCANS = 200
 """Of a JPEG: encoders write some ten, at most 64; each may cost as much time as a whole picture."""
+STRIP_PIXELS = 1_000_000
 _START_OF_SCAN = b"\xff\xda"
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 _INTEGER_SCALES = (255.0, 65535.0, 4294967295.0)
@@ -247,6 +248,12 @@ def _deep_grey(image: Image.Image) -> Pixels:
 
 
 def _blend(rgb: Pixels, alpha: Pixels) -> Pixels:
-    opacity = alpha.astype(np.uint16)
-    mixed = rgb.astype(np.uint16) * opacity + 255 * (255 - opacity)
-    return ((mixed + 127) // 255).astype(np.uint8)
+    """Worked off in strips: the sums need twice the memory of the picture, several times over."""
+    result = np.empty_like(rgb)
+    rows = max(1, STRIP_PIXELS // rgb.shape[1])
+    for top in range(0, len(rgb), rows):
+        strip = slice(top, top + rows)
+        opacity = alpha[strip].astype(np.uint16)
+        mixed = rgb[strip].astype(np.uint16) * opacity + 255 * (255 - opacity)
+        result[strip] = (mixed + 127) // 255
+    return result
