@@ -347,12 +347,19 @@ def score(
     engine: Engine = None,
     delimiter: Delimiter = None,
     encoding: Encoding = None,
+    drop_gone: Annotated[
+        bool, typer.Option("--drop-gone", help="Let go of verdicts in OUT of files that are no longer below DIR.")
+    ] = False,
 ) -> None:
-    """Judge every file below DIR: one row each in OUT/verdicts.parquet, enhanced images in OUT/enhanced/."""
+    """Judge every file below DIR: one row each in OUT/verdicts.parquet, enhanced images in OUT/enhanced/.
+
+    The same OUT again judges what is new or has changed. Exit code 73: that would lose verdicts it holds; the message
+    says which, and what to do.
+    """
     from packshot.ops.pipeline import score_folder
 
     settings = load_settings().scored_by(engine).catalog_read_as(delimiter, encoding)
-    emit(score_folder(settings, directory, out, model=model, catalog=catalog).as_record())
+    emit(score_folder(settings, directory, out, model=model, catalog=catalog, drop_gone=drop_gone).as_record())
 
 
 @app.command()

@@ -96,12 +96,15 @@ def test_a_batch_that_tasks_share_gets_the_rows_of_one_that_is_scored_alone(two_
     before = rows(home, "early", 1)
     shutil.rmtree(home.verdicts)
     cut = inbox_cut(settings, "early", 1).record
-    assert (cut["images"], cut["shards"], cut["parts"]) == (7, 4, [[0, 2], [2, 4]])
+    assert cut["images"] == 7 and cut["shards"] >= 4 and len(cut["parts"]) in (2, 3), "at most 2 images a shard"
+    assert [number for first, end in cut["parts"] for number in range(first, end)] == list(range(cut["shards"]))
+    done = 0
     for first, end in reversed(cut["parts"]):
         with pytest.raises(ShardsMissing):
             inbox_merge(settings, "early", 1)
         assert inbox_plan(settings).record["batches"] == ["early", "late"], "without its verdicts it waits"
-        assert inbox_score_part(settings, "early", 1, range(first, end)).record["rows"] == {2: 4, 4: 3}[end]
+        done += inbox_score_part(settings, "early", 1, range(first, end)).record["rows"]
+    assert done == 7
     assert inbox_cut(settings, "early", 1).record["parts"] == []
     assert inbox_merge(settings, "early", 1).record["rows"] == 7
     pd.testing.assert_frame_equal(rows(home, "early", 1), before, check_exact=True)
@@ -111,7 +114,7 @@ def test_a_batch_that_tasks_share_gets_the_rows_of_one_that_is_scored_alone(two_
     parts = [
         entry["payload"] for entry in Ledger.from_environment().history(kind="score") if "shards" in entry["payload"]
     ]
-    assert [one["shards"] for one in parts] == [[2, 4], [0, 2]] and all("cost" in one for one in parts)
+    assert [one["shards"] for one in parts] == cut["parts"][::-1] and all("cost" in one for one in parts)
 
 
 def test_the_champion_of_then_is_read_from_the_ledger(shop: Shop, ledger: Ledger) -> None:

@@ -18,6 +18,7 @@ from packshot.scoring.batch import score
 from packshot.scoring.decisions import Enhanced, Scores, decide, reason_code, settle
 from packshot.scoring.rules import RULES, Picture, findings, measure, profile_in_force
 from packshot.scoring.rules.findings import UnknownRule
+from packshot.scoring.shards import OutputHolds
 from planted_faults import PLANTS, Plant
 
 SETTINGS = load_settings(project_root() / "params.yaml")
@@ -153,7 +154,7 @@ def test_an_enhanced_image_breaks_no_rule_but_what_was_noted_before() -> None:
     assert (new.decision, reason_code(new.reasons[-1])) == ("review", "breaks_dark")
 
 
-def test_verdicts_hold_what_was_measured_and_another_profile_makes_another_shard(tmp_path: Path) -> None:
+def test_verdicts_hold_what_was_measured_and_another_profile_asks_for_another_folder(tmp_path: Path) -> None:
     save(tmp_path / "in/clean.png", clean())
     save(tmp_path / "in/grey.png", np.full((600, 600, 3), 190, np.uint8))
     (tmp_path / "in/broken.png").write_bytes(b"nothing")
@@ -166,10 +167,8 @@ def test_verdicts_hold_what_was_measured_and_another_profile_makes_another_shard
     assert next(iter(grey.reasons)) == "low_information: 0 is below 0.02"
     assert {name for name, _ in rows.loc["clean.png"].measures} >= {"blur", "fill", "file_size"}
     assert len(rows.loc["clean.png"].findings) == 0 and rows.loc["broken.png"].findings is None
-    shards = {path.name for path in (tmp_path / "out/.shards").glob("*.parquet")}
-    again = score(SETTINGS, tmp_path / "in", tmp_path / "out", scorer=scorer())
-    assert not again.done_before
-    assert not shards & {path.name for path in (tmp_path / "out/.shards").glob("*.parquet")}
+    with pytest.raises(OutputHolds, match=r"scoring\.profile: amazon-main, now own"):
+        score(SETTINGS, tmp_path / "in", tmp_path / "out", scorer=scorer())
 
 
 def test_what_enhancing_would_break_is_not_enhanced(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from packshot.config import Settings, load_settings
 from packshot.home import project_root
 from packshot.scoring.batch import score
 from packshot.scoring.bucket import Bucket, StoreFailed
-from packshot.scoring.shards import OtherModel
+from packshot.scoring.shards import OtherModel, OutputHolds
 from packshot.scoring.stored import NotOnRay, score_stored
 
 BUCKET = "shop"
@@ -98,11 +98,16 @@ def test_a_killed_scorer_is_followed_by_one_elsewhere_and_nothing_is_lost(tmp_pa
     killed.send_signal(signal.SIGKILL)
     killed.wait(10)
     shards = {name for name in names(store, "out") if name.endswith(".parquet")}
-    assert 5 <= len(shards) < 40 and "verdicts.parquet" not in shards
+    assert len(shards) >= 5 and "verdicts.parquet" not in shards
+    done = 0
+    for name in shards:
+        store.download_file(f"out/{name}", str(tmp_path / "shard.parquet"))
+        done += pq.read_metadata(tmp_path / "shard.parquet").num_rows
+    assert 0 < done < 160
     after = packshot("elsewhere", f"s3://{BUCKET}/in", f"s3://{BUCKET}/out")
     said = after.communicate(timeout=200)[1].decode()
     assert after.returncode == 0, said
-    assert f"{160 - 4 * len(shards)} images in" in said, "what was finished is not done again"
+    assert f"{160 - done} images in" in said, "what was finished is not done again"
 
     expected = pd.read_parquet(tmp_path / "out/verdicts.parquet").drop(columns="scored_at")
     pd.testing.assert_frame_equal(rows(store, "out", tmp_path), expected)
@@ -131,20 +136,33 @@ def test_each_side_may_be_local(tmp_path: Path, store: Any, settings: Settings) 
         score_stored(settings, str(folder), f"s3://{BUCKET}/up", scorer=scorer(digest="e" * 64))
 
 
-def test_another_plan_takes_the_place_of_what_the_old_one_left(tmp_path: Path, store: Any, settings: Settings) -> None:
-    folder = make_batch(tmp_path / "in", 8, low=100, high=140)
+def test_a_new_object_costs_one_verdict_and_one_that_is_gone_is_asked_about(
+    tmp_path: Path, store: Any, settings: Settings
+) -> None:
+    folder = make_batch(tmp_path / "in", 12, low=100, high=140)
     put_below(store, folder, "in")
-    score_stored(settings, f"s3://{BUCKET}/in", f"s3://{BUCKET}/in/out", scorer=scorer())
-    before = names(store, "in/out")
-    store.Object("in/shop/item000.png").delete()
+    source, out = f"s3://{BUCKET}/in", f"s3://{BUCKET}/in/out"
+    score_stored(settings, source, out, scorer=scorer())
+    before = rows(store, "in/out", tmp_path)
+    put_below(store, folder, "in")  # the same content at a later time
     save(tmp_path / "new.png", picture(120, 99))
-    store.upload_file(str(tmp_path / "new.png"), "in/shop/new.png")
-    score_stored(settings, f"s3://{BUCKET}/in", f"s3://{BUCKET}/in/out", scorer=scorer())
-    found, after = rows(store, "in/out", tmp_path), names(store, "in/out")
-    assert "shop/new.png" in set(found.path) and "shop/item000.png" not in set(found.path) and len(found) == 8
-    assert "enhanced/shop/item000.png" in before - after and "enhanced/shop/new.png" in after
-    shards = [name for name in after if name.startswith(".shards/") and name.endswith(".parquet")]
-    assert len(shards) == 2
+    store.upload_file(str(tmp_path / "new.png"), "in/a-new.png")
+    assert score_stored(settings, source, out, scorer=scorer()).judged == 1
+    found = rows(store, "in/out", tmp_path)
+    assert found.path[0] == "a-new.png" and found.enhanced_path[0] in names(store, "in/out")
+    pd.testing.assert_frame_equal(found[1:].reset_index(drop=True), before)
+    assert set(before.enhanced_path.dropna()) < names(store, "in/out")
+
+    store.Object("in/shop/item000.png").delete()
+    held = names(store, "in/out")
+    with pytest.raises(OutputHolds, match=r"1 file\(s\).*--out s3://shop/in/out-2"):
+        score_stored(settings, source, out, scorer=scorer())
+    assert names(store, "in/out") == held
+    assert score_stored(settings, source, out, scorer=scorer(), drop_gone=True).judged == 0
+    assert list(rows(store, "in/out", tmp_path).path) == [path for path in found.path if path != "shop/item000.png"]
+    after = names(store, "in/out")
+    assert "enhanced/shop/item000.png" in held - after
+    assert score_stored(settings, source, out, scorer=scorer()).done_before
 
 
 def test_names_and_contents_that_a_folder_could_not_hold(tmp_path: Path, store: Any, settings: Settings) -> None:

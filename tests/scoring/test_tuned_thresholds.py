@@ -15,7 +15,7 @@ from packshot.evaluation.thresholds import Rated, Thresholds, decided, tuned
 from packshot.home import project_root
 from packshot.scoring.batch import score
 from packshot.scoring.decisions import Scores, decide, settle
-from packshot.scoring.shards import read_manifest
+from packshot.scoring.shards import OutputHolds, read_manifest
 
 
 @pytest.fixture
@@ -56,7 +56,9 @@ def test_a_model_brings_its_thresholds_and_the_folder_says_which(tmp_path: Path,
     assert read_manifest(tmp_path / "plain")["thresholds"]["origin"] == "fallback"
 
 
-def test_other_costs_judge_again_where_they_move_a_threshold_and_only_there(tmp_path: Path, settings: Settings) -> None:
+def test_other_costs_ask_for_another_folder_where_they_move_a_threshold_and_only_there(
+    tmp_path: Path, settings: Settings
+) -> None:
     folder, out = make_batch(tmp_path / "in", 8), tmp_path / "out"
     first = replace(scorer(), rated=rated(0.4))
     score(settings, folder, out, scorer=first)
@@ -67,6 +69,8 @@ def test_other_costs_judge_again_where_they_move_a_threshold_and_only_there(tmp_
         return settings.model_copy(update={"scoring": scoring})
 
     assert score(with_costs(wrong_reject=3.5), folder, out, scorer=first).done_before
-    assert not score(with_costs(good_from=0.05), folder, out, scorer=first).done_before
+    with pytest.raises(OutputHolds, match=r"scoring\.accept_at: "):
+        score(with_costs(good_from=0.05), folder, out, scorer=first)
+    score(with_costs(good_from=0.05), folder, tmp_path / "other", scorer=first)
     # every picture is fit, so there is nothing to tune on
-    assert read_manifest(out)["thresholds"]["accept_at"] == settings.scoring.accept_at
+    assert read_manifest(tmp_path / "other")["thresholds"]["accept_at"] == settings.scoring.accept_at

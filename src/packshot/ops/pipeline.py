@@ -284,6 +284,7 @@ def score_folder(
     model: str = "champion",
     batch_id: str | None = None,
     catalog: Path | None = None,
+    drop_gone: bool = False,
 ) -> ScoreReport:
     """Score a folder and leave what that cost in the ledger; the arguments are those of `scoring.batch.score`.
 
@@ -301,7 +302,7 @@ def score_folder(
         run = partial(score, settings, Path(source), Path(target))
     with _charged_score(settings, scorer, {"batch": batch_id or Path(source).name}) as payload:
         known = Home.from_environment().known_pictures
-        report = run(scorer=scorer, batch_id=batch_id, catalog=catalog, known=known)
+        report = run(scorer=scorer, batch_id=batch_id, catalog=catalog, known=known, drop_gone=drop_gone)
         payload |= {"batch": report.batch_id, "rows": report.rows}
     return report
 

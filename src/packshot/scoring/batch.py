@@ -16,14 +16,14 @@ from packshot.errors import PackshotError
 from packshot.evaluation.thresholds import in_force
 from packshot.progress import Advance, counting, say
 from packshot.scoring.listing import BatchSource, open_batch
-from packshot.scoring.merging import VERDICTS, is_merged, merge
+from packshot.scoring.merging import check_same_batch, is_merged, merge
 from packshot.scoring.plan import Plan, make_plan, open_plan
 from packshot.scoring.reading import Opened, read_ahead
 from packshot.scoring.rows import Work, rows_of
 from packshot.scoring.rules import profile_in_force
 from packshot.scoring.scorer import Scorer, open_scorer
 from packshot.scoring.shards import Shard, ShardBusy, check_same_model, claimed, one_of_writers, sole_writer
-from packshot.scoring.verdicts import tally, write_shard
+from packshot.scoring.verdicts import VERDICTS, tally, write_shard
 from packshot.scoring.writing import check_output_apart
 
 if TYPE_CHECKING:
@@ -39,10 +39,12 @@ class JudgeFailed(PackshotError):
 
 @dataclass(frozen=True)
 class ScoreReport:
-    """What a scoring run did. `decisions` counts rows by decision, `errors` rows that could not be judged; `verdicts`
-    is an address where they lie in an object store."""
+    """What a scoring run did. `judged` counts the files that it judged itself, and not found judged already;
+    `decisions` rows by decision, `errors` rows that could not be judged; `verdicts` is an address where they lie in an
+    object store."""
 
     rows: int
+    judged: int
     batch_id: str
     model: str
     decisions: Mapping[str, int]
@@ -67,16 +69,19 @@ def score(
     catalog: Path | None = None,
     scorer: Scorer | None = None,
     known: Path | None = None,
+    drop_gone: bool = False,
 ) -> ScoreReport:
     """Judge every file below `directory` into `out/verdicts.parquet` and `out/enhanced/`.
 
-    The same `out` again goes on where a killed run stopped, and does nothing where all is done. A file
-    that cannot be judged is a row with `error`. `batch_id` defaults to a hash of the batch's content,
-    `catalog` to `directory/catalog.csv` where there is one; `scorer` is loaded from `model` if not given. The
+    The same `out` again goes on where a killed run stopped, and does nothing where all is done; with more files it
+    judges those alone, and a file whose content has changed anew. What would lose verdicts is refused; `drop_gone`
+    lets go of those of files that are no longer there. A file that cannot be judged is a row with `error`. `batch_id`
+    defaults to a hash of the content at the first time, which stays the name of the batch; `catalog` to
+    `directory/catalog.csv` where there is one; `scorer` is loaded from `model` if not given. The
     thresholds are those of `evaluation.thresholds.in_force` and stand in the manifest. `known` is the index of pictures
     in which copies of earlier batches are found; None looks in this batch alone.
-    Raises EmptyBatch, BatchFolderMissing, CatalogUnreadable, OtherModel, OutputBusy, OutputNotWritable, JudgeFailed,
-    UnknownRule, DuplicatesUnusable.
+    Raises EmptyBatch, BatchFolderMissing, CatalogUnreadable, OtherModel, OutputHolds, OutputBusy, OutputNotWritable,
+    JudgeFailed, UnknownRule, DuplicatesUnusable.
     """
     check_output_apart(directory, out)
     source = open_batch(directory, out, catalog)
@@ -84,19 +89,20 @@ def score(
     bounds = in_force(settings.scoring, scorer.rated)
     settings = bounds.applied(settings)
     with sole_writer(out):
-        plan = cut(settings, source, out, scorer)
-        waiting, _ = plan.waiting(range(plan.shards))
+        check_same_batch(out, batch_id, str(out))
+        plan = cut(settings, source, out, scorer, str(out), drop_gone=drop_gone)
+        waiting, files = plan.waiting(range(plan.shards))
         found = plan.shards - len(waiting)
-        merged = not waiting and is_merged(plan, batch_id)
+        merged = not waiting and is_merged(plan)
         if merged:
             say(f"{out} is finished: {plan.files} rows by {scorer.lineage.label()}; nothing to do")
         else:
-            if found:
-                say(f"{found} of {plan.shards} shards are finished already; going on")
+            if plan.files > files:
+                say(f"{plan.files - files} of {plan.files} files are judged already; going on")
             say(f"decisions: {bounds}")
             _score_shards(Work(settings, plan.root, out, scorer), plan, range(plan.shards))
             merge(plan, settings, scorer, batch_id, bounds, known)
-    return report(plan, scorer, found, merged)
+    return report(plan, scorer, found, files, merged)
 
 
 def plan_batch(settings: Settings, directory: Path, out: Path, scorer: Scorer, *, catalog: Path | None = None) -> Plan:
@@ -105,11 +111,12 @@ def plan_batch(settings: Settings, directory: Path, out: Path, scorer: Scorer, *
     source = open_batch(directory, out, catalog)
     settings = in_force(settings.scoring, scorer.rated).applied(settings)
     with sole_writer(out):
-        return cut(settings, source, out, scorer)
+        return cut(settings, source, out, scorer, str(out))
 
 
 def score_part(settings: Settings, out: Path, scorer: Scorer, numbers: range) -> int:
-    """The second step: score these shards of the plan, beside any others who do. Returns how many files they hold.
+    """The second step: score these shards of the plan, beside any others who do. Returns how many files of them were
+    still to be judged.
 
     Finished shards stay as they are; one that another process is at is waited for. Raises NotPlanned, OutputBusy,
     OutputNotWritable, JudgeFailed.
@@ -124,22 +131,26 @@ def merge_batch(
     settings: Settings, out: Path, scorer: Scorer, *, batch_id: str | None = None, known: Path | None = None
 ) -> ScoreReport:
     """The last step: make the finished shards one verdict file; `known` as in `score`. Raises NotPlanned,
-    ShardsMissing, OutputBusy, OutputNotWritable, DuplicatesUnusable."""
+    ShardsMissing, OutputHolds, OutputBusy, OutputNotWritable, DuplicatesUnusable."""
     bounds = in_force(settings.scoring, scorer.rated)
     settings = bounds.applied(settings)
     with sole_writer(out):
+        check_same_batch(out, batch_id, str(out))
         plan = open_plan(settings, out, scorer)
-        merged = is_merged(plan, batch_id)
+        merged = is_merged(plan)
         if not merged:
             merge(plan, settings, scorer, batch_id, bounds, known)
-    return report(plan, scorer, plan.shards, merged)
+    return report(plan, scorer, plan.shards, 0, merged)
 
 
-def cut(settings: Settings, source: BatchSource, out: Path, scorer: Scorer) -> Plan:
-    """Plan a batch, unless its rules or what `out` holds forbid it. Call it as the sole writer."""
+def cut(
+    settings: Settings, source: BatchSource, out: Path, scorer: Scorer, named: str, *, drop_gone: bool = False
+) -> Plan:
+    """Plan a batch, unless its rules or what `out`, which the user calls `named`, holds forbid it. Call it as the sole
+    writer."""
     profile_in_force(settings.scoring)  # one that names unknown rules ends the run before anything is judged
-    check_same_model(out, scorer)
-    return make_plan(settings, source, out, scorer)
+    check_same_model(out, scorer, named)
+    return make_plan(settings, source, out, scorer, named=named, drop_gone=drop_gone)
 
 
 def _score_shards(work: Work, plan: Plan, numbers: range) -> int:
@@ -175,12 +186,12 @@ def _scored(work: Work, shard: Shard, advance: Advance) -> bool:
         done = score_shard(work, shard, advance)
     except ShardBusy:
         return False
-    advance(len(shard.files) - done)
+    advance(len(shard.waiting) - done)
     return True
 
 
 def score_shard(work: Work, shard: Shard, advance: Advance = lambda count: None) -> int:
-    """Judge the files of one shard and write their rows, unless they are there. Returns how many files it judged.
+    """Judge the files of one shard that have no row yet and write all its rows. Returns how many files it judged.
 
     Enhanced images are written before the rows, so that no row is without its image; `advance` is told of each file.
     Raises ShardBusy where another process is at it, JudgeFailed, OutputNotWritable.
@@ -190,10 +201,11 @@ def score_shard(work: Work, shard: Shard, advance: Advance = lambda count: None)
             return 0
         attempts = Attempts(shard.attempts)
         try:
-            opened = read_ahead(shard.files, work.root, work.limits, attempts)
+            opened = read_ahead(shard.waiting, work.root, work.limits, attempts)
             rows = rows_of(replace(work, names=shard.taken), _told(opened, advance))
             _fail_if_none_was_judged(rows)
-            write_shard(shard.target, rows)
+            kept = {place: (row.shard, row.row) for place, row in shard.kept.items()}
+            write_shard(shard.target, rows, kept)
         finally:
             attempts.close()
         attempts.forget()
@@ -214,12 +226,13 @@ def _fail_if_none_was_judged(rows: Sequence[dict[str, Any]]) -> None:
         raise JudgeFailed(f"the model fails on all {len(failed)} images of a shard; the first: {failed[0]}")
 
 
-def report(plan: Plan, scorer: Scorer, found: int, done_before: bool) -> ScoreReport:
-    """What stands in the verdicts of a merged plan."""
+def report(plan: Plan, scorer: Scorer, found: int, judged: int, done_before: bool) -> ScoreReport:
+    """What stands in the verdicts of a merged plan, of which `found` shards were there and `judged` files are new."""
     path = plan.out / VERDICTS
     counted = tally(path)
     return ScoreReport(
         rows=counted.rows,
+        judged=judged,
         batch_id=counted.batch_id or "",
         model=scorer.lineage.label(),
         decisions=counted.decisions,

@@ -159,7 +159,7 @@ class _Journal:
             raise OutputNotWritable(self._path, error) from error
 
     def _key(self, file: BatchFile) -> str:
-        payload = json.dumps([self._work, file.path, file.size, file.modified_ns])
+        payload = json.dumps([self._work, file.path, file.stamp])
         return hashlib.sha256(payload.encode()).hexdigest()
 
     def _read(self) -> list[tuple[str, str]]:

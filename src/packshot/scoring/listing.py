@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from packshot.catalog.image import BadImage, resolve_inside
 from packshot.catalog.shop.matching import KnownFiles, read_facts
 from packshot.config import CatalogSettings
 from packshot.errors import PackshotError
@@ -35,6 +37,15 @@ class BatchFile:
     modified_ns: int
     facts: Mapping[str, str | None] = field(default_factory=dict)
     """`sku`, `title`, `description`, `tags`, `sender`, `category` where a catalogue gives them."""
+    changed_ns: int = 0
+    """When the file system last saw a change, which no program can put back as it can `modified_ns`; 0 where unknown,
+    as in an object store, where the store alone sets `modified_ns`."""
+    inode: int = 0
+
+    @property
+    def stamp(self) -> str:
+        """While this is the same, so is the content: nothing has written to the file, or put another in its place."""
+        return f"{self.size} {self.modified_ns} {self.changed_ns} {self.inode}"
 
     def text(self) -> str | None:
         """What the shop says of the image in words, put together as for training; None where it says nothing."""
@@ -65,6 +76,17 @@ class BatchSource:
         they are).
         """
         return (_describe(self.root, found) for found in _walk(self.root, self.leave_out))
+
+    def content_id(self, file: BatchFile, most: int) -> str | None:
+        """sha256 hex of a file's bytes as they are now; None where it cannot be read, or has more than `most`."""
+        try:
+            path = resolve_inside(self.root, file.location.relative_to(self.root).as_posix())
+            if not path.is_file() or path.stat().st_size > most:
+                return None
+            with path.open("rb") as handle:
+                return hashlib.file_digest(handle, "sha256").hexdigest()
+        except (OSError, BadImage):
+            return None
 
 
 def open_batch(directory: Path, out: Path, catalog: Path | None) -> BatchSource:
@@ -149,7 +171,7 @@ def _describe(root: Path, found: str) -> BatchFile:
     path = os.fsencode(location.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
     try:
         status = location.stat()
-        size, modified = (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else (0, 0)
     except OSError:
-        size, modified = 0, 0
-    return BatchFile(path, location, size, modified)
+        return BatchFile(path, location, 0, 0)
+    size, modified = (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else (0, 0)
+    return BatchFile(path, location, size, modified, changed_ns=status.st_ctime_ns, inode=status.st_ino)

@@ -15,13 +15,12 @@ from packshot.evaluation.thresholds import InForce
 from packshot.files import remove_unfinished
 from packshot.scoring.duplicates import Owner, known_pictures
 from packshot.scoring.marking import mark_copies
-from packshot.scoring.plan import Plan, full_disk_told
+from packshot.scoring.plan import Plan
+from packshot.scoring.plan_file import full_disk_told
 from packshot.scoring.rules import profile_in_force
 from packshot.scoring.scorer import Scorer
-from packshot.scoring.shards import FOLDER, read_manifest, write_manifest
-from packshot.scoring.verdicts import listing_id, shard_tables, verdict_parts, write_verdicts
-
-VERDICTS = "verdicts.parquet"
+from packshot.scoring.shards import FOLDER, OutputHolds, read_manifest, work_record, write_manifest
+from packshot.scoring.verdicts import VERDICTS, listing_id, shard_tables, tally, verdict_parts, write_verdicts
 
 
 class ShardsMissing(PackshotError):
@@ -30,17 +29,34 @@ class ShardsMissing(PackshotError):
     exit_code = 75
 
 
-def is_merged(plan: Plan, batch_id: str | None) -> bool:
-    """Whether the verdict file holds this very plan, under this name where one is given."""
-    manifest = read_manifest(plan.out)
-    named = batch_id in (None, manifest.get("batch_id"))
-    return named and manifest.get("plan") == plan.id and (plan.out / VERDICTS).is_file()
+def is_merged(plan: Plan) -> bool:
+    """Whether the verdict file holds this very plan."""
+    return read_manifest(plan.out).get("plan") == plan.id and (plan.out / VERDICTS).is_file()
+
+
+def batch_of(out: Path) -> str | None:
+    """The name of the batch whose verdicts an output folder holds, given once and kept; None where it has none yet."""
+    named = read_manifest(out).get("batch_id")
+    if named is None and (out / VERDICTS).is_file():
+        named = tally(out / VERDICTS).batch_id  # a merge was killed after the rows and before the manifest
+    return str(named) if named is not None else None
+
+
+def check_same_batch(out: Path, batch_id: str | None, named: str) -> None:
+    """Raise OutputHolds where `out`, which the user calls `named`, has the verdicts of a batch of another name."""
+    known = batch_of(out)
+    if batch_id is not None and known not in (None, batch_id):
+        raise OutputHolds(
+            f"{named} holds the verdicts of batch {known}, not of {batch_id}: exports and labels know them by that "
+            f"name. Choose another output folder, for instance --out {named.rstrip('/')}-{batch_id}"
+        )
 
 
 def merge(
     plan: Plan, settings: Settings, scorer: Scorer, batch_id: str | None, bounds: InForce, known: Path | None
 ) -> None:
-    """Write `verdicts.parquet` from the shards, in their order; `batch_id` defaults to a hash of the content.
+    """Write `verdicts.parquet` from the shards, in their order. The batch keeps the name that it has; at the first time
+    `batch_id`, by default a hash of the content.
 
     Copies of pictures are marked on the way: those within the batch, and of earlier batches those in the index `known`.
 
@@ -56,14 +72,15 @@ def merge(
         )
     verdicts = plan.out / VERDICTS
     remove_unfinished(verdicts)
-    batch = batch_id if batch_id is not None else listing_id(plan.targets())
+    batch = batch_id or batch_of(plan.out) or listing_id(plan.targets())
     profile = profile_in_force(settings.scoring)
     with known_pictures(known, Owner(batch, str(plan.root))) as pictures:
         tables = (mark_copies(table, pictures, profile) for table in shard_tables(plan.targets()))
         rows = write_verdicts(verdicts, tables, asdict(scorer.lineage) | {"batch_id": batch})
     _drop_unnamed(plan.out, verdicts)
+    plan.drop_others()
     more = {"thresholds": bounds.as_record(), "plan": plan.id, "batch_id": batch, "rows": rows, "shards": plan.shards}
-    write_manifest(plan.out, scorer, images=str(plan.root), **more)
+    write_manifest(plan.out, scorer, images=str(plan.root), work=work_record(settings, scorer), **more)
 
 
 def _drop_unnamed(out: Path, verdicts: Path) -> None:

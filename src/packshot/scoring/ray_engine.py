@@ -120,7 +120,7 @@ class ScoreShard:
         shard = plan.shard(number)
         _check_seen(shard, plan.root)
         score_shard(work, shard)
-        return len(shard.files)
+        return len(shard.waiting)
 
     @cached_property
     def _opened(self) -> tuple[Work, Plan]:

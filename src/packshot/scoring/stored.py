@@ -26,11 +26,13 @@ from packshot.progress import counting, say
 from packshot.scoring.batch import ScoreReport, cut, report, score_shard
 from packshot.scoring.bucket import Bucket, StoredObject, is_address
 from packshot.scoring.listing import CATALOG_NAMES, BatchFile, BatchSource, EmptyBatch, open_batch
-from packshot.scoring.merging import VERDICTS, is_merged, merge, named_images
+from packshot.scoring.merging import check_same_batch, is_merged, merge, named_images
 from packshot.scoring.plan import Plan
+from packshot.scoring.plan_file import plan_path
 from packshot.scoring.rows import Work
 from packshot.scoring.scorer import Scorer
 from packshot.scoring.shards import FOLDER, Shard, sole_writer
+from packshot.scoring.verdicts import VERDICTS
 from packshot.scoring.writing import OutputIsInput, check_output_apart
 
 AT_ONCE = 16
@@ -63,6 +65,11 @@ class StoredBatch(BatchSource):
             if not (hidden or folder or found.name in CATALOG_NAMES or self._is_output(found)):
                 yield BatchFile(found.name, self._location(found.name), found.size, found.modified_ns)
 
+    def content_id(self, file: BatchFile, most: int) -> str | None:
+        """As of a file: the object is read whole."""
+        content = self.bucket.read(file.path, most + 1) if 0 < file.size <= most else None
+        return hashlib.sha256(content).hexdigest() if content is not None and len(content) <= most else None
+
     def _is_output(self, found: StoredObject) -> bool:
         return any(f"{self.bucket.prefix}/{found.name}".startswith(f"{place}/") for place in self.leave_out)
 
@@ -84,11 +91,11 @@ class Inputs:
 
     @contextmanager
     def fetched(self, shard: Shard) -> Iterator[None]:
-        """Have the files of a shard below the root of the source; one that is gone is missing."""
+        """Have the files of a shard that are to be judged below the root of the source; one that is gone is missing."""
         if not isinstance(self.source, StoredBatch):
             yield
             return
-        files = [file for file in shard.files if file.location.parent == self.source.root]
+        files = [file for file in shard.waiting if file.location.parent == self.source.root]
         try:
             with ThreadPoolExecutor(AT_ONCE) as pool:
                 list(pool.map(self._fetch, files))
@@ -112,52 +119,66 @@ class Outputs:
     bucket: Bucket | None
 
     def begin(self) -> None:
-        """Learn which model and plan the store holds."""
-        if self.bucket is not None and self.bucket.has(MANIFEST):
-            self.bucket.fetch(MANIFEST, self.local / MANIFEST)
-
-    def resume(self, plan: Plan) -> None:
-        """Have here the shards of the plan that the store has and no others; remove from it those of other plans."""
+        """Have here what the store knows of the batch, and nothing else: manifest, verdicts, plan and shards."""
         if self.bucket is None:
             return
+        plan = plan_path(self.local)
+        for path in (self.local / MANIFEST, self.local / VERDICTS, plan):
+            if self.bucket.has(self._name(path)):
+                self.bucket.fetch(self._name(path), path)
+            else:
+                path.unlink(missing_ok=True)
+        there = set(self._shards()) if plan.is_file() else set()
+        for path in plan.parent.glob("*.parquet"):
+            if self._name(path) not in there:
+                path.unlink()  # its images may be gone, or were never put
+        for name in there:
+            if not (self.local / name).is_file():
+                self.bucket.fetch(name, self.local / name)
+
+    def resume(self, plan: Plan) -> None:
+        """Let the store know the plan, and remove from it the shards that are not needed any more."""
+        if self.bucket is None:
+            return
+        self._remove_shards_but(plan)
+        self._put(plan_path(plan.out))
         self._put(self.local / MANIFEST)
-        others = {found.name for found in self.bucket.objects(f"{FOLDER}/") if found.name.endswith(".parquet")}
-        for target in plan.targets():
-            name = self._name(target)
-            if name not in others:
-                target.unlink(missing_ok=True)  # its images may be gone, or were never put
-            elif not target.is_file():
-                self.bucket.fetch(name, target)
-            others.discard(name)
-        for name in others:
-            self.bucket.remove(name)
 
     def commit(self, shard: Shard) -> None:
-        """Put a scored shard: its images first."""
+        """Put a scored shard: its new images first."""
         if self.bucket is None:
             return
         images = pq.read_table(shard.target, columns=["enhanced_path"])["enhanced_path"].drop_null().to_pylist()
+        new = [name for name in images if (self.local / name).is_file()]
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(lambda name: self._put(self.local / name), images))
+            list(pool.map(lambda name: self._put(self.local / name), new))
         self._put(shard.target)
-        for name in images:
+        for name in new:
             (self.local / name).unlink()
 
-    def bring_verdicts(self) -> None:
-        """Have the verdicts here where the store has them."""
-        if self.bucket is not None and self.bucket.has(VERDICTS):
-            self.bucket.fetch(VERDICTS, self.local / VERDICTS)
-
-    def finish(self) -> None:
+    def finish(self, plan: Plan) -> None:
         """Put the verdicts, remove images that no row names, then say that it is finished."""
         if self.bucket is None:
             return
         self._put(self.local / VERDICTS)
+        self._remove_shards_but(plan)
         with named_images(self.local / VERDICTS) as is_named:
             for found in self.bucket.objects("enhanced/"):
                 if not is_named(found.name):
                     self.bucket.remove(found.name)
         self._put(self.local / MANIFEST)
+
+    def _remove_shards_but(self, plan: Plan) -> None:
+        """Of the shards in the store leave those of the plan, by whomever, and those that are still here."""
+        assert self.bucket is not None
+        planned = set(map(self._name, plan.targets()))
+        for name in self._shards():
+            if name not in planned and not (self.local / name).is_file():
+                self.bucket.remove(name)
+
+    def _shards(self) -> Iterator[str]:
+        assert self.bucket is not None
+        return (found.name for found in self.bucket.objects(f"{FOLDER}/") if found.name.endswith(".parquet"))
 
     def _put(self, path: Path) -> None:
         assert self.bucket is not None
@@ -176,6 +197,7 @@ def score_stored(
     batch_id: str | None = None,
     catalog: Path | None = None,
     known: Path | None = None,
+    drop_gone: bool = False,
 ) -> ScoreReport:
     """`batch.score` where the folder of the images, the output, or both are addresses in an object store.
 
@@ -193,25 +215,25 @@ def score_stored(
     with sole_writer(outputs.local):
         inputs = Inputs(_source(directory, out, spool, outputs.local, catalog), most_bytes)
         outputs.begin()
-        plan = cut(settings, inputs.source, outputs.local, scorer)
-        outputs.bring_verdicts()
-        merged = is_merged(plan, batch_id)
-        found = plan.shards
+        check_same_batch(outputs.local, batch_id, out)
+        plan = cut(settings, inputs.source, outputs.local, scorer, out, drop_gone=drop_gone)
+        waiting, files = plan.waiting(range(plan.shards))
+        merged = not waiting and is_merged(plan)
         if merged:
             say(f"{out} is finished: {plan.files} rows by {scorer.lineage.label()}; nothing to do")
         else:
             outputs.resume(plan)
             say(f"decisions: {bounds}")
-            found -= _score_waiting(Work(settings, plan.root, outputs.local, scorer), plan, inputs, outputs)
+            _score_waiting(Work(settings, plan.root, outputs.local, scorer), plan, inputs, outputs)
             merge(plan, settings, scorer, batch_id, bounds, known)
-            outputs.finish()
-        done = report(plan, scorer, found, merged)
+            outputs.finish(plan)
+        done = report(plan, scorer, plan.shards - len(waiting), files, merged)
         shutil.rmtree(spool, ignore_errors=True)
     return replace(done, verdicts=f"{bucket.address}/{VERDICTS}") if bucket is not None else done
 
 
-def _score_waiting(work: Work, plan: Plan, inputs: Inputs, outputs: Outputs) -> int:
-    """Score the shards that are not finished; returns how many there were."""
+def _score_waiting(work: Work, plan: Plan, inputs: Inputs, outputs: Outputs) -> None:
+    """Score the shards that are not finished."""
     waiting, files = plan.waiting(range(plan.shards))
     if waiting:
         _ = work.scorer.judge  # a model that does not load ends the run, not each image
@@ -221,7 +243,6 @@ def _score_waiting(work: Work, plan: Plan, inputs: Inputs, outputs: Outputs) -> 
             with inputs.fetched(shard):
                 score_shard(work, shard, advance)
             outputs.commit(shard)
-    return len(waiting)
 
 
 def _source(directory: str, out: str, spool: Path, local: Path, catalog: Path | None) -> BatchSource:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from packshot.errors import PackshotError
 from packshot.files import atomic_path
 
+VERDICTS = "verdicts.parquet"
 STATISTICS = ("brightness", "contrast", "saturation", "white_share", "sharp_laplacian", "aspect")
 SCORES = ("quality", "quality_low", "quality_high", "sharpness", "colour_balance", "detail")
 
@@ -79,10 +80,24 @@ class VerdictsUnreadable(PackshotError):
     """A verdict file is missing, damaged, or lacks columns."""
 
 
-def write_shard(target: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write the rows of one shard, atomically."""
+def write_shard(target: Path, rows: Sequence[dict[str, Any]], kept: Mapping[int, tuple[Path, int]]) -> None:
+    """Write the rows of one shard, atomically: `rows` in order, and between them those that are `kept`, each at the
+    place that is its key and out of a row of another shard."""
+    table = pa.Table.from_pylist(list(rows), schema=STORED_SCHEMA)
+    if kept:
+        table = _interleaved(table, kept)
     with atomic_path(target) as temporary:
-        pq.write_table(pa.Table.from_pylist(list(rows), schema=STORED_SCHEMA), temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def _interleaved(fresh: pa.Table, kept: Mapping[int, tuple[Path, int]]) -> pa.Table:
+    sources = {shard: pq.read_table(shard, schema=STORED_SCHEMA) for shard in sorted({at for at, _ in kept.values()})}
+    begins, end = {}, fresh.num_rows
+    for shard, table in sources.items():
+        begins[shard], end = end, end + table.num_rows
+    count, new = fresh.num_rows + len(kept), iter(range(fresh.num_rows))
+    order = [begins[kept[n][0]] + kept[n][1] if n in kept else next(new) for n in range(count)]
+    return pa.concat_tables([fresh, *sources.values()]).take(order).combine_chunks()
 
 
 def listing_id(shards: Iterable[Path]) -> str:
