@@ -6,15 +6,15 @@ Cuts the products out of pictures on white (`grocery` and `furniture` of the mir
 packshots, and plants each fault in each of them. Every second product served to choose thresholds; figures are those of
 the others unless `--half tuned` asks for them. Printed for each rule: precision and recall over as many clean as faulty
 packshots, the share of clean ones it flags, and what CleanVision finds in the same files where it has the check. Then
-copies planted among different pictures, photographs (`clothing`) that the profile `own` would hold up, and pictures a
-second. For CleanVision, once: python -m pip install --no-deps --target .cleanvision -r requirements-cleanvision.txt
+photographs (`clothing`) that the profile `own` would hold up, and pictures a second. Copies have a benchmark of their
+own, `copies.py`. For CleanVision, once:
+    python -m pip install --no-deps --target .cleanvision -r requirements-cleanvision.txt
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import io
 import sys
 import tempfile
@@ -32,11 +32,8 @@ from rich.table import Table
 
 from packshot.catalog.image import ImageLimits, encode, inspect
 from packshot.config import RuleBound, load_settings
-from packshot.degrade import apply
 from packshot.home import project_root
-from packshot.scoring.duplicates import Candidate, Owner, known_pictures
 from packshot.scoring.rules import RULES, Picture, findings, measure
-from packshot.scoring.rules.copies import perceptual_hash, thumbnail
 from planted_faults import NOT_CLEAN, PLANTS, Cutout, Pixels, cutouts, packshot
 
 Flags = npt.NDArray[np.bool_]
@@ -122,36 +119,6 @@ def theirs(issue: str, clean: Sequence[Pixels], bad: Sequence[Pixels]) -> Found:
     return Found(told[: len(clean)], told[len(clean) :])
 
 
-def copies(images: Sequence[Pixels], random: np.random.Generator) -> list[Pixels]:
-    """Each picture as another shop has it: coded again, smaller, at another exposure or cropped a little."""
-
-    def cropped(image: Pixels) -> Pixels:
-        down, across = (max(1, round(0.015 * side)) for side in image.shape[:2])
-        return np.ascontiguousarray(image[down:-down, across:-across])
-
-    kinds: list[Callable[[Pixels], Pixels]] = [
-        lambda image: apply(image, "jpeg", 1, int(random.integers(2**31))),
-        lambda image: np.asarray(cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8),
-        lambda image: np.clip(image * random.uniform(0.8, 1.1), 0, 255).astype(np.uint8),
-        cropped,
-    ]
-    return [kinds[place % len(kinds)](image) for place, image in enumerate(images)]
-
-
-def copies_found(originals: Sequence[Pixels], others: Sequence[Pixels], farthest: int) -> Found:
-    """Which of the others the index calls a copy of the original at their place, and which originals of anything."""
-    with known_pictures(None, Owner("benchmark", "")) as known:
-        told = []
-        for place, image in enumerate([*originals, *others]):
-            shown = Picture(image)
-            image_id = hashlib.sha256(image.tobytes()).hexdigest()
-            row = Candidate(str(place), image_id, perceptual_hash(shown), thumbnail(shown))
-            copy = known.enter(row, farthest)
-            right = place < len(originals) or (copy is not None and copy.original == str(place - len(originals)))
-            told.append(copy is not None and right)
-    return Found(np.array(told[: len(originals)]), np.array(told[len(originals) :]))
-
-
 def rate(folder: Path, profile: dict[str, RuleBound], limits: ImageLimits, count: int) -> tuple[float, float, float]:
     """Pictures a second of one core's time, decoded and measured; milliseconds of the rules alone; share held up."""
     files = sorted(folder.iterdir())[:count]
@@ -227,16 +194,6 @@ def main() -> None:
         table.add_row(rule, *_cells(ours), "", "", "")
     clothing = given.images / "clothing" / "images"
     limits = ImageLimits.from_settings(settings.validation)
-    photographs = [inspect(file, limits)[1] for file in sorted(clothing.iterdir())[: given.count]]
-    originals = [*clean[:: given.times], *photographs]
-    farthest = int(bounds["near_duplicate"].threshold) - 1
-    for name, issue, others in (
-        ("exact_duplicate", "exact_duplicates", originals),
-        ("near_duplicate", "near_duplicates", copies(originals, random)),
-    ):
-        table.add_row(
-            name, *_cells(copies_found(originals, others, farthest)), *_their_copies(given, issue, originals, others)
-        )
     console = Console(width=150)
     console.print(table)
     console.print(f"clean packshots that break any of these rules: {any_alarm.mean():.1%}")
@@ -247,16 +204,6 @@ def main() -> None:
     console.print(f"photographs that the profile own does not let through: {held:.1%} of {given.count}")
     if given.cleanvision is not None:
         console.print(f"CleanVision: {their_rate(clothing, given.count):.0f} pictures/s on one core")
-
-
-def _their_copies(
-    given: argparse.Namespace, issue: str, originals: Sequence[Pixels], others: Sequence[Pixels]
-) -> tuple[str, ...]:
-    """CleanVision calls all of a set of copies so: the originals do not count."""
-    if given.cleanvision is None:
-        return ("", "", "")
-    alone = theirs(issue, originals, [])
-    return _cells(Found(alone.clean, theirs(issue, originals, others).faulty))
 
 
 if __name__ == "__main__":

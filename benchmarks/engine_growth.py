@@ -90,6 +90,7 @@ def measure(folder: Path, out: Path) -> dict[str, Any]:
     from packshot.config import load_settings
     from packshot.registry.lineage import Lineage
     from packshot.scoring.batch import merge_batch, plan_batch, score_part
+    from packshot.scoring.duplicates import Known
     from packshot.scoring.listing import open_batch
     from packshot.scoring.plan import open_plan
     from packshot.scoring.scorer import Scorer
@@ -108,7 +109,7 @@ def measure(folder: Path, out: Path) -> dict[str, Any]:
     shards = range(open_plan(settings, out, scorer).shards)
     found["score"] = timed(lambda: score_part(settings, out, scorer, shards))
     known = out.with_name(f"{out.name}-known.db")
-    found["merge"] = timed(lambda: merge_batch(settings, out, scorer, known=known))
+    found["merge"] = timed(lambda: merge_batch(settings, out, scorer, known=Known(known, record=True)))
     plan = out / ".shards/plan.sqlite"
     return found | {
         "above": resident("VmHWM") - before,

@@ -350,6 +350,14 @@ def score(
     drop_gone: Annotated[
         bool, typer.Option("--drop-gone", help="Let go of verdicts in OUT of files that are no longer below DIR.")
     ] = False,
+    record: Annotated[
+        bool,
+        typer.Option(
+            "--record/--no-record",
+            help="Make the batch one of the shop's: later batches know its pictures, the ledger its cost. "
+            "Without, it is a trial that leaves nothing outside OUT. Batches of the inbox are always recorded.",
+        ),
+    ] = False,
 ) -> None:
     """Judge every file below DIR: one row each in OUT/verdicts.parquet, enhanced images in OUT/enhanced/.
 
@@ -359,7 +367,8 @@ def score(
     from packshot.ops.pipeline import score_folder
 
     settings = load_settings().scored_by(engine).catalog_read_as(delimiter, encoding)
-    emit(score_folder(settings, directory, out, model=model, catalog=catalog, drop_gone=drop_gone).as_record())
+    report = score_folder(settings, directory, out, model=model, catalog=catalog, drop_gone=drop_gone, recorded=record)
+    emit(report.as_record())
 
 
 @app.command()
@@ -655,9 +664,9 @@ def similar(
     With --verdicts the index is brought up to date first; without, the champion's index is searched. Found are
     accepted and enhanced pictures, unless --decision says otherwise.
     """
-    from packshot.exports.pictures import SHOWN
     from packshot.exports.style_index import Wanted
     from packshot.ops.exporting import find_similar
+    from packshot.scoring.decisions import SHOWN
 
     wanted = Wanted(count, tuple(category or ()), tuple(decision or SHOWN))
     hits = find_similar(load_settings(), image, wanted, verdicts=verdicts, folder=folder, model=model)
@@ -725,6 +734,20 @@ def inbox_put(
     from packshot.ops.pipeline import inbox_put as step
 
     outcome = step(folder, batch)
+    finish(outcome.record, outcome.done)
+
+
+@inbox.command("forget")
+def inbox_forget(
+    batch: Annotated[str, typer.Argument(help="Name of the batch, or the `batch_id` that its verdicts have.")],
+) -> None:
+    """Forget the pictures of a batch, so that later ones are no copies of them; 99 where none is known.
+
+    Its folder in the inbox and its verdicts stay; a batch that is scored again is known again.
+    """
+    from packshot.ops.pipeline import inbox_forget as step
+
+    outcome = step(load_settings(), batch)
     finish(outcome.record, outcome.done)
 
 

@@ -91,11 +91,11 @@ def test_feed_weight_rises_with_the_lower_bound_and_knows_decisions(
     tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verdicts, "ROWS_TOGETHER", 4)
-    rising = [verdict(f"{i:02d}.jpg", quality=i / 10, quality_high=1.0) for i in range(11)]
+    rising = [verdict(f"{i:02d}.jpg", quality=i / 10, quality_high=1.0, sku="S") for i in range(11)]
     others = [
         verdict("enhanced.jpg", "enhance", 0.5, quality_after=0.9, enhanced_path="enhanced/enhanced.jpg"),
         verdict("review.jpg", "review", 0.9),
-        verdict("copy.jpg", quality=0.9, duplicate_of="10.jpg"),
+        verdict("copy.jpg", quality=0.9, sku="S", duplicate_of="10.jpg"),
         verdict("rejected.jpg", "reject", 0.9, findings=[finding("watermark", "Remove the mark.", "reject")] * 2),
         verdict("tried.jpg", "review", 0.5, quality_after=0.9),
         broken("broken.jpg"),
@@ -125,11 +125,11 @@ def test_feed_refuses_vectors_of_two_models(tmp_path: Path, settings: Settings) 
     assert not (tmp_path / "feed.parquet").exists()
 
 
-def test_best_is_never_rejected_nor_a_duplicate_where_another_is_usable(tmp_path: Path) -> None:
+def test_best_is_never_rejected_nor_a_copy_of_what_is_shown(tmp_path: Path) -> None:
     files = opened(
         tmp_path / "v",
         verdict("a1.jpg", "reject", 0.99, sku="A"),
-        verdict("a2.jpg", "accept", 0.95, sku="A", duplicate_of="x.jpg"),
+        verdict("a2.jpg", "accept", 0.95, sku="A", duplicate_of="a3.jpg"),
         verdict("a3.jpg", "accept", 0.70, sku="A"),
         verdict("a4.jpg", "review", 0.98, sku="A"),
         verdict("a5.jpg", "enhance", 0.5, sku="A", quality_after=0.8, enhanced_path="enhanced/a5.jpg"),
@@ -144,7 +144,7 @@ def test_best_is_never_rejected_nor_a_duplicate_where_another_is_usable(tmp_path
     assert (a["path"], a["enhanced_path"], a["second_path"]) == ("a5.jpg", "enhanced/a5.jpg", "a3.jpg")
     assert float(a["quality_low"]) == pytest.approx(0.7) and a["pictures"] == "5"
     assert b["path"] == "" and "rejected" in b["why"]
-    assert c["path"] == "c1.jpg" and "duplicate" in c["why"]
+    assert c["path"] == "c1.jpg", "the picture in its place is not among the verdicts"
 
 
 def test_style_shares_sum_to_one_and_unsure_pictures_are_unknown(tmp_path: Path, settings: Settings) -> None:
@@ -152,8 +152,8 @@ def test_style_shares_sum_to_one_and_unsure_pictures_are_unknown(tmp_path: Path,
         tmp_path / "v",
         verdict("a.jpg", category="$Chair$", style_confidence=0.9),
         verdict("b.jpg", category="$Chair$", style_confidence=0.3),
-        verdict("c.jpg", category="$Chair$", style="modern", style_confidence=0.6),
-        verdict("d.jpg", category="$Chair$", duplicate_of="c.jpg"),
+        verdict("c.jpg", category="$Chair$", style="modern", style_confidence=0.6, sku="C"),
+        verdict("d.jpg", category="$Chair$", sku="C", duplicate_of="c.jpg"),
         verdict("e.jpg"),
         broken("f.jpg", category="$Chair$"),
     )

@@ -143,7 +143,7 @@ def test_segments_hold_only_what_is_shown_and_brands_all_that_was_judged(tmp_pat
         verdict("c.jpg", "enhance", 0.4, sku="C", category="Chair", quality_after=0.5),
         verdict("d.jpg", "reject", 0.1, sku="D", category="Chair", style="modern"),
         verdict("e.jpg", "review", 0.5, sku="E", category="Chair", style_confidence=0.1),
-        verdict("f.jpg", quality=0.9, sku="F", category="Chair", duplicate_of="a.jpg"),
+        verdict("f.jpg", quality=0.9, sku="A", category="Chair", duplicate_of="a.jpg"),
         broken("g.jpg"),
     ]
     files = open_verdicts([write_verdicts(tmp_path / "v", rows)])

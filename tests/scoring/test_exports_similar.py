@@ -53,7 +53,8 @@ def test_the_nearest_are_those_of_exact_search_with_and_without_filters(
     rules, found = settings.exports.similar, vectors(1)
     made = rows(found)
     made[0] |= {"decision": "reject"}
-    made[1] |= {"duplicate_of": "002.jpg"}
+    made[1] |= {"duplicate_of": "002.jpg", "sku": "S"}
+    made[2] |= {"sku": "S"}
     files = open_verdicts([write_verdicts(tmp_path / "v", [*made, broken("bad.jpg")])])
     assert update(rules, files, tmp_path / "index").pictures == COUNT - 1
     index = open_index(tmp_path / "index", rules)

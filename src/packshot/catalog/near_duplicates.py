@@ -1,10 +1,11 @@
-"""Pictures that show the same thing: perceptual hashes, compared without holding all pairs.
+"""Pictures of one thing, which must not lie in two splits: perceptual hashes, compared without holding all pairs.
 
-Two images are near-duplicates when the Hamming distance of their DCT hashes (Zauner, 2010; `imagehash.phash`) is
-small. The hash ignores exposure and sharpness, as it should: a scene taken bright, dark and blurred is one scene.
-It knows nothing of a picture without structure, though: the hash of an empty page is the sign of rounding errors.
-So where one of two images is *plain* (the brightness of its thumbnail hardly varies) their thumbnails must agree
-in colour too, or all plain images of a shop would become one group.
+That is more than the same picture (`catalog.same_picture`, whose hash this is too): a sofa in four colours is four
+pictures that teach the same. Two images are near-duplicates when the Hamming distance of their hashes is small. The
+hash ignores exposure and sharpness, as it should: a scene taken bright, dark and blurred is one scene. It knows nothing
+of a picture without structure, though: the hash of an empty page is the sign of rounding errors. So where one of two
+images is *plain* (the brightness of its thumbnail hardly varies) their thumbnails must agree in colour too, or all
+plain images of a shop would become one group.
 """
 
 from __future__ import annotations
@@ -12,16 +13,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import cv2
-import imagehash
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from packshot.catalog.same_picture import HASHED_AT, perceptual_hash
 from packshot.catalog.statistics import shrink
 from packshot.errors import PackshotError
 
-HASHED_AT = 256
-"""Longest side, in pixels, an image is shrunk to before it is hashed."""
 THUMBNAIL = 8
 """Side of the colour thumbnail, in pixels."""
 PLAIN_BELOW = 4.0
@@ -54,9 +52,8 @@ class Signature:
 def signature(image: NDArray[np.uint8], hash_size: int) -> Signature:
     """The signature of H x W x 3 uint8 RGB; `hash_size` is the side of the bit square."""
     small = shrink(image, HASHED_AT)
-    bits = imagehash.phash(Image.fromarray(np.ascontiguousarray(small)), hash_size=hash_size).hash
     thumbnail = cv2.resize(small, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
-    return Signature(np.packbits(bits.ravel()).tobytes().hex(), np.asarray(thumbnail, np.uint8).tobytes().hex())
+    return Signature(perceptual_hash(small, hash_size), np.asarray(thumbnail, np.uint8).tobytes().hex())
 
 
 def unpack(phashes: list[str], thumbnails: list[str], hash_size: int) -> tuple[Bits, Thumbnails]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from packshot.exports.copies import Copies, copies_in
 from packshot.exports.output import write_csv
 from packshot.exports.source import NothingToExport, VerdictFile
 from packshot.exports.weights import INPUTS, lower_bounds
@@ -31,12 +32,11 @@ class Candidate:
     enhanced_path: str | None
     decision: str
     low: float
-    duplicate_of: str | None
 
     @property
-    def order(self) -> tuple[int, bool, float, str, str]:
-        """The smaller, the better: decision, then originals, then quality; names make it unambiguous."""
-        return (_RANKS[self.decision], self.duplicate_of is not None, -self.low, self.batch_id, self.path)
+    def order(self) -> tuple[int, float, str, str]:
+        """The smaller, the better: decision, then quality; names make it unambiguous."""
+        return (_RANKS[self.decision], -self.low, self.batch_id, self.path)
 
 
 @dataclass
@@ -58,12 +58,12 @@ class Standing:
 def write_best(files: Sequence[VerdictFile], out: Path) -> dict[str, Any]:
     """Write a CSV row for each SKU, sorted by it; without a path where none of its pictures may be shown.
 
-    A duplicate stands behind every original, and is never the second. Raises NothingToExport where no row has a SKU.
+    A copy in whose place another picture of its SKU is shown is neither. Raises NothingToExport where no row has a SKU.
     """
     standings: dict[str, Standing] = {}
-    nameless = 0
+    nameless, copies = 0, copies_in(files)
     for file in files:
-        for sku, candidate in _pictures(file):
+        for sku, candidate in _pictures(file, copies):
             if sku is None:
                 nameless += 1
                 continue
@@ -81,22 +81,21 @@ def write_best(files: Sequence[VerdictFile], out: Path) -> dict[str, Any]:
     return {"best": str(out), "skus": len(standings), "without_picture": without, "rows_without_sku": nameless}
 
 
-def _pictures(file: VerdictFile) -> Iterator[tuple[str | None, Candidate | None]]:
-    for batch in file.batches(_READ):
+def _pictures(file: VerdictFile, copies: Copies) -> Iterator[tuple[str | None, Candidate | None]]:
+    for batch in copies.batches(file, _READ):
         for row, low in zip(batch.to_pylist(), lower_bounds(batch).tolist(), strict=True):
-            usable = row["error"] is None and row["decision"] in _RANKS and math.isfinite(low)
+            judged = row["error"] is None and row["decision"] in _RANKS and math.isfinite(low)
+            usable = judged and row["duplicate_of"] is None
             yield row["sku"], _candidate(row, low) if usable else None
 
 
 def _candidate(row: dict[str, Any], low: float) -> Candidate:
     shown = row["enhanced_path"] if row["decision"] == "enhance" else None
-    return Candidate(row["batch_id"], row["path"], shown, row["decision"], low, row["duplicate_of"])
+    return Candidate(row["batch_id"], row["path"], shown, row["decision"], low)
 
 
 def _row(sku: str, standing: Standing) -> dict[str, Any]:
     first, second = standing.first, standing.second
-    if second is not None and second.duplicate_of is not None:
-        second = None
     row: dict[str, Any] = {"sku": sku, "pictures": standing.pictures, "why": _why(standing.pictures, first, second)}
     if first is not None:
         row |= {"batch_id": first.batch_id, "path": first.path, "enhanced_path": first.enhanced_path}
@@ -112,8 +111,6 @@ def _why(pictures: int, first: Candidate | None, second: Candidate | None) -> st
     notes = []
     if first.decision == "review":
         notes.append("none is accepted; a person has to look at it first")
-    if first.duplicate_of is not None:
-        notes.append(f"every usable picture is a duplicate; this one of {first.duplicate_of}")
     if second is None:
         return "; ".join([*notes, "the only one that may be shown"])
     if _RANKS[first.decision] < _RANKS[second.decision]:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from packshot.config import ExportSettings
+from packshot.exports.copies import copies_in
 from packshot.exports.source import VerdictFile, one_model
 from packshot.exports.weights import INPUTS, demotions, quality_weights
 from packshot.files import atomic_path
@@ -33,9 +34,10 @@ _FLAGS_FROM = ("error", "decision", "duplicate_of", "findings")
 def write_feed(rules: ExportSettings, files: Sequence[VerdictFile], out: Path) -> dict[str, Any]:
     """Write one row for each row of the verdicts, in their order. Raises VerdictsMixed, VerdictsUnreadable."""
     model, rows, demoted = one_model(files), 0, 0
+    copies = copies_in(files)
     with atomic_path(out) as temporary, pq.ParquetWriter(temporary, FEED_SCHEMA, compression="zstd") as writer:
         for file in files:
-            for batch in file.batches(_READ):
+            for batch in copies.batches(file, _READ):
                 flags = [demotions(row) for row in batch.select(_FLAGS_FROM).to_pylist()]
                 writer.write_batch(_feed(batch, flags, model, rules))
                 rows += batch.num_rows

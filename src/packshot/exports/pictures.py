@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 from packshot.catalog.image import BadImage, resolve_inside
 from packshot.errors import PackshotError
+from packshot.exports.copies import copies_in
 from packshot.exports.source import VerdictFile
+from packshot.scoring.decisions import SHOWN
 
-SHOWN = ("accept", "enhance")
 FACTS = ("sku", "sender", "category", "style", "style_confidence", "decision")
 _READ = ("batch_id", "path", "image_id", "enhanced_path", *FACTS)
 
@@ -49,7 +50,8 @@ class Shown:
 
 
 def shown_pictures(files: Sequence[VerdictFile], images: Path | None = None) -> Iterator[Shown]:
-    """Every accepted or enhanced picture that is no duplicate, in the order of the verdicts.
+    """Every accepted or enhanced picture, in the order of the verdicts, but for copies in whose place another of the
+    same SKU is among them.
 
     `images`: the folder that was scored, where it has moved; then there may be one verdict file only. Raises
     PicturesGone.
@@ -57,8 +59,9 @@ def shown_pictures(files: Sequence[VerdictFile], images: Path | None = None) -> 
     if images is not None and len(files) > 1:
         raise PicturesGone(f"--images holds the pictures of one folder of verdicts, not of {len(files)}; name one")
     roots = [image_root(file, images) for file in files]
+    copies = copies_in(files)
     for file, root in zip(files, roots, strict=True):
-        for row in file.each((*_READ, "duplicate_of")):
+        for row in copies.each(file, (*_READ, "duplicate_of")):
             if row["decision"] in SHOWN and row["duplicate_of"] is None:
                 yield _shown(row, file.folder, root)
 

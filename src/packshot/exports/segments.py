@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from packshot.config import ScoringSettings, Settings
+from packshot.exports.copies import copies_in
 from packshot.exports.output import folder_export, not_a_formula, write_csv
-from packshot.exports.pictures import SHOWN
 from packshot.exports.source import NothingToExport, VerdictFile
 from packshot.exports.styles import UNKNOWN
 from packshot.progress import say
+from packshot.scoring.decisions import SHOWN
 
 KIND = "segments"
 SEGMENTS, BRANDS = "segments.csv", "brands.csv"
@@ -73,7 +74,8 @@ def write_segments(
     """
     segments: dict[tuple[str, str, str], Group] = {}
     known: dict[str, Brand] = {}
-    for row in (row for file in files for row in file.each(_READ)):
+    copies = copies_in(files)
+    for row in (row for file in files for row in copies.each(file, _READ)):
         if row["error"] is not None or row["duplicate_of"] is not None or row["quality"] is None:
             continue
         style, quality, most = _style(settings, row), shown_quality(row), settings.exports.examples

@@ -18,11 +18,12 @@ from usearch.index import Index
 
 from packshot.config import SimilarSettings
 from packshot.errors import PackshotError
+from packshot.exports.copies import Copies, copies_in
 from packshot.exports.output import OutputTaken, put_right
-from packshot.exports.pictures import SHOWN
 from packshot.exports.source import VERDICTS, VerdictFile, VerdictsMixed, one_model
 from packshot.files import atomic_folder, write_json
 from packshot.lock import held
+from packshot.scoring.decisions import SHOWN
 from packshot.serving.batches import DECISIONS
 
 Floats = NDArray[np.float32]
@@ -121,7 +122,7 @@ def update(rules: SimilarSettings, files: Sequence[VerdictFile], folder: Path) -
         waiting = [file for file in files if known.get(file.batch_id) != _stamp(file)]
         if not waiting and there is not None:
             return IndexReport(folder, model, 0, len(there.rows), 0)
-        return _write(rules, there, waiting, folder, model)
+        return _write(rules, there, waiting, copies_in(files), folder, model)
 
 
 def open_index(folder: Path, rules: SimilarSettings, *, view: bool = True) -> StyleIndex:
@@ -216,7 +217,12 @@ class StyleIndex:
 
 
 def _write(
-    rules: SimilarSettings, there: StyleIndex | None, waiting: Sequence[VerdictFile], folder: Path, model: str
+    rules: SimilarSettings,
+    there: StyleIndex | None,
+    waiting: Sequence[VerdictFile],
+    copies: Copies,
+    folder: Path,
+    model: str,
 ) -> IndexReport:
     graph = there.graph if there is not None else None
     kept, removed = _without(there, [file.batch_id for file in waiting])
@@ -226,7 +232,7 @@ def _write(
         with pq.ParquetWriter(building / ROWS, ROW_SCHEMA, compression="zstd") as writer:
             writer.write_table(kept)
             for file in waiting:
-                for rows, vectors in _indexed(file):
+                for rows, vectors in _indexed(file, copies):
                     graph = graph if graph is not None else _new_graph(rules, vectors.shape[1])
                     keys = np.arange(key, key + len(vectors), dtype=np.uint64)
                     graph.add(keys, vectors, threads=1)  # together, threads leave some vectors that no search reaches
@@ -264,9 +270,9 @@ def _without(there: StyleIndex | None, batches: Sequence[str]) -> tuple[pa.Table
     return there.rows.filter(pc.invert(gone)), len(keys)
 
 
-def _indexed(file: VerdictFile) -> Any:
+def _indexed(file: VerdictFile, copies: Copies) -> Any:
     """Facts (columns FACTS) and style vectors (rows x dimensions) of the pictures that belong in the index."""
-    for batch in file.batches((*FACTS, "style_vector", "duplicate_of", "error")):
+    for batch in copies.batches(file, (*FACTS, "style_vector", "duplicate_of", "error")):
         usable = pc.and_(pc.is_null(batch.column("error")), pc.is_null(batch.column("duplicate_of")))
         usable = pc.and_(usable, pc.is_valid(batch.column("style_vector")))
         rows = batch.filter(usable)

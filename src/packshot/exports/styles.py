@@ -10,6 +10,7 @@ from typing import Any
 
 from packshot.config import ExportSettings
 from packshot.evaluation import plots
+from packshot.exports.copies import copies_in
 from packshot.exports.output import folder_export, not_a_formula, write_csv
 from packshot.exports.source import NothingToExport, VerdictFile
 from packshot.progress import say
@@ -81,7 +82,8 @@ def month_of(text: str | None) -> str:
 def count_styles(rules: ExportSettings, files: Sequence[VerdictFile], months: Mapping[str, str] | None = None) -> Cells:
     """Pictures and confidences of each style in each cell."""
     cells: Cells = {}
-    for row in (row for file in files for row in file.each(_READ)):
+    copies = copies_in(files)
+    for row in (row for file in files for row in copies.each(file, _READ)):
         if row["error"] is not None or row["duplicate_of"] is not None:
             continue
         month = row["scored_at"].strftime("%Y-%m") if months is None else months.get(row["path"], UNKNOWN_MONTH)

@@ -29,7 +29,7 @@ from packshot.scoring.verdicts import SCORES, SHARD_SCHEMA, STATISTICS
 from packshot.workspace import CATALOG, WorkspaceMissing, commit_of_data, commit_of_model
 
 PICTURE = ("batch_id", "path", "image_id", "format", "width", "height", "sku", "title", "sender", "category")
-FOUND = ("profile", "findings", "measures", "perceptual_hash", "duplicate_of")
+FOUND = ("profile", "findings", "measures", "perceptual_hash", "duplicate_of", "same_as", "displaces")
 
 
 class RowUnknown(PackshotError):

@@ -276,6 +276,21 @@ def inbox_put(folder: Path, batch: str) -> Outcome:
     return Outcome({"batch": batch, "path": str(target)})
 
 
+def inbox_forget(settings: Settings, batch: str) -> Outcome:
+    """Take the pictures of a batch out of those that the shop knows, and say so in the ledger."""
+    from packshot.registry.ledger import Ledger
+    from packshot.scoring.duplicates import forget
+
+    found = forget(Home.from_environment().known_pictures, batch)
+    record = {"batch": batch, "pictures": found.pictures, "displaced_elsewhere": found.displaced_elsewhere}
+    if not found.pictures:
+        say(f"no picture of batch {batch} is known; nothing to do")
+        return Outcome(record, done=False)
+    Ledger.from_environment().record("forgotten", model_name=settings.registry.model_name, payload=record)
+    say(f"{found.pictures} picture(s) of batch {batch} are forgotten; its verdicts and its folder are where they were")
+    return Outcome(record)
+
+
 def score_folder(
     settings: Settings,
     directory: Path | str,
@@ -285,13 +300,18 @@ def score_folder(
     batch_id: str | None = None,
     catalog: Path | None = None,
     drop_gone: bool = False,
+    recorded: bool = True,
 ) -> ScoreReport:
-    """Score a folder and leave what that cost in the ledger; the arguments are those of `scoring.batch.score`.
+    """Score a folder; the other arguments are those of `scoring.batch.score`.
+
+    Where it is `recorded`, its cost goes to the ledger and its pictures to those that the shop knows; otherwise they
+    are only looked up there.
 
     Either folder may be an address in an object store.
     """
     from packshot.scoring.batch import score
     from packshot.scoring.bucket import is_address
+    from packshot.scoring.duplicates import Known
     from packshot.scoring.scorer import open_scorer
     from packshot.scoring.stored import score_stored
 
@@ -300,9 +320,12 @@ def score_folder(
         run = partial(score_stored, settings, source, target)
     else:
         run = partial(score, settings, Path(source), Path(target))
+    known = Known(Home.from_environment().known_pictures, record=recorded)
+    run = partial(run, scorer=scorer, batch_id=batch_id, catalog=catalog, known=known, drop_gone=drop_gone)
+    if not recorded:
+        return run()
     with _charged_score(settings, scorer, {"batch": batch_id or Path(source).name}) as payload:
-        known = Home.from_environment().known_pictures
-        report = run(scorer=scorer, batch_id=batch_id, catalog=catalog, known=known, drop_gone=drop_gone)
+        report = run()
         payload |= {"batch": report.batch_id, "rows": report.rows}
     return report
 
@@ -375,10 +398,11 @@ def inbox_score_part(settings: Settings, batch: str, version: int, shards: range
 def inbox_merge(settings: Settings, batch: str, version: int) -> Outcome:
     """Make the scored shards of a batch its verdicts."""
     from packshot.scoring.batch import merge_batch
+    from packshot.scoring.duplicates import Known
     from packshot.scoring.scorer import open_scorer
 
     out = verdict_folder(_known(batch), version)
-    scorer, known = open_scorer(settings, str(version)), Home.from_environment().known_pictures
+    scorer, known = open_scorer(settings, str(version)), Known(Home.from_environment().known_pictures, record=True)
     report = merge_batch(settings, out, scorer, batch_id=batch, known=known)
     return _scored(batch, version, report)
 
@@ -398,6 +422,7 @@ def inbox_shadow(settings: Settings, batch: str) -> Outcome:
     from packshot.registry.ledger import Ledger
     from packshot.registry.shadow import FAILED, complete
     from packshot.scoring.batch import JudgeFailed, score
+    from packshot.scoring.duplicates import Known
 
     folder = Home.from_environment().inbox / _known(batch)
     champion, ledger = champion_version(settings), Ledger.from_environment()
@@ -408,7 +433,7 @@ def inbox_shadow(settings: Settings, batch: str) -> Outcome:
     out = Home.from_environment().shadow_by(batch, now.version)
     record: dict[str, Any] = {"batch": batch, "model_version": now.version, "beside": champion, "failure": None}
     try:
-        known = Home.from_environment().known_pictures
+        known = Known(Home.from_environment().known_pictures)
         score(settings, folder, out, model=str(now.version), batch_id=batch, known=known)
         (out / FAILED).unlink(missing_ok=True)
     except (JudgeFailed, BundleError) as error:

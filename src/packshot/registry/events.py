@@ -96,6 +96,13 @@ class DriftResponsePayload(Payload):
     batches: tuple[str, ...] = ()
 
 
+class ForgottenPayload(Payload):
+    """How many pictures, and how many of other batches had given way to one of them."""
+
+    pictures: int = 0
+    displaced_elsewhere: int = 0
+
+
 class TaskFailedPayload(Payload):
     """Which task of which run failed for good."""
 
@@ -253,6 +260,13 @@ class Labelled(Event):
     payload: Payload
 
 
+class Forgotten(Event):
+    """The pictures of a batch were taken out of those that the shop knows."""
+
+    kind: Literal["forgotten"]
+    payload: ForgottenPayload
+
+
 class TaskFailed(Event):
     """A task of a DAG failed for good."""
 
@@ -283,6 +297,7 @@ AnyEvent = Annotated[
     | DriftChecked
     | DriftAnswered
     | Labelled
+    | Forgotten
     | TaskFailed
     | Noticed,
     Field(discriminator="kind"),

@@ -15,6 +15,7 @@ from packshot.config import Settings
 from packshot.errors import PackshotError
 from packshot.evaluation.thresholds import in_force
 from packshot.progress import Advance, counting, say
+from packshot.scoring.duplicates import NOT_KNOWN, Known
 from packshot.scoring.listing import BatchSource, open_batch
 from packshot.scoring.merging import check_same_batch, is_merged, merge
 from packshot.scoring.plan import Plan, make_plan, open_plan
@@ -68,7 +69,7 @@ def score(
     batch_id: str | None = None,
     catalog: Path | None = None,
     scorer: Scorer | None = None,
-    known: Path | None = None,
+    known: Known = NOT_KNOWN,
     drop_gone: bool = False,
 ) -> ScoreReport:
     """Judge every file below `directory` into `out/verdicts.parquet` and `out/enhanced/`.
@@ -79,7 +80,7 @@ def score(
     defaults to a hash of the content at the first time, which stays the name of the batch; `catalog` to
     `directory/catalog.csv` where there is one; `scorer` is loaded from `model` if not given. The
     thresholds are those of `evaluation.thresholds.in_force` and stand in the manifest. `known` is the index of pictures
-    in which copies of earlier batches are found; None looks in this batch alone.
+    in which copies of other batches are found, by default none.
     Raises EmptyBatch, BatchFolderMissing, CatalogUnreadable, OtherModel, OutputHolds, OutputBusy, OutputNotWritable,
     JudgeFailed, UnknownRule, DuplicatesUnusable.
     """
@@ -93,7 +94,7 @@ def score(
         plan = cut(settings, source, out, scorer, str(out), drop_gone=drop_gone)
         waiting, files = plan.waiting(range(plan.shards))
         found = plan.shards - len(waiting)
-        merged = not waiting and is_merged(plan)
+        merged = not waiting and is_merged(plan, known)
         if merged:
             say(f"{out} is finished: {plan.files} rows by {scorer.lineage.label()}; nothing to do")
         else:
@@ -128,7 +129,7 @@ def score_part(settings: Settings, out: Path, scorer: Scorer, numbers: range) ->
 
 
 def merge_batch(
-    settings: Settings, out: Path, scorer: Scorer, *, batch_id: str | None = None, known: Path | None = None
+    settings: Settings, out: Path, scorer: Scorer, *, batch_id: str | None = None, known: Known = NOT_KNOWN
 ) -> ScoreReport:
     """The last step: make the finished shards one verdict file; `known` as in `score`. Raises NotPlanned,
     ShardsMissing, OutputHolds, OutputBusy, OutputNotWritable, DuplicatesUnusable."""
@@ -137,7 +138,7 @@ def merge_batch(
     with sole_writer(out):
         check_same_batch(out, batch_id, str(out))
         plan = open_plan(settings, out, scorer)
-        merged = is_merged(plan)
+        merged = is_merged(plan, known)
         if not merged:
             merge(plan, settings, scorer, batch_id, bounds, known)
     return report(plan, scorer, plan.shards, 0, merged)

@@ -15,6 +15,8 @@ from packshot.config import ScoringSettings
 from packshot.scoring.rules import Finding
 
 Verdict = Literal["accept", "enhance", "review", "reject"]
+SHOWN: tuple[Verdict, ...] = ("accept", "enhance")
+"""Decisions after which a shop shows the picture."""
 FORCED: tuple[Verdict, ...] = ("reject", "review")
 """What a broken rule decides by itself, the harder first."""
 ATTRIBUTES = ("sharpness", "colour_balance", "detail")

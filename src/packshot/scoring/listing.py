@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from packshot.catalog.image import BadImage, resolve_inside
+from packshot.catalog.leftovers import PassedOver, is_left_folder
 from packshot.catalog.shop.matching import KnownFiles, read_facts
 from packshot.config import CatalogSettings
 from packshot.errors import PackshotError
@@ -70,12 +71,15 @@ class BatchSource:
     def files(self) -> Iterator[BatchFile]:
         """Every file, in no order and without facts, as the folders are read.
 
-        Left out: hidden files and folders (a name that starts with a dot), the catalogue, and the output folder where
-        it lies inside. Links to files are listed; a link to a folder that leads out, and a folder that may not be read,
-        are listed as files that cannot be read; a link that stays inside is not followed (its files are listed where
-        they are).
+        Left out: hidden files and folders (a name that starts with a dot), the catalogue, the output folder where it
+        lies inside, and what `catalog.leftovers` knows as none of the shop's pictures: at the end it is told. Links to
+        files are listed; a link to a folder that leads out, and a folder that may not be read, are listed as files that
+        cannot be read; a link that stays inside is not followed (its files are listed where they are).
         """
-        return (_describe(self.root, found) for found in _walk(self.root, self.leave_out))
+        passed = PassedOver()
+        for found in _walk(self.root, self.leave_out, passed):
+            yield _describe(self.root, found)
+        passed.tell()
 
     def content_id(self, file: BatchFile, most: int) -> str | None:
         """sha256 hex of a file's bytes as they are now; None where it cannot be read, or has more than `most`."""
@@ -120,7 +124,7 @@ def list_batch(directory: Path, out: Path, catalog: Path | None, columns: Catalo
     return [replace(file, facts=facts.get(file.path, {})) for file in files]
 
 
-def _walk(root: Path, leave_out: frozenset[str]) -> Iterator[str]:
+def _walk(root: Path, leave_out: frozenset[str], passed: PassedOver) -> Iterator[str]:
     """Absolute paths. Open are only the folders on the way to where it is, so that memory does not grow."""
     open_folders = [_scan(str(root))]
     try:
@@ -131,7 +135,10 @@ def _walk(root: Path, leave_out: frozenset[str]) -> Iterator[str]:
             elif entry.name.startswith(".") or entry.path in leave_out:
                 continue
             elif not _is_folder(entry):
-                yield entry.path
+                if not passed.takes(os.path.relpath(entry.path, root)):
+                    yield entry.path
+            elif is_left_folder(entry.name):
+                passed.add(f"{os.path.relpath(entry.path, root)}/", "left by systems")
             elif entry.is_symlink():
                 yield from _leading_out(entry.path, root)
             elif os.access(entry.path, os.R_OK | os.X_OK):

@@ -8,16 +8,18 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from packshot.config import Settings
 from packshot.errors import PackshotError
 from packshot.evaluation.thresholds import InForce
 from packshot.files import remove_unfinished
-from packshot.scoring.duplicates import Owner, known_pictures
-from packshot.scoring.marking import mark_copies
+from packshot.scoring.duplicates import Known, known_pictures
+from packshot.scoring.marking import enter_rows, looked_for, mark_copies
 from packshot.scoring.plan import Plan
 from packshot.scoring.plan_file import full_disk_told
 from packshot.scoring.rules import profile_in_force
+from packshot.scoring.rules.findings import Profile
 from packshot.scoring.scorer import Scorer
 from packshot.scoring.shards import FOLDER, OutputHolds, read_manifest, work_record, write_manifest
 from packshot.scoring.verdicts import VERDICTS, listing_id, shard_tables, tally, verdict_parts, write_verdicts
@@ -29,9 +31,11 @@ class ShardsMissing(PackshotError):
     exit_code = 75
 
 
-def is_merged(plan: Plan) -> bool:
-    """Whether the verdict file holds this very plan."""
-    return read_manifest(plan.out).get("plan") == plan.id and (plan.out / VERDICTS).is_file()
+def is_merged(plan: Plan, known: Known) -> bool:
+    """Whether the verdict file holds this very plan, and the index its pictures, where they are to be recorded."""
+    said = read_manifest(plan.out)
+    recorded = said.get("recorded") is True or not known.record
+    return recorded and said.get("plan") == plan.id and (plan.out / VERDICTS).is_file()
 
 
 def batch_of(out: Path) -> str | None:
@@ -52,13 +56,12 @@ def check_same_batch(out: Path, batch_id: str | None, named: str) -> None:
         )
 
 
-def merge(
-    plan: Plan, settings: Settings, scorer: Scorer, batch_id: str | None, bounds: InForce, known: Path | None
-) -> None:
+def merge(plan: Plan, settings: Settings, scorer: Scorer, batch_id: str | None, bounds: InForce, known: Known) -> None:
     """Write `verdicts.parquet` from the shards, in their order. The batch keeps the name that it has; at the first time
     `batch_id`, by default a hash of the content.
 
-    Copies of pictures are marked on the way: those within the batch, and of earlier batches those in the index `known`.
+    Copies of pictures are marked on the way: those within the batch, and of other batches those in the index `known`,
+    which keeps what it learns where it is one to record in.
 
     The manifest, which names the thresholds that decided (`bounds`), is written last: until it
     says so, nothing counts as finished, and the same call again ends in the same state. Call it as the sole writer.
@@ -73,14 +76,24 @@ def merge(
     verdicts = plan.out / VERDICTS
     remove_unfinished(verdicts)
     batch = batch_id or batch_of(plan.out) or listing_id(plan.targets())
-    profile = profile_in_force(settings.scoring)
-    with known_pictures(known, Owner(batch, str(plan.root))) as pictures:
-        tables = (mark_copies(table, pictures, profile) for table in shard_tables(plan.targets()))
-        rows = write_verdicts(verdicts, tables, asdict(scorer.lineage) | {"batch_id": batch})
+    lineage = asdict(scorer.lineage) | {"batch_id": batch}
+    rows = _write_marked(plan, verdicts, lineage, profile_in_force(settings.scoring), known)
     _drop_unnamed(plan.out, verdicts)
     plan.drop_others()
     more = {"thresholds": bounds.as_record(), "plan": plan.id, "batch_id": batch, "rows": rows, "shards": plan.shards}
+    more |= {"recorded": known.record or read_manifest(plan.out).get("recorded", False)}
     write_manifest(plan.out, scorer, images=str(plan.root), work=work_record(settings, scorer), **more)
+
+
+def _write_marked(plan: Plan, verdicts: Path, lineage: dict[str, Any], profile: Profile, known: Known) -> int:
+    """Write the rows, marked where copies are looked for; returns how many there are."""
+    if not looked_for(profile):
+        return write_verdicts(verdicts, shard_tables(plan.targets()), lineage)
+    with known_pictures(known, lineage["batch_id"]) as pictures:
+        for table in shard_tables(plan.targets()):
+            enter_rows(table, pictures, profile)
+        tables = (mark_copies(table, pictures, profile) for table in shard_tables(plan.targets()))
+        return write_verdicts(verdicts, tables, lineage)
 
 
 def _drop_unnamed(out: Path, verdicts: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from packshot.catalog.image import BadImage, ImageLimits
+from packshot.catalog.same_picture import look_of
 from packshot.catalog.statistics import image_statistics
 from packshot.config import Settings
 from packshot.files import OutputNotWritable
@@ -24,7 +25,6 @@ from packshot.scoring.fidelity import colour_shift, luma_similarity, with_colour
 from packshot.scoring.preview import preview
 from packshot.scoring.reading import Opened
 from packshot.scoring.rules import Finding, Picture, findings, measure, profile_in_force
-from packshot.scoring.rules.copies import perceptual_hash, thumbnail
 from packshot.scoring.scorer import Scorer
 from packshot.scoring.verdicts import STATISTICS
 from packshot.scoring.writing import output_name, write_enhanced
@@ -136,7 +136,8 @@ def _row(work: Work, item: Opened, judged: Judgement | Exception | None) -> dict
     row |= {"width": item.info.width, "height": item.info.height}
     picture = Picture(item.pixels, item.info.format, item.info.bytes)
     broken, columns = _ruled(work, picture)
-    row |= columns | {"perceptual_hash": perceptual_hash(picture), "thumbnail": thumbnail(picture)}
+    look = look_of(picture.plan, min(item.pixels.shape[:2]))
+    row |= columns | {"perceptual_hash": look.whole, "hashes": look.hashes, "thumbnail": look.thumbnail}
     statistics = image_statistics(item.pixels)
     row |= {name: statistics[name] for name in STATISTICS}
     row["preview"] = preview(item.pixels, work.settings.scoring.preview_side)

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 import pyarrow.parquet as pq
 
+from packshot.catalog.leftovers import PassedOver
 from packshot.config import Settings
 from packshot.errors import PackshotError
 from packshot.evaluation.thresholds import in_force
@@ -25,6 +26,7 @@ from packshot.home import Home
 from packshot.progress import counting, say
 from packshot.scoring.batch import ScoreReport, cut, report, score_shard
 from packshot.scoring.bucket import Bucket, StoredObject, is_address
+from packshot.scoring.duplicates import NOT_KNOWN, Known
 from packshot.scoring.listing import CATALOG_NAMES, BatchFile, BatchSource, EmptyBatch, open_batch
 from packshot.scoring.merging import check_same_batch, is_merged, merge, named_images
 from packshot.scoring.plan import Plan
@@ -57,13 +59,17 @@ class StoredBatch(BatchSource):
         return self.bucket.address
 
     def files(self) -> Iterator[BatchFile]:
-        """Every object but hidden ones, the catalogue, and the output where it lies inside."""
+        """Every object but hidden ones, the catalogue, the output where it lies inside, and `catalog.leftovers`."""
+        passed = PassedOver()
         for found in self.bucket.objects():
             parts = found.name.split("/")
             hidden = any(part.startswith(".") and part not in (".", "..") for part in parts)
             folder = found.name.endswith("/") or not found.name  # as consoles leave them
-            if not (hidden or folder or found.name in CATALOG_NAMES or self._is_output(found)):
+            if hidden or folder or found.name in CATALOG_NAMES or self._is_output(found):
+                continue
+            if not passed.takes(found.name):
                 yield BatchFile(found.name, self._location(found.name), found.size, found.modified_ns)
+        passed.tell()
 
     def content_id(self, file: BatchFile, most: int) -> str | None:
         """As of a file: the object is read whole."""
@@ -196,7 +202,7 @@ def score_stored(
     scorer: Scorer,
     batch_id: str | None = None,
     catalog: Path | None = None,
-    known: Path | None = None,
+    known: Known = NOT_KNOWN,
     drop_gone: bool = False,
 ) -> ScoreReport:
     """`batch.score` where the folder of the images, the output, or both are addresses in an object store.
@@ -218,7 +224,7 @@ def score_stored(
         check_same_batch(outputs.local, batch_id, out)
         plan = cut(settings, inputs.source, outputs.local, scorer, out, drop_gone=drop_gone)
         waiting, files = plan.waiting(range(plan.shards))
-        merged = not waiting and is_merged(plan)
+        merged = not waiting and is_merged(plan, known)
         if merged:
             say(f"{out} is finished: {plan.files} rows by {scorer.lineage.label()}; nothing to do")
         else:

@@ -50,6 +50,8 @@ SHARD_SCHEMA = pa.schema(
         pa.field("measures", pa.map_(_text, _number)),
         pa.field("perceptual_hash", _text),
         pa.field("duplicate_of", _text),
+        pa.field("same_as", _text),
+        pa.field("displaces", pa.list_(_text)),
         pa.field("preview", pa.binary()),
         pa.field("decision", _text, nullable=False),
         pa.field("reasons", pa.list_(_text), nullable=False),
@@ -59,7 +61,7 @@ SHARD_SCHEMA = pa.schema(
         pa.field("scored_at", pa.timestamp("us", tz="UTC"), nullable=False),
     ]
 )
-STORED_SCHEMA = pa.schema([*SHARD_SCHEMA, pa.field("thumbnail", pa.binary())])
+STORED_SCHEMA = pa.schema([*SHARD_SCHEMA, pa.field("hashes", _text), pa.field("thumbnail", pa.binary())])
 """What a shard holds: for the search for copies also what does not enter the verdicts."""
 LINEAGE_SCHEMA = pa.schema(
     [
@@ -70,8 +72,10 @@ LINEAGE_SCHEMA = pa.schema(
     ]
 )
 VERDICT_SCHEMA = pa.schema([*SHARD_SCHEMA, *LINEAGE_SCHEMA])
-NEWER = frozenset({"profile", "findings", "measures", "perceptual_hash", "duplicate_of", "preview"})
-"""Columns that verdicts written before there were catalogue rules lack."""
+NEWER = frozenset(
+    {"profile", "findings", "measures", "perceptual_hash", "duplicate_of", "same_as", "displaces", "preview"}
+)
+"""Columns that verdicts of earlier versions lack."""
 ROWS_TOGETHER = 2048
 """Of a verdict file, written and read at once: some 10 MB."""
 
@@ -80,7 +84,9 @@ class VerdictsUnreadable(PackshotError):
     """A verdict file is missing, damaged, or lacks columns."""
 
 
-def write_shard(target: Path, rows: Sequence[dict[str, Any]], kept: Mapping[int, tuple[Path, int]]) -> None:
+def write_shard(
+    target: Path, rows: Sequence[dict[str, Any]], kept: Mapping[int, tuple[Path, int]] | None = None
+) -> None:
     """Write the rows of one shard, atomically: `rows` in order, and between them those that are `kept`, each at the
     place that is its key and out of a row of another shard."""
     table = pa.Table.from_pylist(list(rows), schema=STORED_SCHEMA)

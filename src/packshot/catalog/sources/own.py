@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from packshot.catalog.image import BadImage, resolve_inside
+from packshot.catalog.leftovers import is_left_folder
 from packshot.catalog.shop.catalogue import CatalogRow, Facts, open_catalog
 from packshot.catalog.shop.matching import KnownFiles, match
 from packshot.catalog.sources.table import (
@@ -77,7 +78,9 @@ class _FilesBeside(KnownFiles):
 def _walk(root: Path, leave_out: Path) -> Iterator[str]:
     for folder, below, names in os.walk(root):
         here = Path(folder)
-        below[:] = [name for name in below if not name.startswith(".") and here / name != leave_out]
+        below[:] = [
+            name for name in below if not name.startswith(".") and not is_left_folder(name) and here / name != leave_out
+        ]
         for name in names:
             if not name.startswith("."):
                 yield (here / name).relative_to(root).as_posix()

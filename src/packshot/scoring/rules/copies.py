@@ -1,42 +1,22 @@
-"""Copies of pictures that the catalogue has: told from all rows of a batch, so nothing is measured on one alone."""
+"""Copies of pictures that the shop has: told from all rows of a batch, so nothing is measured on one alone."""
 
 from __future__ import annotations
-
-import cv2
-import imagehash
-import numpy as np
-from PIL import Image
 
 from packshot.scoring.rules.picture import Picture
 from packshot.scoring.rules.registry import least, most
 
 EXACT, NEAR = "exact_duplicate", "near_duplicate"
-HASHED_AT = 32
-"""Side, in pixels, of what is hashed: `imagehash.phash` makes 64 bits of it."""
-THUMBNAIL = 16
-"""Side of the thumbnail, in pixels, that two pictures of about one hash are compared by."""
+ELSEWHERE = "This picture also stands for another product, or for one that is not named; check that it shows this one."
+"""What is told where no picture of the same SKU is shown in its place."""
 
 
-@most(EXACT, "The catalogue has this very file already; upload another view of the product, or leave it out.")
+@most(EXACT, "This product has this very file already; upload another view of it, or leave it out.")
 def exact_duplicate(picture: Picture) -> float | None:
-    """1 where the bytes of an earlier picture are the same."""
+    """1 where the bytes of another picture are the same."""
     return None
 
 
-@least(NEAR, "The catalogue has this picture already, in another size or format; upload another view of the product.")
+@least(NEAR, "This product has this picture already, in another size or format; upload another view of it.")
 def near_duplicate(picture: Picture) -> float | None:
-    """Bits, of 64, by which the hash of the nearest earlier picture that shows the same differs."""
+    """How much the picture differs, where it differs most, from another that shows the same: 0 not at all, up to 1."""
     return None
-
-
-def perceptual_hash(picture: Picture) -> str:
-    """64 bits as hex, of the signs of the lowest frequencies (Zauner, 2010)."""
-    small = cv2.resize(picture.plan_grey, (HASHED_AT, HASHED_AT), interpolation=cv2.INTER_AREA)
-    bits = imagehash.phash(Image.fromarray(small), hash_size=8, highfreq_factor=HASHED_AT // 8).hash
-    return np.packbits(bits.ravel()).tobytes().hex()
-
-
-def thumbnail(picture: Picture) -> bytes:
-    """THUMBNAIL x THUMBNAIL x 3 bytes, RGB."""
-    small = cv2.resize(picture.plan, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
-    return np.asarray(small, np.uint8).tobytes()
