@@ -25,7 +25,7 @@ from packshot.home import keep_private
 from packshot.progress import say
 from packshot.relocation import settle
 
-REFUSED, NOT_ENOUGH_EVIDENCE, ALARM, GAP, NOTHING_TO_DO = 3, 4, 5, 6, 99
+REFUSED, NOT_ENOUGH_EVIDENCE, ALARM, GAP, BROKEN_CHAIN, NOTHING_TO_DO = 3, 4, 5, 6, 65, 99
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -917,6 +917,21 @@ def registry_history(as_json: Annotated[bool, typer.Option("--json", help="One J
     from packshot.registry.history import print_history
 
     print_history(load_settings(), as_json=as_json)
+
+
+@registry.command("verify")
+def registry_verify() -> None:
+    """Whether an entry of the ledger was changed, replaced or removed; says which. Exit code 65 where one was."""
+    from packshot.registry.ledger import Ledger
+
+    ledger = Ledger.from_environment()
+    found = ledger.breaks()
+    for one in found:
+        say(one)
+    emit({"entries": len(ledger.history()), "breaks": found})
+    if found:
+        say("restore the ledger from a backup, or find out who wrote to its database; until then trust none of it")
+        raise typer.Exit(BROKEN_CHAIN)
 
 
 @registry.command("costs")

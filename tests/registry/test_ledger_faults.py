@@ -89,7 +89,7 @@ def _agree(shop: Shop, home: Home, version: int) -> None:
 @pytest.fixture
 def quick_to_give_up(monkeypatch: pytest.MonkeyPatch) -> None:
     made = sa.create_engine
-    monkeypatch.setattr(sa, "create_engine", lambda url: made(url, connect_args={"timeout": 0.1}))
+    monkeypatch.setattr(sa, "create_engine", lambda url, **how: made(url, connect_args={"timeout": 0.1}, **how))
 
 
 @contextmanager

@@ -338,3 +338,50 @@ def test_history_can_be_read_by_people_and_scripts(shop: Shop, home: Home, capsy
     assert "register" in capsys.readouterr().out
     with sqlite3.connect(home.ledger_db) as database:
         assert database.execute("SELECT count(*) FROM ledger").fetchone() == (len(lines),)
+
+
+def test_of_two_machines_that_promote_at_once_one_wins(shop: Shop, ledger: Ledger) -> None:
+    """Both have asked their gates, with champion 1, before either moves; the lock of one machine is not the other's."""
+    shop.champions(0.8)
+    second, third = shop.register(0.9), shop.register(0.95)
+    alias_module.move(shop.settings, ledger, from_version=1, to_version=second, rollback=False, payload={})
+    with pytest.raises(ChampionChanged, match="is version 2 now"):
+        alias_module.move(shop.settings, ledger, from_version=1, to_version=third, rollback=False, payload={})
+    assert ledger.state("packshot").champions == [1, 2] and alias_version(shop.settings, "champion") == 2
+
+
+def test_a_move_that_is_open_elsewhere_is_waited_for(
+    shop: Shop, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.champions(0.8)
+    second, third = shop.register(0.9), shop.register(0.95)
+    set_alias_for_real = alias_module.set_alias
+
+    def meanwhile_elsewhere(*given: Any) -> None:
+        monkeypatch.setattr(alias_module, "set_alias", set_alias_for_real)
+        with pytest.raises(ChampionChanged, match="is open, begun elsewhere by tester"):
+            alias_module.move(shop.settings, ledger, from_version=1, to_version=third, rollback=False, payload={})
+        set_alias_for_real(*given)
+
+    monkeypatch.setattr(alias_module, "set_alias", meanwhile_elsewhere)
+    alias_module.move(shop.settings, ledger, from_version=1, to_version=second, rollback=False, payload={})
+    assert ledger.state("packshot").champions == [1, 2] and alias_version(shop.settings, "champion") == 2
+
+
+def test_a_slow_machine_whose_move_was_finished_elsewhere_takes_nothing_back(
+    shop: Shop, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.champions(0.8)
+    second, third = shop.register(0.9), shop.register(0.95)
+    set_alias_for_real = alias_module.set_alias
+
+    def after_a_long_sleep(*given: Any) -> None:
+        monkeypatch.setattr(alias_module, "set_alias", set_alias_for_real)
+        alias_module.heal(shop.settings, ledger)
+        alias_module.move(shop.settings, ledger, from_version=2, to_version=third, rollback=False, payload={})
+        set_alias_for_real(*given)
+
+    monkeypatch.setattr(alias_module, "set_alias", after_a_long_sleep)
+    with pytest.raises(ChampionChanged, match="version 3 champion since"):
+        alias_module.move(shop.settings, ledger, from_version=1, to_version=second, rollback=False, payload={})
+    assert ledger.state("packshot").champions == [1, 2, 3] and alias_version(shop.settings, "champion") == 3

@@ -7,7 +7,8 @@ that somebody moved by hand: the first is finished on the next call, the second 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 from packshot.config import Settings
@@ -16,7 +17,7 @@ from packshot.lock import held, lock_path
 from packshot.progress import say
 from packshot.registry.ledger import Ledger
 from packshot.registry.models import alias_version, model_version, reference
-from packshot.registry.state import Pending
+from packshot.registry.state import Pending, State
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -25,6 +26,12 @@ LOCK_WAIT_S = 5.0
 
 class RegistryBusy(PackshotError):
     """Another process is registering, promoting or rolling back."""
+
+    exit_code = 75
+
+
+class ChampionChanged(PackshotError):
+    """The version to compare with is not the champion any more."""
 
     exit_code = 75
 
@@ -96,12 +103,42 @@ def move(
     rollback: bool,
     payload: Mapping[str, Any],
 ) -> None:
-    """Make `to_version` the champion: intent, alias, moved, committed. Call inside `exclusive()`."""
+    """Make `to_version` the champion: intent, alias, moved, committed. Call inside `exclusive()`.
+
+    The lock is of one machine; between machines the ledger decides: the intent is only written where `from_version` is
+    champion and no other move is open in that moment. Raises ChampionChanged otherwise.
+    """
     found = reference(model_version(settings, str(to_version)))
     entry = {"from_version": from_version, **found.entry()}
-    intent = ledger.record("rollback_intent" if rollback else "intent", payload=payload, **entry)
+    kind = "rollback_intent" if rollback else "intent"
+    intent = ledger.record(kind, payload=payload, only_if=partial(_unchanged, settings, from_version), **entry)
     set_alias(settings, CHAMPION, to_version)
     _close(ledger, intent, entry, rollback=rollback, moved=False, healed=False)
+    _follow(settings, ledger, to_version)
+
+
+def _follow(settings: Settings, ledger: Ledger, moved_to: int) -> None:
+    """Where another machine finished this move and made the next before the alias moved here, the alias follows it."""
+    now = ledger.state(settings.registry.model_name).champion
+    if now is not None and now != moved_to:
+        set_alias(settings, CHAMPION, now)
+        raise ChampionChanged(
+            f"version {moved_to} became champion, and another machine made {_version(now)} champion since"
+        )
+
+
+def _unchanged(settings: Settings, from_version: int | None, state: State) -> None:
+    name = settings.registry.model_name
+    if state.pending is not None:
+        raise ChampionChanged(
+            f"a move of {CHAMPION!r} of {name} to version {state.pending.version} is open, begun elsewhere by "
+            f"{state.pending.entry.actor} at {state.pending.entry.at}; run this again when it is done"
+        )
+    if state.champion != from_version:
+        raise ChampionChanged(
+            f"the champion of {name} was {_version(from_version)} when this began and is {_version(state.champion)} "
+            "now: somebody else moved it. Nothing was changed; run it again to be compared with that one"
+        )
 
 
 def adopt(settings: Settings, ledger: Ledger | None = None) -> int | None:
@@ -131,11 +168,22 @@ def set_alias(settings: Settings, alias: str, version: int) -> None:
 
 
 def _close(ledger: Ledger, intent: int, entry: Mapping[str, Any], *, rollback: bool, moved: bool, healed: bool) -> None:
+    """Write that the alias has moved and the version is champion; what another machine wrote meanwhile is left."""
     prefix = "rollback_" if rollback else ""
     payload = {"intent": intent, "healed": healed}
-    if not moved:
-        ledger.record(f"{prefix}moved", payload=payload, **entry)
-    ledger.record(f"{prefix}committed", payload=payload, **entry)
+    with suppress(_ClosedElsewhere):
+        if not moved:
+            ledger.record(f"{prefix}moved", payload=payload, only_if=partial(_still_open, intent), **entry)
+        ledger.record(f"{prefix}committed", payload=payload, only_if=partial(_still_open, intent), **entry)
+
+
+class _ClosedElsewhere(Exception):
+    """Another machine took this move for an interrupted one and finished it."""
+
+
+def _still_open(intent: int, state: State) -> None:
+    if state.pending is None or state.pending.entry.id != intent:
+        raise _ClosedElsewhere
 
 
 def _version(number: int | None) -> str:

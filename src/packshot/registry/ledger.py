@@ -1,18 +1,21 @@
 """The append-only record of who changed which model version, when, and on what evidence.
 
-An entry is never changed or removed: triggers in the database refuse UPDATE and DELETE. A move of an alias is
-three entries of one transaction: `intent` (with the gate results), `moved`, `committed`; for a rollback
-`rollback_intent`, `rollback_moved`, `rollback_committed`. What the alias must be is read from here, so the order of
-entries is their `id`, never their time (a clock may go backwards).
+An entry is never changed or removed: triggers in the database refuse UPDATE, DELETE and a second entry of one id, are
+put back where they are missing, and a chain of hashes (`packshot.registry.chain`) shows what went past them. A move of
+an alias is three entries: `intent` (with the gate results), `moved`, `committed`; for a rollback `rollback_intent`,
+`rollback_moved`, `rollback_committed`. What the alias must be is read from here, so the order of entries is their `id`,
+never their time (a clock may go backwards). Writers on all machines take turns in the database: what an entry depends
+on is asked in the transaction that writes it.
 """
 
 from __future__ import annotations
 
 import getpass
+import hashlib
 import json
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,10 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 
 from packshot.errors import PackshotError
+from packshot.files import OutputNotWritable
 from packshot.home import Home
+from packshot.progress import say
+from packshot.registry.chain import Witness, breaks, end_of, link
 from packshot.registry.events import KINDS, AnyEvent, parse
 from packshot.registry.state import State, replay
 
@@ -46,13 +52,21 @@ ENTRIES = sa.Table(
     sa.Column("code_rev", sa.String(64)),
     sa.Column("params_hash", sa.String(64)),
     sa.Column("payload", sa.Text, nullable=False),
+    sa.Column("chain", sa.String(64)),
     sqlite_autoincrement=True,
 )
+_FACTS = sa.select(*(column for column in ENTRIES.c if column.name != "chain")).order_by(ENTRIES.c.id)
 
-_SQLITE_TRIGGERS = tuple(
-    f"""CREATE TRIGGER IF NOT EXISTS ledger_no_{verb.lower()} BEFORE {verb} ON ledger
+_SQLITE_TRIGGERS = (
+    *(
+        f"""CREATE TRIGGER IF NOT EXISTS ledger_no_{verb.lower()} BEFORE {verb} ON ledger
     BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"""
-    for verb in ("UPDATE", "DELETE")
+        for verb in ("UPDATE", "DELETE")
+    ),
+    # INSERT OR REPLACE removes a row without asking the trigger on DELETE
+    """CREATE TRIGGER IF NOT EXISTS ledger_no_replace BEFORE INSERT ON ledger
+    WHEN EXISTS (SELECT 1 FROM ledger WHERE id = NEW.id)
+    BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END""",
 )
 _POSTGRES_TRIGGERS = (
     """CREATE OR REPLACE FUNCTION ledger_append_only() RETURNS trigger AS $$
@@ -61,13 +75,20 @@ _POSTGRES_TRIGGERS = (
     FOR EACH STATEMENT EXECUTE FUNCTION ledger_append_only()""",
 )
 _TRIGGERS = {"sqlite": _SQLITE_TRIGGERS, "postgresql": _POSTGRES_TRIGGERS}
+_GUARDS = {
+    "sqlite": "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'ledger_no_%'",
+    "postgresql": """SELECT count(*) FROM pg_trigger
+    WHERE tgname = 'ledger_append_only' AND tgrelid = 'ledger'::regclass AND tgenabled <> 'D'""",
+}
+"""How many of the triggers are in force."""
+_GUARDED = {"sqlite": len(_SQLITE_TRIGGERS), "postgresql": 1}
 
 _ALONE = {
     "sqlite": ("BEGIN IMMEDIATE",),
     "postgresql": ("SELECT pg_advisory_xact_lock(hashtext('packshot.ledger'))",),
 }
-"""One process at a time makes the ledger, and a kill leaves all of it or nothing: SQLite's driver does not begin a
-transaction for a table or a trigger by itself."""
+"""One process at a time makes the ledger or writes to it, and a kill leaves all of it or nothing: SQLite's driver does
+not begin a transaction for a table, a trigger or a SELECT by itself."""
 
 
 class LedgerError(PackshotError):
@@ -77,7 +98,7 @@ class LedgerError(PackshotError):
 
 
 class Ledger:
-    """The ledger in SQLite (a path) or in any database SQLAlchemy reaches (a URL).
+    """The ledger in SQLite (a path, or a URL) or PostgreSQL (a URL).
 
     Raises LedgerError where the database cannot be opened or written.
     """
@@ -86,11 +107,20 @@ class Ledger:
         if isinstance(where, Path):
             _make_folder(where.parent)
             self.address = f"sqlite:///{where}"
+            self._witness = where.with_suffix(".head.json")
         else:
             self.address = where
+            name = hashlib.sha256(self._shown.encode()).hexdigest()[:12]
+            self._witness = Home.from_environment().root / f"ledger-{name}.head.json"
         try:
-            self._engine = sa.create_engine(self.address)
+            self._engine = sa.create_engine(self.address, pool_pre_ping=True)
+            if self._engine.dialect.name not in _ALONE:
+                raise LedgerError(
+                    f"the ledger {self._shown} is in a database in which writers cannot take turns; use SQLite or "
+                    "PostgreSQL"
+                )
             self._create()
+            self._guard()
         except (sa.exc.SQLAlchemyError, ImportError) as error:
             raise LedgerError(f"cannot open the ledger {self._shown}: {error}") from error
 
@@ -103,21 +133,58 @@ class Ledger:
     def _shown(self) -> str:
         return sa.make_url(self.address).render_as_string(hide_password=True)
 
+    @contextmanager
+    def _alone(self) -> Iterator[sa.Connection]:
+        """A transaction during which nobody else writes to the ledger, on whatever machine."""
+        with self._engine.begin() as connection:
+            for statement in _ALONE[self._engine.dialect.name]:
+                connection.execute(sa.text(statement))
+            yield connection
+
     def _create(self) -> None:
         if sa.inspect(self._engine).has_table(ENTRIES.name):
             return
-        with self._engine.begin() as connection:
-            for statement in _ALONE.get(self._engine.dialect.name, ()):
-                connection.execute(sa.text(statement))
+        with self._alone() as connection:
             _metadata.create_all(connection)
-            for statement in _TRIGGERS.get(self._engine.dialect.name, ()):
-                connection.execute(sa.text(statement))
+            self._make_triggers(connection)
 
-    def record(self, kind: str, *, payload: Mapping[str, Any] | None = None, **fields: Any) -> int:
+    def _guard(self) -> None:
+        """Put back what an older Packshot did not make yet or somebody took away: the column of hashes, triggers."""
+        dialect = self._engine.dialect.name
+        with self._engine.connect() as connection:
+            columns = {column["name"] for column in sa.inspect(connection).get_columns(ENTRIES.name)}
+            guards = connection.execute(sa.text(_GUARDS[dialect])).scalar_one()
+        if "chain" in columns and guards == _GUARDED[dialect]:
+            return
+        with self._alone() as connection:
+            # another process may have been here in between
+            if "chain" not in {column["name"] for column in sa.inspect(connection).get_columns(ENTRIES.name)}:
+                connection.execute(sa.text("ALTER TABLE ledger ADD COLUMN chain VARCHAR(64)"))
+            self._make_triggers(connection)
+        if "chain" in columns:
+            say(
+                f"the ledger {self._shown} had lost the triggers that keep entries from being changed; they are back. "
+                "`packshot registry verify` tells whether entries were changed meanwhile"
+            )
+
+    def _make_triggers(self, connection: sa.Connection) -> None:
+        for statement in _TRIGGERS[self._engine.dialect.name]:
+            connection.execute(sa.text(statement))
+
+    def record(
+        self,
+        kind: str,
+        *,
+        payload: Mapping[str, Any] | None = None,
+        only_if: Callable[[State], None] | None = None,
+        **fields: Any,
+    ) -> int:
         """Append one entry and return its id.
 
         `kind` is one of KINDS, `fields` any of FIELDS (the actor defaults to the user at work), `payload` what the
-        event of that kind holds, in plain JSON (NaN is refused). Raises LedgerError.
+        event of that kind holds, in plain JSON (NaN is refused). `only_if` is shown what the entries of `model_name`
+        add up to, in the transaction that writes: nobody writes in between, and where it raises nothing is written.
+        Raises LedgerError, and what `only_if` raises.
         """
         if kind not in KINDS:
             raise LedgerError(f"the ledger has no entries of kind {kind!r}; it has {', '.join(sorted(KINDS))}")
@@ -131,34 +198,53 @@ class Ledger:
         try:
             row["payload"] = json.dumps(told, sort_keys=True, allow_nan=False)
             parse({**row, "payload": told})
-            with self._engine.begin() as connection:
+            with self._alone() as connection:
+                if only_if is not None:
+                    only_if(replay(self._parsed(_rows(connection, row.get("model_name")))))
+                row["chain"] = link(_end(connection), row)
                 key = connection.execute(sa.insert(ENTRIES).values(row)).inserted_primary_key
         except (sa.exc.SQLAlchemyError, ValueError, TypeError) as error:
             raise LedgerError(f"cannot write {kind!r} to the ledger {self._shown}: {error}") from error
         if key is None:
             raise LedgerError(f"the ledger {self._shown} did not say under which id it kept {kind!r}")
+        self._remember(Witness(int(key[0]), row["chain"]))
         return int(key[0])
+
+    def _remember(self, written: Witness) -> None:
+        try:
+            written.write(self._witness)
+        except OutputNotWritable as error:
+            say(f"the entry is in the ledger; what this machine keeps of it for `registry verify` is not: {error}")
+
+    def breaks(self) -> list[str]:
+        """What was changed, replaced or removed past the ledger: a sentence each, none where it is whole.
+
+        Raises LedgerError.
+        """
+        try:
+            with self._engine.connect() as connection:
+                # the witness first: an entry written in between is in what is read then
+                witness = Witness.read(self._witness)
+                entries = connection.execute(sa.select(ENTRIES).order_by(ENTRIES.c.id)).mappings().all()
+        except sa.exc.SQLAlchemyError as error:
+            raise LedgerError(f"cannot read the ledger {self._shown}: {error}") from error
+        return breaks([dict(entry) for entry in entries], witness)
 
     def history(self, model_name: str | None = None, kind: str | None = None) -> list[dict[str, Any]]:
         """All entries, oldest first, as dicts with the payload decoded; narrowed to a model or a kind."""
-        query = sa.select(ENTRIES).order_by(ENTRIES.c.id)
-        if model_name is not None:
-            query = query.where(ENTRIES.c.model_name == model_name)
-        if kind is not None:
-            query = query.where(ENTRIES.c.kind == kind)
         try:
             with self._engine.connect() as connection:
-                rows = [dict(row) for row in connection.execute(query).mappings()]
+                return _rows(connection, model_name, kind)
         except sa.exc.SQLAlchemyError as error:
             raise LedgerError(f"cannot read the ledger {self._shown}: {error}") from error
-        for row in rows:
-            row["payload"] = json.loads(row["payload"])
-        return rows
 
     def events(self, model_name: str | None = None, kind: str | None = None) -> list[AnyEvent]:
         """As `history`, each entry as the event it is. Raises LedgerError for one that cannot be understood."""
+        return self._parsed(self.history(model_name, kind))
+
+    def _parsed(self, rows: list[dict[str, Any]]) -> list[AnyEvent]:
         found = []
-        for row in self.history(model_name, kind):
+        for row in rows:
             try:
                 found.append(parse(row))
             except ValidationError as error:
@@ -175,6 +261,26 @@ class Ledger:
     def heldout_uses(self, data_rev: str) -> int:
         """How often the held-out rows of a data revision have decided about a promotion."""
         return sum(row["data_rev"] == data_rev for row in self.history(kind="heldout_use"))
+
+
+def _rows(connection: sa.Connection, model_name: str | None, kind: str | None = None) -> list[dict[str, Any]]:
+    query = _FACTS
+    if model_name is not None:
+        query = query.where(ENTRIES.c.model_name == model_name)
+    if kind is not None:
+        query = query.where(ENTRIES.c.kind == kind)
+    rows = [dict(row) for row in connection.execute(query).mappings()]
+    for row in rows:
+        row["payload"] = json.loads(row["payload"])
+    return rows
+
+
+def _end(connection: sa.Connection) -> str:
+    """The hash that the next entry follows."""
+    last = connection.execute(sa.select(ENTRIES).order_by(ENTRIES.c.id.desc()).limit(1)).mappings().first()
+    if last is None or last["chain"]:
+        return end_of([dict(last)] if last else [])
+    return end_of([dict(row) for row in connection.execute(sa.select(ENTRIES).order_by(ENTRIES.c.id)).mappings()])
 
 
 def default_actor() -> str:

@@ -17,7 +17,7 @@ from packshot.evaluation.digest import bundle_digest
 from packshot.evaluation.heldout import HeldOut, labelled_rows, score_heldout_once
 from packshot.files import write_json, write_text
 from packshot.progress import say
-from packshot.registry.alias import CHALLENGER, champion, exclusive, heal, move
+from packshot.registry.alias import CHALLENGER, ChampionChanged, champion, exclusive, heal, move
 from packshot.registry.events import Intent
 from packshot.registry.gates import Evidence, GateResult, Outcome, check_settings, judge, outcome, table
 from packshot.registry.ledger import Ledger
@@ -35,12 +35,6 @@ class WrongData(PackshotError):
     """The workspace does not hold the data of the challenger."""
 
     exit_code = 65
-
-
-class ChampionChanged(PackshotError):
-    """The version to compare with is not the champion any more."""
-
-    exit_code = 75
 
 
 class ChampionUnusable(PackshotError):
