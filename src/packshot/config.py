@@ -305,6 +305,9 @@ class RegistrySettings(Section):
     """Airflow users who may answer; empty: whoever sees the question. Nobody approves their own."""
     approval_timeout_hours: Annotated[float, Field(gt=0)]
     """Without an answer until then the answer is no."""
+    alias_check: Literal["strict", "ledger_only"]
+    """What scores is what the ledger promoted. `strict`: MLflow's alias is compared each time, and where it was moved
+    by hand or MLflow does not answer, nothing is scored. `ledger_only`: MLflow is not asked."""
     shadow_batches: Annotated[int, Field(ge=0)]
     """A challenger that passes every other gate first scores this many batches beside the champion; 0: none. Gates may
     then ask for `shadow/same_decision`, `shadow/srcc` and `shadow/errors`."""

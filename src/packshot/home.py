@@ -112,6 +112,11 @@ class Home:
         return self.runtime / bundle_sha256[:32]
 
     @property
+    def models(self) -> Path:
+        """Files of registered versions, compared with the ledger: a folder for each digest."""
+        return self.root / "models"
+
+    @property
     def spool(self) -> Path:
         """What passes between an object store and scoring, a folder for each batch at work."""
         return self.root / "spool"

@@ -28,7 +28,7 @@ def finished(tmp_path, monkeypatch):
     monkeypatch.setenv("PACKSHOT_PROJECT", str(project))
     monkeypatch.setenv("PACKSHOT_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PACKSHOT_MIRROR", str(mirror))
-    monkeypatch.setattr("packshot.registry.models.alias_version", lambda settings, alias: 3)
+    monkeypatch.setattr("packshot.registry.alias_check.alias_version", lambda settings, alias: 3)
     home = Home.from_environment()
     for path in (
         project / "reports/latest/index.html",
@@ -81,7 +81,7 @@ def test_any_change_means_work(finished, change, monkeypatch):
 
 
 def test_another_champion_means_work(finished, monkeypatch):
-    monkeypatch.setattr("packshot.registry.models.alias_version", lambda settings, alias: 2)
+    monkeypatch.setattr("packshot.registry.alias_check.alias_version", lambda settings, alias: 2)
     assert not is_current(finished)
 
 

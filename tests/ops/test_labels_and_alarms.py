@@ -24,7 +24,7 @@ from packshot.files import write_json
 from packshot.home import Home, project_root
 from packshot.ops.labels import NotChecked, add_labels, check_labels, decide, queue_labels, respond
 from packshot.ops.pipeline import inbox_drift
-from packshot.registry.alias import CHAMPION, set_alias
+from packshot.registry.alias import move
 from packshot.registry.ledger import Ledger
 from packshot.registry.register import register
 from packshot.scoring.verdicts import SHARD_SCHEMA, shard_tables, write_shard, write_verdicts
@@ -95,7 +95,8 @@ def registered(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> 
         for name in ("MLFLOW_TRACKING_URI", "PACKSHOT_LEDGER_URL"):
             patch.delenv(name, raising=False)
         done = register(settings, workspace)
-        set_alias(settings, CHAMPION, done.version)
+        ledger = Ledger.from_environment()
+        move(settings, ledger, from_version=None, to_version=done.version, rollback=False, payload={})
     return root
 
 

@@ -15,9 +15,9 @@ from packshot.home import Home
 from packshot.lock import held
 from packshot.ops.pipeline import inbox_put, retrain
 from packshot.ops.reconcile import Finding, claim, reconcile, table
-from packshot.registry.alias import CHAMPION, set_alias
+from packshot.registry.alias import set_alias
+from packshot.registry.alias_check import CHAMPION, alias_version
 from packshot.registry.ledger import Ledger
-from packshot.registry.models import alias_version
 from packshot.registry.promote import assess, promote
 from packshot.registry.register import register
 from packshot.registry.tracking import RunBusy
@@ -159,6 +159,17 @@ def test_an_alias_moved_by_hand_is_told_and_never_touched(shop: Shop, ledger: Le
     assert (one.condition, one.event) == ("alias moved by hand", None)
     assert one.subject == "alias at 3, ledger at " + ("1 or 2" if interrupted else "1")
     assert claim(shop.settings, [one]) == {} and alias_version(shop.settings, CHAMPION) == 3
+
+
+def test_a_busy_shop_makes_an_alias_that_was_moved_by_hand_no_younger(shop: Shop, ledger: Ledger) -> None:
+    shop.champions(0.8)
+    shop.register(0.9)
+    set_alias(shop.settings, CHAMPION, 2)
+    moved = ledger.state("packshot").reigns[-1].since
+    ledger.record("score", model_name="packshot", to_version=1, payload={"batch": "now"})
+    settings = shop.settings
+    due = datetime.fromisoformat(moved) + timedelta(minutes=settings.reconcile.min_age_minutes)
+    assert "alias moved by hand" in [one.condition for one in reconcile(settings, due)]
 
 
 def test_a_challenger_out_of_the_shadow_goes_to_the_gates_again(shop: Shop, ledger: Ledger) -> None:

@@ -17,8 +17,8 @@ from skilled_models import Shop
 from packshot.config import Settings, dump_settings, load_settings
 from packshot.files import write_text
 from packshot.home import Home
+from packshot.registry.alias_check import alias_version
 from packshot.registry.ledger import Ledger
-from packshot.registry.models import alias_version
 from packshot.revision import data_rev
 from packshot.workspace import catalog_workspace
 

@@ -21,9 +21,9 @@ from packshot.home import Home
 from packshot.registry import alias as alias_module
 from packshot.registry import ledger as ledger_module
 from packshot.registry.alias import set_alias
+from packshot.registry.alias_check import alias_version
 from packshot.registry.history import print_history
 from packshot.registry.ledger import Ledger, LedgerError
-from packshot.registry.models import alias_version
 from packshot.registry.promote import promote
 from packshot.registry.rollback import rollback
 

@@ -14,11 +14,13 @@ from skilled_models import Shop
 from packshot.config import Gate
 from packshot.home import Home
 from packshot.registry import alias as alias_module
-from packshot.registry.alias import AliasMovedByHand, RegistryBusy, adopt, exclusive, set_alias
+from packshot.registry import promote as promote_module
+from packshot.registry.alias import RegistryBusy, adopt, exclusive, set_alias
+from packshot.registry.alias_check import AliasMovedByHand, alias_version
 from packshot.registry.gates import EvidenceMismatch, GateSettingsError
 from packshot.registry.history import print_history
 from packshot.registry.ledger import Ledger
-from packshot.registry.models import ArtefactsDamaged, NoSuchModel, alias_version, bundle_path
+from packshot.registry.models import ArtefactsDamaged, NoSuchModel, bundle_path
 from packshot.registry.promote import ChampionChanged, ChampionUnusable, PromotionResult, WrongData, assess, promote
 from packshot.registry.register import NotEvaluated, find_version, register
 from packshot.registry.rollback import NothingToRollBackTo, rollback
@@ -158,7 +160,7 @@ def test_an_alias_moved_by_hand_is_reported_and_left_alone(shop: Shop, ledger: L
     for action in (lambda: go(shop, challenger=2), lambda: rollback(shop.settings)):
         with pytest.raises(AliasMovedByHand, match="packshot registry adopt") as error:
             action()
-        assert error.value.exit_code == 5
+        assert error.value.exit_code == 75
     assert alias_version(shop.settings, "champion") == 2
     assert adopt(shop.settings) == 2
     assert kinds(ledger)[-1] == "adopted"
@@ -220,7 +222,9 @@ def test_versions_are_named_before_anything_is_read(shop: Shop, monkeypatch: pyt
 
     honest = module._evidence
     swap = {1: 2, 2: 1}
-    monkeypatch.setattr(module, "_evidence", lambda s, number, w, f: honest(s, swap[number], w, f))
+    monkeypatch.setattr(
+        module, "_evidence", lambda s, entry, w, f: honest(s, module.recorded(s, swap[entry.version]), w, f)
+    )
     with pytest.raises(EvidenceMismatch):
         go(shop, challenger=2)
     assert alias_version(shop.settings, "champion") == 1
@@ -265,6 +269,14 @@ def test_other_columns_than_the_champions_and_unknown_origin_are_refused(
     refused = go(strict)
     assert refused.outcome == "refused" and refused.reason == "serving/signature_kept = 0 is below 1"
     client(shop.settings).delete_model_version_tag("packshot", str(third), "packshot.code_rev")
+    assert go(strict).reason == refused.reason, "a tag of MLflow that anybody can change says nothing"
+    recorded = promote_module.recorded
+
+    def of_unknown_origin(*given: Any) -> Any:
+        entry = recorded(*given)
+        return replace(entry, lineage=replace(entry.lineage, code_rev=None)) if entry.version == third else entry
+
+    monkeypatch.setattr(promote_module, "recorded", of_unknown_origin)
     assert "lineage/known = 0 is below 1" in go(strict).reason
 
 
@@ -274,7 +286,7 @@ def test_a_champion_that_is_gone_is_named_with_the_ways_out(shop: Shop, home: Ho
     shop.register(0.95)
     (stored,) = [p for p in home.mlflow_artifacts.rglob("bundle.json") if "0.8" in p.read_text()]
     stored.unlink()
-    for kept in (home.root / "models").glob("v1-*/bundle.json"):
+    for kept in home.models.rglob("bundle.json"):
         kept.unlink()
     with pytest.raises(ChampionUnusable, match="champion 1 cannot be scored"):
         go(shop)

@@ -29,8 +29,8 @@ from packshot.ops.pipeline import (
 )
 from packshot.ops.reporting import _batches
 from packshot.registry.alias import move
+from packshot.registry.alias_check import alias_version
 from packshot.registry.ledger import Ledger
-from packshot.registry.models import alias_version
 from packshot.registry.promote import PromotionResult, promote
 from packshot.registry.register import register
 from packshot.registry.shadow import CannotShadow, begin, report

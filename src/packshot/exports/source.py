@@ -31,12 +31,14 @@ class VerdictsMixed(PackshotError):
 
 @dataclass(frozen=True)
 class VerdictFile:
-    """One scored batch. `model` tells the model that scored it from every other."""
+    """One scored batch. `model` tells the model that scored it from every other; `registered`: the name under which
+    that is registered, None for a bundle that is not."""
 
     folder: Path
     batch_id: str
     model: str
     rows: int
+    registered: str | None = None
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """The columns named, some rows at a time, in the order of the file. Raises VerdictsUnreadable."""
@@ -107,4 +109,5 @@ def _open(folder: Path) -> VerdictFile:
         raise VerdictsUnreadable(f"{path} cannot be read as Parquet: {error}") from error
     digest = read_manifest(folder).get("model_digest")
     model = model_label(first["model_name"] or "unnamed", first["model_version"], digest)
-    return VerdictFile(folder, first["batch_id"], model, rows)
+    registered = first["model_name"] if first["model_version"] is not None else None
+    return VerdictFile(folder, first["batch_id"], model, rows, registered)

@@ -171,7 +171,7 @@ def _train(demo: Demo, since: datetime) -> tuple[int, bool]:
 
 def _promote(demo: Demo, version: int, *, announced: bool) -> int | None:
     """The gates on the new version; return the champion after them."""
-    from packshot.registry.models import alias_version
+    from packshot.registry.alias_check import alias_version
 
     settings = demo.settings
     with demo.step("promote: the gates") as step:
@@ -200,7 +200,7 @@ def _decide(demo: Demo, version: int, announced: bool) -> str:
 
 def _drill(demo: Demo, champion: int) -> int:
     """A deliberately bad challenger, which the gates must refuse."""
-    from packshot.registry.models import alias_version
+    from packshot.registry.alias_check import alias_version
 
     with demo.step("drill: a challenger with damaged weights") as step:
         version = int(demo.packshot("drill", "bad-challenger").result["version"])

@@ -40,7 +40,7 @@ class DemoState:
 
     def is_current(self, settings: Settings, home: Home) -> bool:
         """Whether the inputs are the same and every result is still there."""
-        from packshot.registry.models import alias_version
+        from packshot.registry.alias_check import alias_version
 
         reports = project_root() / "reports" / "latest"
         wanted = [reports / "index.html", reports / "metrics.json"]

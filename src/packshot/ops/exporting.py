@@ -17,6 +17,8 @@ from packshot.exports.style_index import Floats, Hit, StyleIndex, Wanted, open_i
 from packshot.exports.styles import month_of
 from packshot.home import Home
 from packshot.ops.pipeline import champion_version, inbox_batches, verdict_folder
+from packshot.registry.alias_check import promoted
+from packshot.registry.ledger import Ledger
 
 
 class NoSuchPicture(PackshotError):
@@ -28,10 +30,14 @@ class NoSuchPicture(PackshotError):
 def chosen_verdicts(settings: Settings, folders: Sequence[Path] | None) -> list[VerdictFile]:
     """The verdict files in `folders`; by default of every batch of the inbox that the champion scored, by name.
 
-    Raises what `open_verdicts` raises, and NoSuchModel where there is no champion.
+    Raises what `open_verdicts` raises, NoSuchModel where there is no champion, and AliasMovedByHand where the verdicts
+    are by a registered version while the alias is not where the ledger left it.
     """
     if folders:
-        return open_verdicts(folders)
+        files = open_verdicts(folders)
+        if any(file.registered == settings.registry.model_name for file in files):
+            promoted(settings, Ledger.from_environment())
+        return files
     version = champion_version(settings)
     scored = [verdict_folder(batch, version) for batch in inbox_batches()]
     return open_verdicts([folder for folder in scored if (folder / "verdicts.parquet").is_file()])

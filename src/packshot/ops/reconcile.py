@@ -19,10 +19,10 @@ from packshot.home import Home
 from packshot.lock import any_held
 from packshot.ops.arrivals import arrival
 from packshot.ops.pipeline import RETRAINING, inbox_batches, inbox_drift_plan, inbox_plan, verdict_folder
-from packshot.registry.alias import CHAMPION, exclusive
+from packshot.registry.alias import exclusive
+from packshot.registry.alias_check import CHAMPION, AliasMovedByHand, alias_version, promoted
 from packshot.registry.events import DriftAnswered, Reconciled, Registered, Retrained
 from packshot.registry.ledger import Ledger
-from packshot.registry.models import alias_version
 from packshot.workspace import CATALOG, Workspace
 
 COLUMNS = ("condition", "subject", "since", "event", "what to do")
@@ -159,22 +159,29 @@ def _interrupted(settings: Settings, ledger: Ledger) -> list[Finding]:
 
 
 def _moved_by_hand(settings: Settings, ledger: Ledger) -> list[Finding]:
-    """An alias that is not where the ledger left it: a person decides."""
-    name = settings.registry.model_name
-    state = ledger.state(name)
-    expected = state.pending.ends if state.pending is not None else (state.champion,)
-    found = alias_version(settings, CHAMPION)
+    """An alias that is not where the ledger left it: a person decides.
+
+    As old as the last move by the ledger: what is scored or checked meanwhile makes it no younger.
+    """
+    state = ledger.state(settings.registry.model_name)
+    found, expected = alias_version(settings, CHAMPION), state.alias_may_be
     if found in expected:
         return []
-    since = _time(state.last_at) if state.last_at else LONG_AGO
+    since = _time(state.reigns[-1].since) if state.reigns else LONG_AGO
     subject = f"alias at {found or 'no version'}, ledger at {' or '.join(str(v or 'no version') for v in expected)}"
     advice = "packshot registry adopt accepts the alias; or set it back"
     return [Finding("alias moved by hand", subject, since, advice)]
 
 
 def _of_batches(settings: Settings, ledger: Ledger) -> list[Finding]:
-    """Batches that wait for the champion, for the drift check, or whose alarm nobody answered."""
-    if alias_version(settings, CHAMPION) is None:
+    """Batches that wait for the champion, for the drift check, or whose alarm nobody answered.
+
+    None while there is no champion, or a person has to decide which it is: nothing is scored until then.
+    """
+    try:
+        if promoted(settings, ledger) is None:
+            return []
+    except AliasMovedByHand:
         return []
     scoring, checking = inbox_plan(settings).record, inbox_drift_plan(settings).record
     version, inbox = scoring["model_version"], Home.from_environment().inbox

@@ -15,11 +15,11 @@ from packshot.config import Settings
 from packshot.errors import PackshotError
 from packshot.lock import held, lock_path
 from packshot.progress import say
+from packshot.registry.alias_check import CHAMPION, AliasMovedByHand, agreed, alias_version
 from packshot.registry.ledger import Ledger
-from packshot.registry.models import alias_version, model_version, reference
+from packshot.registry.models import bundle_path, recorded
 from packshot.registry.state import Pending, State
 
-CHAMPION = "champion"
 CHALLENGER = "challenger"
 LOCK_WAIT_S = 5.0
 
@@ -36,12 +36,6 @@ class ChampionChanged(PackshotError):
     exit_code = 75
 
 
-class AliasMovedByHand(PackshotError):
-    """The alias is not where the ledger left it."""
-
-    exit_code = 5
-
-
 @contextmanager
 def exclusive(wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
     """Only one process at a time changes the registry. Raises RegistryBusy after `wait_s` seconds."""
@@ -56,18 +50,9 @@ def exclusive(wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
 def champion(settings: Settings, ledger: Ledger) -> int | None:
     """The champion's version number, None before the first promotion.
 
-    Raises AliasMovedByHand where alias and ledger disagree; nothing is changed.
+    Raises AliasMovedByHand where alias and ledger disagree, TrackingUnreachable; nothing is changed.
     """
-    name = settings.registry.model_name
-    expected = ledger.state(name).champion
-    found = alias_version(settings, CHAMPION)
-    if found != expected:
-        raise AliasMovedByHand(
-            f"the alias {CHAMPION!r} of {name} points at {_version(found)}, the ledger's last word is "
-            f"{_version(expected)}: somebody moved it by hand. `packshot registry adopt` accepts where it is now; "
-            f"to undo it, set the alias back to {_version(expected)}. Until then nothing is promoted or rolled back"
-        )
-    return expected
+    return agreed(settings, ledger.state(settings.registry.model_name), alias_version(settings, CHAMPION))
 
 
 def heal(settings: Settings, ledger: Ledger) -> Pending | None:
@@ -108,8 +93,8 @@ def move(
     The lock is of one machine; between machines the ledger decides: the intent is only written where `from_version` is
     champion and no other move is open in that moment. Raises ChampionChanged otherwise.
     """
-    found = reference(model_version(settings, str(to_version)))
-    entry = {"from_version": from_version, **found.entry()}
+    bundle_path(settings, str(to_version))  # its files lie in the home before anything scores by them
+    entry = {"from_version": from_version, **recorded(settings, to_version, ledger).lineage.entry()}
     kind = "rollback_intent" if rollback else "intent"
     intent = ledger.record(kind, payload=payload, only_if=partial(_unchanged, settings, from_version), **entry)
     set_alias(settings, CHAMPION, to_version)
@@ -144,7 +129,8 @@ def _unchanged(settings: Settings, from_version: int | None, state: State) -> No
 def adopt(settings: Settings, ledger: Ledger | None = None) -> int | None:
     """Accept the alias where somebody put it by hand, and write that down. Returns the version, or None for no alias.
 
-    Where alias and ledger agree and no move is open, nothing is written.
+    Where alias and ledger agree and no move is open, nothing is written. Raises NoSuchModel where the ledger has no
+    `register` entry of that version, RegistryBusy, TrackingUnreachable.
     """
     book = ledger or Ledger.from_environment()
     name = settings.registry.model_name
@@ -152,8 +138,10 @@ def adopt(settings: Settings, ledger: Ledger | None = None) -> int | None:
         state = book.state(name)
         found = alias_version(settings, CHAMPION)
         if found != state.champion or state.pending is not None:
-            run_id = model_version(settings, str(found)).run_id if found is not None else None
-            book.record("adopted", model_name=name, from_version=state.champion, to_version=found, run_id=run_id)
+            if found is not None:
+                bundle_path(settings, str(found))
+            entry = recorded(settings, found, book).lineage.entry() if found is not None else {"model_name": name}
+            book.record("adopted", from_version=state.champion, **entry)
             say(f"{CHAMPION} of {name} is {_version(found)}; accepted as it was set by hand")
         return found
 

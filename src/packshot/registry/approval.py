@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from packshot.config import Settings
 from packshot.errors import PackshotError
 from packshot.registry.ledger import Ledger
-from packshot.registry.models import model_version, reference
+from packshot.registry.models import recorded
 
 NOBODY = "nobody in time"
 
@@ -38,7 +38,7 @@ def record_answer(
     there is no such version.
     """
     ledger = Ledger.from_environment()
-    found = reference(model_version(settings, str(version)))
+    found = recorded(settings, version, ledger).lineage
     against = _objection(settings, ledger, version, by, started_by) if approved else None
     answer = "approved" if approved and against is None else "rejected"
     ledger.record(

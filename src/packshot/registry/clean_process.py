@@ -1,6 +1,6 @@
 """Run as a script in a process of its own: load a logged model and judge a few drawn pictures.
 
-    python -P clean_process.py models:/packshot/3
+    python -P clean_process.py FOLDER
 
 Imports nothing of Packshot before the model is loaded, so that the model has to bring its own code. Prints one JSON
 line: `serving/latency_ms` (median of single pictures, first one left out), `serving/peak_rss_mb`, `columns`, and
@@ -33,7 +33,7 @@ def drawn(height: int, width: int, seed: int) -> bytes:
 
 
 def main(model_uri: str) -> dict[str, object]:
-    """Load `model_uri`, judge, and report time and memory."""
+    """Load the logged model at `model_uri`, a folder or an address; judge, and report time and memory."""
     import mlflow
     import pandas as pd
 

@@ -36,6 +36,8 @@ class RegisteredPayload(Payload):
     """Which files were registered."""
 
     bundle_sha256: str | None = None
+    model_sha256: str | None = None
+    """Of all files of the logged model, its code included; an older Packshot wrote down the bundle alone."""
 
 
 class GatePayload(Payload):

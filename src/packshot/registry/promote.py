@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from packshot.catalog.collect import read_source
 from packshot.config import Profile, Settings
 from packshot.cost import as_record, metered
 from packshot.errors import PackshotError
-from packshot.evaluation.digest import bundle_digest
 from packshot.evaluation.heldout import HeldOut, labelled_rows, score_heldout_once
 from packshot.files import write_json, write_text
 from packshot.progress import say
@@ -21,7 +21,7 @@ from packshot.registry.alias import CHALLENGER, ChampionChanged, champion, exclu
 from packshot.registry.events import Intent
 from packshot.registry.gates import Evidence, GateResult, Outcome, check_settings, judge, outcome, table
 from packshot.registry.ledger import Ledger
-from packshot.registry.models import DIGEST_TAG, ArtefactsDamaged, bundle_path, model_version, reference, resolve
+from packshot.registry.models import ArtefactsDamaged, Entry, bundle_path, recorded, resolve
 from packshot.registry.serving_check import ModelDoesNotServe, measure, signature_kept
 from packshot.registry.shadow import evidence as shadow_evidence
 from packshot.registry.shadow import follow
@@ -128,19 +128,21 @@ def _assess(settings: Settings, ledger: Ledger, number: int, believed: int | Non
     blank = PromotionResult("nothing_to_do", (), name, number, now, None, 0, "")
     if number == now:
         return replace(blank, reason=f"version {number} is the champion already")
-    if number in ledger.state(name).rolled_back:
-        return replace(blank, outcome="refused", reason=_was_rolled_back(number))
+    entry, state = recorded(settings, number, ledger), ledger.state(name)
+    taken_back = number if number in state.rolled_back else state.rolled_back_bundles.get(entry.bundle_sha256)
+    if taken_back is not None:
+        return replace(blank, outcome="refused", reason=_was_rolled_back(number, taken_back))
     source = read_source(workspace)
     gates = check_settings(settings, source.profile)
     profile = {str(key): one for key, one in settings.profiles.items()}[source.profile]
-    revision = _right_data(settings, number, workspace)
+    revision = _right_data(entry, workspace)
     shadow = shadow_evidence(settings, gates, number, now)
     with metered() as meter:
         serving, broken = _serving(settings, number, now)
         results: Sequence[GateResult] = judge(
             shadow.gates,
-            _evidence(settings, number, workspace, {**serving, **shadow.metrics}),
-            _champions_evidence(settings, now, workspace) if now is not None else None,
+            _evidence(settings, entry, workspace, {**serving, **shadow.metrics}),
+            _champions_evidence(settings, recorded(settings, now, ledger), workspace) if now is not None else None,
             versions=(number, now),
             heldout=_expected(profile, workspace),
             settings=settings.evaluation,
@@ -156,11 +158,11 @@ def _assess(settings: Settings, ledger: Ledger, number: int, believed: int | Non
     return decided
 
 
-def _right_data(settings: Settings, number: int, workspace: Path) -> str:
-    expected, found = reference(model_version(settings, str(number))).data_rev, data_rev(workspace)
+def _right_data(entry: Entry, workspace: Path) -> str:
+    expected, found = entry.lineage.data_rev, data_rev(workspace)
     if expected != found:
         raise WrongData(
-            f"version {number} was trained on data revision {expected}, {workspace} holds {found}; "
+            f"version {entry.version} was trained on data revision {expected}, {workspace} holds {found}; "
             "gates need the held-out rows of the challenger's own revision: name its workspace"
         )
     return found
@@ -171,24 +173,29 @@ def _expected(profile: Profile, workspace: Path) -> frozenset[tuple[str, str]]:
     return frozenset(zip(rows["source"].astype(str), rows["path"].astype(str), strict=True))
 
 
-def _evidence(settings: Settings, number: int, workspace: Path, measured: Mapping[str, float]) -> Evidence:
-    folder, ref = bundle_path(settings, str(number))
-    registered = model_version(settings, str(number))
-    if ref.model_version != number or bundle_digest(folder) != registered.tags[DIGEST_TAG]:
-        raise WrongData(f"{folder} is not the bundle of version {number}; remove that folder and run this again")
-    say(f"scoring version {number} on the held-out pictures")
+def _evidence(settings: Settings, entry: Entry, workspace: Path, measured: Mapping[str, float]) -> Evidence:
+    folder, _ = bundle_path(settings, str(entry.version))
+    ref = entry.lineage
+    say(f"scoring version {entry.version} on the held-out pictures")
     scored: HeldOut = score_heldout_once(folder, settings, workspace)
     known = float(None not in (ref.data_rev, ref.code_rev, ref.params_hash))
-    metrics = {**_folds(settings, registered.run_id), **scored.metrics, **measured, "lineage/known": known}
-    return Evidence(number, metrics, scored.per_image, scored.per_pair, scored.per_single)
+    metrics = {**_folds(settings, ref.run_id), **scored.metrics, **measured, "lineage/known": known}
+    return Evidence(entry.version, metrics, scored.per_image, scored.per_pair, scored.per_single)
 
 
-def _champions_evidence(settings: Settings, number: int, workspace: Path) -> Evidence:
+def _champions_evidence(settings: Settings, entry: Entry, workspace: Path) -> Evidence:
+    with _comparable(entry.version):
+        return _evidence(settings, entry, workspace, {})
+
+
+@contextmanager
+def _comparable(champion: int) -> Iterator[None]:
+    """What is wrong with the champion's files is no fault of the challenger."""
     try:
-        return _evidence(settings, number, workspace, {})
+        yield
     except (BundleError, ArtefactsDamaged) as error:
         raise ChampionUnusable(
-            f"champion {number} cannot be scored, so the challenger cannot be compared with it: {error}\n"
+            f"champion {champion} cannot be scored, so the challenger cannot be compared with it: {error}\n"
             "Return to an earlier champion with `packshot registry rollback`; or, to begin anew on floors alone, "
             "delete the alias `champion` in MLflow, accept that with `packshot registry adopt`, and promote again"
         ) from error
@@ -199,13 +206,17 @@ def _serving(settings: Settings, number: int, now: int | None) -> tuple[dict[str
     it does not work there."""
     say(f"loading version {number} in a clean process")
     try:
-        return measure(settings, number) | {"serving/signature_kept": signature_kept(settings, number, now)}, []
+        measured = measure(settings, number)
     except ModelDoesNotServe as error:
         return {}, [GateResult("serving/loads", "loads", "fail", str(error))]
+    with _comparable(now) if now is not None else nullcontext():
+        return measured | {"serving/signature_kept": signature_kept(settings, number, now)}, []
 
 
-def _folds(settings: Settings, run_id: str) -> dict[str, float]:
+def _folds(settings: Settings, run_id: str | None) -> dict[str, float]:
     """Cross-validated figures are of the recipe, not of the weights: they are taken from the version's own run."""
+    if run_id is None:
+        return {}
     with reaching(tracking_uri(settings)):
         recorded = client(settings).get_run(run_id).data.metrics
     return {name: float(value) for name, value in recorded.items() if FOLDS in name}
@@ -217,28 +228,26 @@ def _because(results: Sequence[GateResult]) -> str:
     return "; ".join(against)
 
 
-def _was_rolled_back(number: int) -> str:
+def _was_rolled_back(number: int, taken_back: int) -> str:
+    same = "" if number == taken_back else f" is the bundle of version {taken_back}, which"
     return (
-        f"version {number} was champion and was rolled back; it does not come back through the gates. "
-        f"`packshot registry rollback --to {number}` makes it champion again on purpose"
+        f"version {number}{same} was champion and was rolled back; it does not come back through the gates. "
+        f"`packshot registry rollback --to {taken_back}` makes it champion again on purpose"
     )
 
 
 def _record(ledger: Ledger, settings: Settings, kind: str, result: PromotionResult, payload: dict[str, Any]) -> None:
-    ref = reference(model_version(settings, str(result.challenger)))
-    ledger.record(
-        kind,
-        from_version=result.champion,
-        **ref.entry(),
-        payload=payload,
-    )
+    entry = recorded(settings, result.challenger, ledger).lineage.entry()
+    ledger.record(kind, from_version=result.champion, **entry, payload=payload)
 
 
 def _log(settings: Settings, result: PromotionResult) -> None:
     """The table, as JSON, Markdown and a picture, beside the challenger's other artefacts."""
     from packshot.registry.gate_plot import plot_gates
 
-    run_id = model_version(settings, str(result.challenger)).run_id
+    run_id = recorded(settings, result.challenger).lineage.run_id
+    if run_id is None:
+        return
     recorder = MlflowRecorder(client(settings), run_id, tracking_uri(settings))
     against = f"champion-{result.champion}" if result.champion is not None else "no-champion"
     title = f"Challenger {result.challenger} against {against.replace('-', ' ')}: {result.outcome.replace('_', ' ')}"

@@ -29,7 +29,7 @@ from packshot.registry.alias import CHALLENGER, exclusive, set_alias
 from packshot.registry.card import model_card
 from packshot.registry.gates import check_settings
 from packshot.registry.ledger import Ledger
-from packshot.registry.models import BUNDLE_FILE, DIGEST_TAG, FOLDS_FILE
+from packshot.registry.models import BUNDLE_FILE, DIGEST_TAG, FOLDS_FILE, ArtefactsDamaged
 from packshot.registry.signature import example, signature
 from packshot.registry.tracking import (
     VARIANT_TAG,
@@ -115,7 +115,7 @@ def register(
     with exclusive(wait_s=120), metered() as meter:
         known = find_version(settings, key, variant=variant)
         if known is not None:
-            return _finish(settings, known, key, note, meter, new=False)
+            return _finish(settings, known, key, digest, note, meter, new=False)
         say(f"registering {folder}")
         mlflow_client = client(settings)
         uri = tracking_uri(settings)
@@ -133,7 +133,7 @@ def register(
             run_id = earlier[0].info.run_id if earlier else create_run(settings, mlflow_client, key, variant)
             _log_evidence(settings, mlflow_client, uri, run_id, workspace if figures else None, figures, card)
             version = _log_model(settings, run_id, folder, tags, card)
-        return _finish(settings, version, key, note, meter, new=True)
+        return _finish(settings, version, key, digest, note, meter, new=True)
 
 
 def find_version(settings: Settings, key: RunKey, *, variant: str = "") -> int | None:
@@ -149,15 +149,26 @@ def find_version(settings: Settings, key: RunKey, *, variant: str = "") -> int |
     return max(versions, default=None)
 
 
-def _finish(settings: Settings, version: int, key: RunKey, note: str | None, meter: Meter, *, new: bool) -> Registered:
+def _finish(
+    settings: Settings, version: int, key: RunKey, digest: str, note: str | None, meter: Meter, *, new: bool
+) -> Registered:
     """Alias and ledger line, each only where a kill has not let it happen yet."""
-    from packshot.registry.models import model_version
+    from packshot.registry.models import logged_digests, model_version
 
     found = model_version(settings, str(version))
     ledger = Ledger.from_environment()
     name = settings.registry.model_name
-    if version not in ledger.state(name).registered:
-        set_alias(settings, CHALLENGER, version)
+    entry = ledger.state(name).registered.get(version)
+    if entry is None or entry.payload.model_sha256 is None:
+        bundle_sha256, model_sha256 = logged_digests(settings, version)
+        expected = digest if entry is None else entry.payload.bundle_sha256
+        if bundle_sha256 != expected:
+            raise ArtefactsDamaged(
+                f"MLflow keeps another bundle for version {version} of {name} ({bundle_sha256[:12]}) than the one to "
+                f"register ({str(expected)[:12]}); delete that version in MLflow and register again"
+            )
+        if entry is None:
+            set_alias(settings, CHALLENGER, version)
         ledger.record(
             "register",
             model_name=name,
@@ -168,7 +179,8 @@ def _finish(settings: Settings, version: int, key: RunKey, note: str | None, met
             params_hash=key.params_hash,
             payload={
                 "note": note,
-                "bundle_sha256": found.tags.get(DIGEST_TAG),
+                "bundle_sha256": bundle_sha256,
+                "model_sha256": model_sha256,
                 "cost": as_record(meter.so_far(), settings.cost),
             },
         )

@@ -22,7 +22,7 @@ from packshot.progress import say
 from packshot.registry.alias import champion, exclusive
 from packshot.registry.gates import SHADOW, GateResult
 from packshot.registry.ledger import Ledger
-from packshot.registry.models import model_version, reference
+from packshot.registry.models import recorded
 
 BATCHES, FIGURES = f"{SHADOW}batches", ("srcc", "same_decision", "errors")
 VERDICTS, FAILED = "verdicts.parquet", "failed.json"
@@ -207,11 +207,10 @@ def _begin(settings: Settings, ledger: Ledger, version: int, beside: int) -> Non
 
 
 def _write(settings: Settings, ledger: Ledger, version: int, beside: int | None, state: str, note: str) -> None:
-    found = reference(model_version(settings, str(version)))
     ledger.record(
         "shadow",
         from_version=beside,
-        **found.entry(),
+        **recorded(settings, version, ledger).lineage.entry(),
         payload={"state": state, "note": f"{state}: {note}"},
     )
     say(f"version {version} in shadow: {note}")

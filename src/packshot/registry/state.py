@@ -68,8 +68,6 @@ class State:
 
     last_id: int = 0
     """The newest entry of the model."""
-    last_at: str | None = None
-    """When that was written."""
     reigns: list[Reign] = field(default_factory=list)
     standing: list[int] = field(default_factory=list)
     """The champions that stand on each other: a promotion adds one, a rollback takes away down to its target."""
@@ -79,7 +77,8 @@ class State:
     """There is never more than one."""
     shadow: Shadow | None = None
     registered: dict[int, Registered] = field(default_factory=dict)
-    """By version, the first entry of each: a later one cannot say otherwise what was registered."""
+    """By version, the first entry of each: a later one cannot say otherwise what was registered, only add the digest
+    of the logged model where an older Packshot left it out."""
     gates: dict[int, Gated] = field(default_factory=dict)
     """By version, the newest decision of the gates."""
     approvals: dict[int, list[Approval]] = field(default_factory=dict)
@@ -93,6 +92,19 @@ class State:
     def champion(self) -> int | None:
         """What the alias must be now; None before the first promotion and after an adopted absence."""
         return self.reigns[-1].version if self.reigns else None
+
+    @property
+    def alias_may_be(self) -> tuple[int | None, ...]:
+        """Where the alias may be found: at the champion, during a move at either end of it."""
+        return self.pending.ends if self.pending is not None else (self.champion,)
+
+    @property
+    def rolled_back_bundles(self) -> dict[str, int]:
+        """The digests of the bundles that were taken back, each with its version: a new number does not change what
+        it is."""
+        taken_back = {version: self.registered.get(version) for version in sorted(self.rolled_back)}
+        digests = {version: entry.payload.bundle_sha256 for version, entry in taken_back.items() if entry}
+        return {digest: version for version, digest in digests.items() if digest}
 
     @property
     def champions(self) -> list[int | None]:
@@ -109,8 +121,14 @@ class State:
 
     @_take.register
     def _(self, event: Registered) -> None:
-        if event.to_version is not None:
-            self.registered.setdefault(event.to_version, event)
+        if event.to_version is None:
+            return
+        first = self.registered.setdefault(event.to_version, event)
+        same = first.payload.bundle_sha256 == event.payload.bundle_sha256
+        if first.payload.model_sha256 is None and same:
+            told = {"model_sha256": event.payload.model_sha256}
+            payload = first.payload.model_copy(update=told)
+            self.registered[event.to_version] = first.model_copy(update={"payload": payload})
 
     @_take.register
     def _(self, event: Gated) -> None:
@@ -176,6 +194,6 @@ def replay(events: Iterable[Event]) -> State:
     """What the events of one model, oldest first, add up to."""
     state = State()
     for event in events:
-        state.last_id, state.last_at = event.id, event.at
+        state.last_id = event.id
         state._take(event)
     return state

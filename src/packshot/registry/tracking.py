@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import platform
@@ -30,6 +31,7 @@ PROBE_TIMEOUT_S = 5.0
 LOCK_WAIT_S = 3.0
 """Longer than the reaper holds the lock of a run, which is the only other use of it that is short."""
 USER_VARIABLE, PASSWORD_VARIABLE = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
+TOKEN_VARIABLE = "MLFLOW_TRACKING_TOKEN"
 VARIANT_TAG = "packshot.variant"
 FAILURE_TAG = "packshot.failure"
 PARAM_LIMIT = 6000
@@ -124,14 +126,25 @@ def configure(settings: Settings) -> str:
     return uri
 
 
+def authorization(settings: Settings) -> str | None:
+    """The value of an Authorization header for the server of the settings, None where no login is known."""
+    uri = tracking_uri(settings)
+    _log_in(_named_uri(settings) or uri, uri)
+    if os.environ.get(USER_VARIABLE):
+        login = f"{os.environ[USER_VARIABLE]}:{os.environ.get(PASSWORD_VARIABLE, '')}"
+        return f"Basic {base64.b64encode(login.encode()).decode()}"
+    token = os.environ.get(TOKEN_VARIABLE)
+    return f"Bearer {token}" if token else None
+
+
 def _log_in(named: str, uri: str) -> None:
     """Hand user and password on to MLflow: those of the address, else of the environment, else of `make up`."""
-    for name in (USER_VARIABLE, PASSWORD_VARIABLE, "MLFLOW_TRACKING_TOKEN"):
+    for name in (USER_VARIABLE, PASSWORD_VARIABLE, TOKEN_VARIABLE):
         if name in os.environ:
             os.environ[name] = os.environ[name].strip()
     parts = urlsplit(named)
     login = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
-    if login is None and not any(os.environ.get(name) for name in (USER_VARIABLE, "MLFLOW_TRACKING_TOKEN")):
+    if login is None and not any(os.environ.get(name) for name in (USER_VARIABLE, TOKEN_VARIABLE)):
         login = _login_of_our_server(uri)
     if login is not None:
         os.environ[USER_VARIABLE], os.environ[PASSWORD_VARIABLE] = login
