@@ -20,8 +20,8 @@ all its figures are written to the ledger first (`packshot registry history`).
 **When.** On the event `challenger`, or by hand.
 
 **Parameters.** `challenger`: a version number, else the newest challenger. `approval`: ask a person after the gates
-(empty: as `registry.approval` in `params.yaml` says). `rescore`: judge the whole inbox
-again with a new champion.
+even where `registry.approval` in `params.yaml` does not; it cannot waive what is set there. `rescore`: judge the whole
+inbox again with a new champion.
 
 **How to read it.** *Refused* and *not enough evidence* are decisions, not failures: `decide` is green, its log has the
 table of gates, and `announce_champion` is skipped. With approval, find the question with the table under *Required
@@ -51,10 +51,13 @@ class PersonsAnswer(ApprovalOperator):
     def execute(self, context: Any) -> Any:
         """Put the question."""
         from packshot.config import load_settings
+        from packshot.registry.people import accounts_of, person
 
-        registry = load_settings().registry
+        settings = load_settings()
+        registry = settings.registry
         asker = started_by(context)
-        self.assigned_users = [{"id": name, "name": name} for name in registry.approvers if name != asker]
+        others = [name for name in registry.approvers if not asker or person(settings, name) != person(settings, asker)]
+        self.assigned_users = [{"id": n, "name": n} for name in others for n in accounts_of(settings, name)]
         if registry.approvers and not self.assigned_users:
             raise AirflowFailException(
                 f"{asker} started this run and is the only one in registry.approvers; name somebody else, since nobody "
@@ -96,7 +99,7 @@ with DAG(
             description="Version to judge; empty: the newest",
         ),
         "approval": Param(
-            None, type=["null", "boolean"], title="Approval", description="Ask a person; empty: as params.yaml says"
+            False, type="boolean", title="Approval", description="Ask a person even where params.yaml does not"
         ),
         "rescore": Param(
             False,
@@ -112,8 +115,7 @@ with DAG(
         """The gates alone, or the gates and then a person."""
         from packshot.config import load_settings
 
-        asked = params["approval"]
-        return "judge" if (load_settings().registry.approval if asked is None else asked) else "decide"
+        return "judge" if load_settings().registry.approval or params["approval"] else "decide"
 
     judge = PackshotCommand(
         task_id="judge",

@@ -304,7 +304,7 @@ def promote(
 ) -> None:
     """Judge the challenger by the gates; move the alias if all pass.
 
-    Exit code 0: promoted, 3: refused, 4: not enough evidence.
+    Exit code 0: promoted, 3: refused, 4: not enough evidence, 77: passed and waits for an approval.
     """
     from packshot.ops.notices import tell
     from packshot.ops.pipeline import workspace_named, workspace_of_version
@@ -974,9 +974,9 @@ def registry_answer(
     by: Annotated[str | None, typer.Option(help="Who gave it; left out: nobody did in time.")] = None,
     started_by: Annotated[str | None, typer.Option(help="Who started the run that asked.")] = None,
 ) -> None:
-    """Write to the ledger what a person answered; the promote DAG calls this.
+    """Write to the ledger what a person answered in Airflow; the promote DAG calls this.
 
-    Exit code 2 where that person may not approve this version.
+    Exit code 77 where that person may not approve this version, or this account may not pass on answers.
     """
     from packshot.ops.notices import tell
     from packshot.registry.approval import record_answer
@@ -984,6 +984,33 @@ def registry_answer(
     settings = load_settings()
     try:
         found = record_answer(settings, version, approved=approve, by=by, started_by=started_by)
+    finally:
+        tell(settings)
+    emit({"version": found.version, "approved": found.approved, "by": found.by})
+
+
+@registry.command("approve")
+def registry_approve(version: Annotated[int, typer.Argument(help="A version whose gates passed.")]) -> None:
+    """Approve, as the user you are, that a version becomes champion; then `packshot promote` moves it.
+
+    Exit code 77 where you may not: you are no approver, or had it trained, or asked for it yourself.
+    """
+    _own_answer(version, approved=True)
+
+
+@registry.command("reject")
+def registry_reject(version: Annotated[int, typer.Argument(help="A version whose gates passed.")]) -> None:
+    """Say, as the user you are, that a version shall not become champion."""
+    _own_answer(version, approved=False)
+
+
+def _own_answer(version: int, *, approved: bool) -> None:
+    from packshot.ops.notices import tell
+    from packshot.registry.approval import record_own_answer
+
+    settings = load_settings()
+    try:
+        found = record_own_answer(settings, version, approved=approved)
     finally:
         tell(settings)
     emit({"version": found.version, "approved": found.approved, "by": found.by})

@@ -300,9 +300,16 @@ class RegistrySettings(Section):
     model_name: str
     gates: tuple[Gate, ...]
     approval: bool
-    """Ask a person in Airflow before an alias moves."""
+    """An alias moves only where a person approved it after the gates had passed, in Airflow or on the command line."""
     approvers: tuple[str, ...]
-    """Airflow users who may answer; empty: whoever sees the question. Nobody approves their own."""
+    """Who may answer, by a name in Airflow, of the operating system, or in `people`; empty: anybody. Nobody approves
+    their own."""
+    people: dict[str, tuple[str, ...]] = {}
+    """A person and the names they go by in Airflow and in the operating system, where these differ: `ann: [ann.lee,
+    alee]`. Who trains under one and approves under another is found so."""
+    airflow_account: str | None = None
+    """The operating system's user under whom Airflow's tasks run: the only one who may pass on an answer of somebody
+    else, and nobody who may answer. Null: it is not known here, and any user may."""
     approval_timeout_hours: Annotated[float, Field(gt=0)]
     """Without an answer until then the answer is no."""
     alias_check: Literal["strict", "ledger_only"]
@@ -311,6 +318,15 @@ class RegistrySettings(Section):
     shadow_batches: Annotated[int, Field(ge=0)]
     """A challenger that passes every other gate first scores this many batches beside the champion; 0: none. Gates may
     then ask for `shadow/same_decision`, `shadow/srcc` and `shadow/errors`."""
+
+    @model_validator(mode="after")
+    def _one_person_an_account(self) -> RegistrySettings:
+        owner: dict[str, str] = {}
+        for name, accounts in self.people.items():
+            for account in {name, *accounts}:
+                if owner.setdefault(account, name) != name:
+                    raise ValueError(f"registry.people gives {account!r} to {owner[account]!r} and to {name!r}")
+        return self
 
 
 class DecisionCosts(Section):

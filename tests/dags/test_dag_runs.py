@@ -124,6 +124,13 @@ def test_nobody_is_asked_about_a_challenger_that_the_gates_refuse(run, packshot)
     assert [call for call in packshot.calls() if "--check" not in call] == []
 
 
+def test_a_run_cannot_waive_the_approval_that_is_set(run, packshot, monkeypatch):
+    monkeypatch.setenv("PACKSHOT__REGISTRY__APPROVAL", "true")
+    packshot(**{"promote --check": {"exit": 3, "result": {"outcome": "refused", "challenger": 5}}})
+    state, _, _ = run("promote", {"approval": False})
+    assert state == "success" and all("--check" in call for call in packshot.calls()) and packshot.calls()
+
+
 @pytest.fixture
 def question(dagbag, monkeypatch):
     """The task that asks a person, as a task runner holds it, and what it put to Airflow."""

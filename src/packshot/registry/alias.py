@@ -16,6 +16,7 @@ from packshot.errors import PackshotError
 from packshot.lock import held, lock_path
 from packshot.progress import say
 from packshot.registry.alias_check import CHAMPION, AliasMovedByHand, agreed, alias_version
+from packshot.registry.approval import check_approved
 from packshot.registry.ledger import Ledger
 from packshot.registry.models import bundle_path, recorded
 from packshot.registry.state import Pending, State
@@ -91,12 +92,19 @@ def move(
     """Make `to_version` the champion: intent, alias, moved, committed. Call inside `exclusive()`.
 
     The lock is of one machine; between machines the ledger decides: the intent is only written where `from_version` is
-    champion and no other move is open in that moment. Raises ChampionChanged otherwise.
+    champion and no other move is open in that moment, and, unless it is a rollback, where `registry.approval` is off or
+    somebody approved the version since its gates passed. Raises ChampionChanged, NotApproved.
     """
     bundle_path(settings, str(to_version))  # its files lie in the home before anything scores by them
     entry = {"from_version": from_version, **recorded(settings, to_version, ledger).lineage.entry()}
     kind = "rollback_intent" if rollback else "intent"
-    intent = ledger.record(kind, payload=payload, only_if=partial(_unchanged, settings, from_version), **entry)
+
+    def may_move(state: State) -> None:
+        _unchanged(settings, from_version, state)
+        if settings.registry.approval and not rollback:
+            check_approved(settings, state, to_version)
+
+    intent = ledger.record(kind, payload=payload, only_if=may_move, **entry)
     set_alias(settings, CHAMPION, to_version)
     _close(ledger, intent, entry, rollback=rollback, moved=False, healed=False)
     _follow(settings, ledger, to_version)

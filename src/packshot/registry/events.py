@@ -49,9 +49,10 @@ class GatePayload(Payload):
 
 
 class ApprovalPayload(Payload):
-    """`outcome` is approved or rejected."""
+    """`outcome` is approved or rejected; `account`: the operating system's user who wrote it."""
 
     started_by: str | None = None
+    account: str | None = None
 
 
 class IntentPayload(Payload):

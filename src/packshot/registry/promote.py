@@ -18,7 +18,8 @@ from packshot.evaluation.heldout import HeldOut, labelled_rows, score_heldout_on
 from packshot.files import write_json, write_text
 from packshot.progress import say
 from packshot.registry.alias import CHALLENGER, ChampionChanged, champion, exclusive, heal, move
-from packshot.registry.events import Intent
+from packshot.registry.approval import answered, check_approved, passed_gates
+from packshot.registry.events import Event, Intent
 from packshot.registry.gates import Evidence, GateResult, Outcome, check_settings, judge, outcome, table
 from packshot.registry.ledger import Ledger
 from packshot.registry.models import ArtefactsDamaged, Entry, bundle_path, recorded, resolve
@@ -77,7 +78,9 @@ def promote(
     `challenger`: a version number; None takes the one under the alias now. `champion`: the version that the caller
     believes is champion; another one is an error, nothing is compared. `workspace` holds the challenger's data
     revision, whose test rows both versions are scored on.
-    Raises WrongData, ChampionChanged, AliasMovedByHand, RegistryBusy, GateSettingsError, NoSuchModel,
+    With `registry.approval` a version that passed waits for a person: NotApproved says so, and the call after an
+    approval moves the alias by the gates that were approved, without asking them again.
+    Raises WrongData, ChampionChanged, AliasMovedByHand, RegistryBusy, GateSettingsError, NoSuchModel, NotApproved,
     ArtefactsDamaged, ChampionUnusable, TrackingUnreachable; after any of them nothing has moved, and the same call can
     be made again.
     """
@@ -87,7 +90,7 @@ def promote(
         finished = heal(settings, ledger)
         if finished is not None and not finished.entry.rollback and finished.version == number:
             return _finished(settings, ledger, finished.entry)
-        result = _assess(settings, ledger, number, champion, workspace)
+        result = _answered_for(settings, ledger, number) or _assess(settings, ledger, number, champion, workspace)
         if result.outcome == "promoted":
             move(
                 settings,
@@ -101,6 +104,17 @@ def promote(
         elif result.outcome != "nothing_to_do":
             _record(ledger, settings, "refused", result, {"outcome": result.outcome, "reason": result.reason})
         return result
+
+
+def _answered_for(settings: Settings, ledger: Ledger, number: int) -> PromotionResult | None:
+    """The gates that passed and that a person has answered about, or is asked about: they are not asked again."""
+    state = ledger.state(settings.registry.model_name)
+    gate = passed_gates(state, number)
+    if gate is None or not (settings.registry.approval or answered(state, number)):
+        return None
+    check_approved(settings, state, number)
+    found = _by_entry(settings, ledger, gate, gate.payload.gates, "approved by a person")
+    return replace(found, champion=champion(settings, ledger))
 
 
 def assess(
@@ -261,15 +275,20 @@ def _log(settings: Settings, result: PromotionResult) -> None:
 
 def _finished(settings: Settings, ledger: Ledger, entry: Intent) -> PromotionResult:
     """The result of a promotion that a kill interrupted and this call completed, from its own ledger entry."""
-    assert entry.to_version is not None
-    gates = tuple(GateResult(**gate) for gate in entry.payload.gates)
+    return _by_entry(settings, ledger, entry, entry.payload.gates, "an interrupted promotion was finished")
+
+
+def _by_entry(
+    settings: Settings, ledger: Ledger, entry: Event, gates: Sequence[Mapping[str, Any]], reason: str
+) -> PromotionResult:
+    assert entry.to_version is not None, "it is about a version"
     return PromotionResult(
         "promoted",
-        gates,
+        tuple(GateResult(**gate) for gate in gates),
         settings.registry.model_name,
         entry.to_version,
         entry.from_version,
         entry.data_rev,
         ledger.heldout_uses(entry.data_rev) if entry.data_rev else 0,
-        "an interrupted promotion was finished",
+        reason,
     )
