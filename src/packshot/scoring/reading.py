@@ -16,13 +16,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from packshot.catalog import image
 from packshot.catalog.decoding.attempts import Attempts
 from packshot.catalog.decoding.pool import TIERS_MP, Admission, Decoders, decoders
-from packshot.catalog.image import BadImage, ImageInfo, ImageLimits, resolve_inside
+from packshot.catalog.image import BadImage, ImageInfo, ImageLimits, Pixels, resolve_inside
 from packshot.errors import PackshotError
 from packshot.scoring.listing import BatchFile
 
@@ -38,7 +35,7 @@ class Opened:
 
     file: BatchFile
     info: ImageInfo | None = None
-    pixels: NDArray[np.uint8] | None = None
+    pixels: Pixels | None = None
     reason: str | None = None
     detail: str = ""
 
@@ -107,10 +104,7 @@ def _fill(ahead: _Ahead, files: Iterable[BatchFile], opening: _Opening, threads:
 
 
 def _opened(ahead: _Ahead, number: int, file: BatchFile, opening: _Opening) -> Opened:
-    opened = opening.open(file, lambda alone: partial(ahead.admitted, number, alone))
-    if opened.pixels is not None:
-        ahead.hold(opened.pixels)
-    return opened
+    return opening.open(file, lambda alone: partial(ahead.admitted, number, alone))
 
 
 class _Ahead:
@@ -163,7 +157,9 @@ class _Ahead:
             self._changed.notify_all()
 
     @contextmanager
-    def admitted(self, number: int, alone: bool, megapixels: float) -> Iterator[None]:
+    def admitted(
+        self, number: int, alone: bool, megapixels: float
+    ) -> Iterator[Callable[[tuple[ImageInfo, Pixels]], None]]:
         """Room for decoding file `number`, as an Admission; the one that is waited for always gets it.
 
         While one that is to be `alone` is decoded no other is.
@@ -174,7 +170,7 @@ class _Ahead:
             self._decoding += pixels
             self._alone = alone
         try:
-            yield
+            yield self._hold
         finally:
             with self._changed:
                 self._decoding -= pixels
@@ -186,12 +182,14 @@ class _Ahead:
             return False
         if self._hungry and number == self._head:
             return True
-        by_itself = pixels > TIERS_MP[-1] * 1_000_000
         used = self._held + self._decoding
-        return not used if by_itself else used + pixels <= PIXELS_IN_FLIGHT
+        if pixels > TIERS_MP[-1] * 1_000_000:  # by itself, and not before one that is waited for
+            return not used and number == self._head
+        return used + pixels <= PIXELS_IN_FLIGHT
 
-    def hold(self, pixels: NDArray[np.uint8]) -> None:
+    def _hold(self, found: tuple[ImageInfo, Pixels]) -> None:
         """Count a picture for as long as anybody has it."""
+        _, pixels = found
         size = int(pixels.shape[0] * pixels.shape[1])
         with self._changed:
             self._held += size

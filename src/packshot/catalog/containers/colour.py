@@ -45,14 +45,14 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Converted:
     if image.mode == "LAB":
         return Converted(_applied(image, _lab()), srgb_profile())
     if not profile:
-        return Converted(image.convert("RGB"))
+        return Converted(_rgb(image))
     if image.mode == "L" and profile[16:20] == _SPACES["RGB"]:
         image = image.convert("RGB")
     try:
         transform = _transform(profile, image.mode)
-        converted = image.convert("RGB") if transform is None else _applied(image, transform)
+        converted = _rgb(image) if transform is None else _applied(image, transform)
     except ProfileUnusable as error:
-        return Converted(image.convert("RGB"), None, f"profile_unusable: {error}; the colours are taken for sRGB")
+        return Converted(_rgb(image), None, f"profile_unusable: {error}; the colours are taken for sRGB")
     kept = profile if transform is None and image.mode == "RGB" else srgb_profile()
     return Converted(converted, kept)
 
@@ -94,6 +94,10 @@ def _transform(profile: bytes, mode: str) -> Any | None:
 @lru_cache(1)
 def _lab() -> Any:
     return ImageCms.buildTransform(ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB")
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _applied(image: Image.Image, transform: Any) -> Image.Image:

@@ -13,9 +13,8 @@ from functools import cached_property
 
 import numpy as np
 import simplejpeg
-from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8]
+from packshot.catalog.containers.planes import Make, Pixels, scratch
 
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 _SOF = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
@@ -179,18 +178,20 @@ def _area(jpeg: Jpeg) -> int:
     return jpeg.frame.height * jpeg.frame.width if jpeg.frame is not None else 0
 
 
-def decode(jpeg: Jpeg) -> Decoded:
-    """Decode, and say what is damaged. Raises ValueError for what cannot be decoded at all."""
-    space = {1: "RGB", 3: "RGB", 4: "CMYK"}.get(jpeg.frame.channels) if jpeg.frame is not None else None
-    if space is None:
+def decode(jpeg: Jpeg, plane: Make = scratch) -> Decoded:
+    """Decode into a `plane`, and say what is damaged. Raises ValueError for what cannot be decoded at all."""
+    frame = jpeg.frame
+    space = {1: "RGB", 3: "RGB", 4: "CMYK"}.get(frame.channels) if frame is not None else None
+    if frame is None or space is None:
         return Decoded(None, _scans_missing(jpeg))
+    into = plane((frame.height, frame.width, 3)) if space == "RGB" else None
     try:
-        pixels = simplejpeg.decode_jpeg(jpeg.core, space, strict=True)
+        pixels = simplejpeg.decode_jpeg(jpeg.core, space, strict=True, buffer=into)
         found = Decoded(pixels, _scans_missing(jpeg))
     except ValueError as warning:
         if "subsampling" in str(warning):
             return Decoded(None, _scans_missing(jpeg))
-        pixels = simplejpeg.decode_jpeg(jpeg.core, space, strict=False)
+        pixels = simplejpeg.decode_jpeg(jpeg.core, space, strict=False, buffer=into)
         found = _judged(jpeg, space, pixels, str(warning))
     return found if space == "RGB" else replace(found, pixels=None)
 

@@ -9,22 +9,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from packshot.catalog.containers import exif, jpeg, metadata, png
+from packshot.catalog.containers import exif, jpeg, metadata, planes, png
 from packshot.catalog.containers.colour import to_srgb
 from packshot.catalog.containers.formats import foreign
 from packshot.catalog.containers.metadata import Described, Metadata
+from packshot.catalog.containers.planes import Pixels
 from packshot.catalog.limits import DECODABLE, BadImage, ImageLimits, Reason, check_header
-
-Pixels = NDArray[np.uint8]
 
 _SAME_FORMAT = {"MPO": "JPEG"}
 MOST_SCANS = 200
 """Of a JPEG: encoders write some ten, at most 64; each may cost as much time as a whole picture."""
 STRIP_PIXELS = 1_000_000
+"""What is worked off at a time: a step between file and pixels holds its picture as often as it likes, but not all."""
 _START_OF_SCAN = b"\xff\xda"
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 _INTEGER_SCALES = (255.0, 65535.0, 4294967295.0)
@@ -48,8 +49,10 @@ class Found:
     notes: tuple[str, ...] = ()
 
     def on_white(self) -> Pixels:
-        """As a person sees it on a white page."""
-        return self.colours if self.alpha is None else _blend(self.colours, self.alpha[..., None])
+        """As a person sees it on a white page; `colours` are written over, another copy would be too much."""
+        if self.alpha is not None:
+            _blend(self.colours, self.alpha[..., None])
+        return self.colours
 
     def upright(self, orientation: int) -> Found:
         """Turned and mirrored as EXIF counts orientations, 1 to 8."""
@@ -67,16 +70,17 @@ def read(content: bytes, limits: ImageLimits, name: str | None) -> Found:
     if other is not None:
         raise BadImage("unsupported_format", other.sentence, name)
     try:
-        with _opened(content) as image:
-            found = _format(image)
-            check_header(image.size, found, limits, name)
-            if found == "JPEG":
-                return _read_jpeg(content, limits, name)
-            if found == "PNG":
-                return _read_png(content, name)
-            if found == "TIFF":
-                return _read_tiff(content)
-            return _read_other(content, image, found)
+        header = _header(content)
+        check_header(header.size, header.format, limits, name)
+        if header.format == "JPEG":
+            return _read_jpeg(content, limits, name)
+        if header.format == "PNG":
+            return _read_png(content, name)
+        if header.format == "TIFF":
+            return _read_tiff(content)
+        if header.format == "WEBP":
+            return _read_webp(content, header, name)
+        return _read_other(content, header)
     except Image.DecompressionBombError as error:
         raise BadImage("too_many_pixels", f"more pixels than the decoder's guard allows ({error})", name) from error
     except UnidentifiedImageError as error:
@@ -86,6 +90,22 @@ def read(content: bytes, limits: ImageLimits, name: str | None) -> Found:
         raise BadImage("truncated", f"the image data is cut off or damaged ({error})", name) from error
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise BadImage("not_an_image", f"the decoder cannot make sense of the file ({error})", name) from error
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What is known of a file before its pixels. `frames` are counted for WebP alone, elsewhere they cost decoding."""
+
+    format: str
+    size: tuple[int, int]
+    frames: int = 1
+
+
+def _header(content: bytes) -> _Header:
+    # a decoder of WebP takes memory for its pixels as soon as it has the header: it is let go of here
+    with _opened(content) as image:
+        found = _format(image)
+        return _Header(found, image.size, getattr(image, "n_frames", 1) if found == "WEBP" else 1)
 
 
 @contextmanager
@@ -120,22 +140,19 @@ def _read_jpeg(content: bytes, limits: ImageLimits, name: str | None) -> Found:
         raise BadImage("unsupported_format", detail, name)
     check_header((found.frame.width, found.frame.height), "JPEG", limits, name)
     _check_scans(content, name)
+    said = metadata.of_jpeg(found)
     try:
-        decoded = jpeg.decode(found)
+        decoded = jpeg.decode(found, _plane_for(said))
     except ValueError as error:
         raise BadImage("damaged", f"the file is damaged and cannot be decoded ({error})", name) from error
     if decoded.damage is not None:
         _refuse_damaged(decoded, name)
-    said = metadata.of_jpeg(found)
     said = replace(said, notes=decoded.notes + said.notes)
     if decoded.pixels is None:
         with Image.open(io.BytesIO(found.core + jpeg.EOI), formats=["JPEG"]) as image:
             image.load()
             return _coloured("JPEG", image, said)
-    if said.profile is None:
-        return _finished(Found("JPEG", decoded.pixels), said)
-    grey = found.frame.channels == 1
-    return _coloured("JPEG", Image.fromarray(decoded.pixels[..., 0] if grey else decoded.pixels), said)
+    return _in_srgb(Found("JPEG", decoded.pixels), said, grey=found.frame.channels == 1)
 
 
 def _check_scans(content: bytes, name: str | None) -> None:
@@ -174,12 +191,34 @@ def _first_page(pages: int) -> str:
     return f"pages: the first of {pages} pages was judged"
 
 
-def _read_other(content: bytes, image: Image.Image, found: str) -> Found:
-    image.load()
-    said = metadata.of_webp(content) if found == "WEBP" else metadata.of_other(image)
-    if _moves(image):
-        said = _with_note(said, _animated(getattr(image, "n_frames", 0) if found == "WEBP" else 0))
-    return _coloured(found, image, said)
+def _read_webp(content: bytes, header: _Header, name: str | None) -> Found:
+    # Pillow holds a WebP picture six times over, OpenCV twice; the pixels are the same
+    try:
+        decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError from error
+        decoded = None
+    if decoded is None:
+        raise BadImage("truncated", "the image data is cut off or damaged", name)
+    said = metadata.of_webp(content)
+    colours, alpha = _plane_for(said)((*decoded.shape[:2], 3)), None
+    if decoded.shape[2] == 4:
+        alpha = cv2.extractChannel(decoded, 3)
+    cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB if alpha is None else cv2.COLOR_BGRA2RGB, dst=colours)
+    del decoded
+    if header.frames > 1:
+        said = _with_note(said, _animated(header.frames))
+    return _in_srgb(Found("WEBP", colours, alpha), said)
+
+
+def _read_other(content: bytes, header: _Header) -> Found:
+    with _opened(content) as image:
+        image.load()
+        said = metadata.of_other(image)
+        if _moves(image):
+            said = _with_note(said, _animated(0))
+        return _coloured(header.format, image, said)
 
 
 def _moves(image: Image.Image) -> bool:
@@ -193,26 +232,52 @@ def _animated(frames: int) -> str:
     return f"animated: the first of {frames or 'its'} frames was judged"
 
 
-def _with_note(said: Described, note: str) -> Described:
-    return replace(said, notes=(*said.notes, note))
+def _with_note(said: Described, note: str | None) -> Described:
+    return said if note is None else replace(said, notes=(*said.notes, note))
+
+
+def _plane_for(said: Described) -> planes.Make:
+    """Of colours: where the picture is handed over, unless it is turned before."""
+    return planes.empty if said.orientation == 1 else planes.scratch
+
+
+def _in_srgb(found: Found, said: Described, *, grey: bool = False) -> Found:
+    """With its colours, which are written over, in sRGB; `grey` where a profile would be one of grey."""
+    if said.profile is None:
+        return _finished(found, said)
+    for strip in _strips(*found.colours.shape[:2]):
+        pixels = found.colours[strip]
+        converted = to_srgb(Image.fromarray(pixels[..., 0] if grey else pixels), said.profile)
+        pixels[...] = np.asarray(converted.image)
+    return _finished(replace(found, profile=converted.profile), _with_note(said, converted.note))
 
 
 def _coloured(found: str, image: Image.Image, said: Described) -> Found:
     """The colours of a decoded image in sRGB, apart from its alpha."""
-    alpha = None
-    if image.mode in (*_SIXTEEN_BIT, "I", "F"):
-        image = Image.fromarray(_deep_grey(image))
-    elif image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        alpha = np.asarray(rgba.getchannel("A")).copy()
-        image = image.convert("LA").getchannel("L") if image.mode in ("L", "LA", "La") else rgba.convert("RGB")
-    elif image.mode not in ("RGB", "L", "CMYK", "LAB"):
-        image = image.convert("RGB")
-    converted = to_srgb(image, said.profile)
-    if converted.note is not None:
-        said = _with_note(said, converted.note)
-    colours = np.asarray(converted.image).copy()
-    return _finished(Found(found, colours, alpha, converted.profile), said)
+    deep = image.mode in (*_SIXTEEN_BIT, "I", "F")
+    scale = _full_scale(image) if deep else 0.0
+    height, width = image.height, image.width
+    colours = _plane_for(said)((height, width, 3))
+    alpha = planes.scratch((height, width)) if not deep and image.has_transparency_data else None
+    for strip in _strips(height, width):
+        whole = strip.stop - strip.start == height
+        piece = image if whole else image.crop((0, strip.start, width, strip.stop))
+        if deep:
+            piece = Image.fromarray(_deep_grey(piece, scale))
+        elif alpha is not None:
+            rgba = piece.convert("RGBA")
+            alpha[strip] = np.asarray(rgba.getchannel("A"))
+            piece = piece.convert("LA").getchannel("L") if image.mode in ("L", "LA", "La") else rgba.convert("RGB")
+        elif image.mode not in ("RGB", "L", "CMYK", "LAB"):
+            piece = piece.convert("RGB")
+        converted = to_srgb(piece, said.profile)
+        colours[strip] = np.asarray(converted.image)
+    return _finished(Found(found, colours, alpha, converted.profile), _with_note(said, converted.note))
+
+
+def _strips(height: int, width: int) -> Iterator[slice]:
+    rows = max(1, STRIP_PIXELS // width)
+    return (slice(top, min(top + rows, height)) for top in range(0, height, rows))
 
 
 def _finished(found: Found, said: Described) -> Found:
@@ -223,7 +288,10 @@ def _turned(plane: Pixels, orientation: int) -> Pixels:
     if orientation >= 5:
         plane = plane.swapaxes(0, 1)
     across, down = orientation in (2, 3, 6, 7), orientation in (3, 4, 7, 8)
-    return np.ascontiguousarray(plane[:: -1 if down else 1, :: -1 if across else 1])
+    plane = plane[:: -1 if down else 1, :: -1 if across else 1]
+    turned = planes.empty(plane.shape)
+    turned[...] = plane
+    return turned
 
 
 def _format(image: Image.Image) -> str:
@@ -231,29 +299,32 @@ def _format(image: Image.Image) -> str:
     return _SAME_FORMAT.get(found, found)
 
 
-def _deep_grey(image: Image.Image) -> Pixels:
-    """One channel of more than 8 bits as H x W uint8, scaled rather than clipped, as Pillow's own conversion is.
+def _full_scale(image: Image.Image) -> float:
+    """What is white in one channel of more than 8 bits.
 
     The scale of 16-bit modes is known; a 32-bit integer or float file does not say what its white is,
     so the smallest usual full scale that holds its maximum is taken.
     """
-    values = np.nan_to_num(np.asarray(image).astype(np.float64), posinf=0.0, neginf=0.0)
     if image.mode in _SIXTEEN_BIT:
-        scale = 65535.0
-    else:
-        scales = _FLOAT_SCALES if image.mode == "F" else _INTEGER_SCALES
-        peak = float(values.max())
-        scale = next((one for one in scales if peak <= one), peak)
-    return np.clip(np.rint(values * (255.0 / scale)), 0, 255).astype(np.uint8)
+        return 65535.0
+    strips = _strips(image.height, image.width)
+    peak = max(float(_finite(image.crop((0, each.start, image.width, each.stop))).max()) for each in strips)
+    scales = _FLOAT_SCALES if image.mode == "F" else _INTEGER_SCALES
+    return next((one for one in scales if peak <= one), peak)
 
 
-def _blend(rgb: Pixels, alpha: Pixels) -> Pixels:
-    """Worked off in strips: the sums need twice the memory of the picture, several times over."""
-    result = np.empty_like(rgb)
-    rows = max(1, STRIP_PIXELS // rgb.shape[1])
-    for top in range(0, len(rgb), rows):
-        strip = slice(top, top + rows)
+def _deep_grey(image: Image.Image, scale: float) -> Pixels:
+    """As H x W uint8, scaled rather than clipped, as Pillow's own conversion is."""
+    return np.clip(np.rint(_finite(image) * (255.0 / scale)), 0, 255).astype(np.uint8)
+
+
+def _finite(image: Image.Image) -> NDArray[np.float64]:
+    return np.nan_to_num(np.asarray(image).astype(np.float64), posinf=0.0, neginf=0.0)
+
+
+def _blend(rgb: Pixels, alpha: Pixels) -> None:
+    """Over white, in place."""
+    for strip in _strips(*rgb.shape[:2]):
         opacity = alpha[strip].astype(np.uint16)
         mixed = rgb[strip].astype(np.uint16) * opacity + 255 * (255 - opacity)
-        result[strip] = (mixed + 127) // 255
-    return result
+        rgb[strip] = (mixed + 127) // 255

@@ -15,7 +15,7 @@ from concurrent.futures import TimeoutError as DeadlineOver
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
@@ -37,6 +37,8 @@ BYTES_BESIDE = 64 * 2**20
 """And so much whatever the size, and twice the largest file."""
 BYTES_IN_SLOT = 4
 """For each pixel that is allowed: colours and opacity."""
+BYTES_OF_SLOT = 4096
+"""And so much whatever the size: each array begins at a round address."""
 TRIES_OF_POOL = 3
 """Of a task whose pool ended before it was begun."""
 
@@ -44,8 +46,8 @@ TRIES_OF_POOL = 3
 class Admission(Protocol):
     """Asks for room for a picture of at most so many megapixels, for as long as it is being decoded."""
 
-    def __call__(self, megapixels: float) -> AbstractContextManager[None]:
-        """Waits for the room."""
+    def __call__(self, megapixels: float) -> AbstractContextManager[Callable[[Any], None]]:
+        """Waits for the room. What it gives is called with the result, while the room is still held."""
 
 
 class DecodersDoNotStart(PackshotError):
@@ -54,10 +56,10 @@ class DecodersDoNotStart(PackshotError):
     exit_code = 71
 
 
-def at_once(megapixels: float) -> AbstractContextManager[None]:
+def at_once(megapixels: float) -> AbstractContextManager[Callable[[Any], None]]:
     """The Admission of who waits for nothing."""
     del megapixels
-    return nullcontext()
+    return nullcontext(lambda found: None)
 
 
 class Decoders:
@@ -91,9 +93,11 @@ class Decoders:
             last = megapixels >= limits.max_megapixels
             within = limits if last else replace(limits, max_megapixels=megapixels)
             alone = self._by_itself if megapixels > TIERS_MP[-1] else nullcontext()
-            with admit(within.max_megapixels), alone:
+            with admit(within.max_megapixels) as arrived, alone:
                 try:
-                    return self._tried(function, source, within, limits, attempts)
+                    found = self._tried(function, source, within, limits, attempts)
+                    arrived(found)
+                    return found
                 except BadImage as bad:
                     if last or bad.reason != "too_many_pixels":
                         raise
@@ -182,7 +186,7 @@ class _Running:
         self, function: Callable[..., Found], source: Path | bytes, within: ImageLimits, limits: ImageLimits
     ) -> Found:
         """Of one task, its arrays in the arena. Raises what pebble raises, and BadImage."""
-        slot = self._arena.take(int(within.max_megapixels * 1_000_000) * BYTES_IN_SLOT)
+        slot = self._arena.take(int(within.max_megapixels * 1_000_000) * BYTES_IN_SLOT + BYTES_OF_SLOT)
         task = worker.Task(function, (source, within), _memory(limits), slot)
         used = False
         try:

@@ -10,9 +10,11 @@ import ctypes
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from packshot.catalog.containers import planes
 from packshot.catalog.decoding.arena import Slot, WorkerArena
 from packshot.catalog.limits import BadImage
 
@@ -24,6 +26,8 @@ _PR_SET_PDEATHSIG = 1
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT = 192 * 2**20
 """Bytes that a worker keeps of what it has freed: taking it from the system anew costs as much as decoding."""
+_LARGE = 64 * 2**20
+"""Bytes of a piece that is not kept: the next step of the same picture may need the room."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,10 @@ def begin(file: int | None, owner: int) -> None:
 def run(task: Task) -> Any:
     """The result of a task, an InSlot where it has arrays; a Refused where it raised BadImage."""
     _bound_memory(task.memory)
+    desk = None if task.slot is None or _Worker.arena is None else _Worker.arena.desk(task.slot)
     try:
-        found = task.function(*task.arguments)
+        with nullcontext() if desk is None else planes.handed_over_in(desk.plane):
+            found = task.function(*task.arguments)
     except BadImage as bad:
         return Refused(bad.reason, bad.detail)
     except MemoryError:
@@ -73,10 +79,10 @@ def run(task: Task) -> Any:
         os._exit(OUT_OF_MEMORY)
     except Exception as error:
         return Refused("not_an_image", f"the decoder fails on the file ({type(error).__name__}: {error})")
-    left = None if task.slot is None or _Worker.arena is None else _Worker.arena.put(task.slot, found)
+    left = None if desk is None else desk.left(found)
     if left is None:
         return found
-    if sum(left.parts[-1]) > LARGE_RESULT:
+    if left.touched > LARGE_RESULT:
         del found
         _give_back_memory()
     return left
@@ -88,8 +94,11 @@ def nothing() -> None:
 
 def _preload() -> None:
     """Import the decoders now: the deadline is the picture's."""
+    import cv2
     from PIL import Image
 
+    cv2.setNumThreads(1)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     Image.preinit()
     Image.init()
 
@@ -121,7 +130,7 @@ def _data_bytes() -> int:
 
 
 def _keep_freed_memory() -> None:
-    _libc("mallopt", _M_MMAP_THRESHOLD, 2**30)
+    _libc("mallopt", _M_MMAP_THRESHOLD, _LARGE)
     _libc("mallopt", _M_TRIM_THRESHOLD, _KEPT)
 
 
