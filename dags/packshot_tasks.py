@@ -70,8 +70,15 @@ def tell_of_failure(context: Mapping[str, Any]) -> None:
         logging.getLogger(__name__).warning("nobody was told of this failure: %s", finished.cause())
 
 
+def timeout_of(task_id: str) -> timedelta:
+    """How long one try of a task may take, by `dags` of params.yaml."""
+    dags = load_settings().dags
+    return timedelta(hours=dags.timeouts_hours.get(task_id, dags.timeout_hours))
+
+
 DEFAULTS: dict[str, Any] = {
     "owner": OWNER,
+    "execution_timeout": timeout_of(""),
     "retries": 2,
     "retry_delay": timedelta(seconds=30),
     "retry_exponential_backoff": True,
@@ -115,7 +122,7 @@ class PackshotCommand(BaseOperator):
         event_also: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**{**kwargs, "execution_timeout": timeout_of(kwargs["task_id"])})
         self.arguments = arguments
         self.flags = list(flags)
         self.returns = returns
@@ -124,6 +131,11 @@ class PackshotCommand(BaseOperator):
         self.event = dict(event or {})
         self.event_also = dict(event_also or {})
         self._command: Command | None = None
+
+    @classmethod
+    def partial(cls, *, task_id: str, **kwargs: Any) -> Any:
+        """As for any operator; how long each mapped task may take is seen before it is made."""
+        return super().partial(task_id=task_id, execution_timeout=timeout_of(task_id), **kwargs)
 
     def execute(self, context: Any) -> Any:
         """Run the command; see the class. The ledger names whoever started the run, where a person did."""

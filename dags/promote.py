@@ -7,6 +7,7 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import DAG, Param, task
 from airflow.sdk.exceptions import AirflowFailException
 
+from packshot.config import load_settings
 from packshot.ops.command import Command
 from packshot_tasks import CHALLENGER, CHAMPION, DEFAULTS, MACROS, PackshotCommand, environment, started_by
 
@@ -50,7 +51,6 @@ class PersonsAnswer(ApprovalOperator):
 
     def execute(self, context: Any) -> Any:
         """Put the question."""
-        from packshot.config import load_settings
         from packshot.registry.people import accounts_of, person
 
         settings = load_settings()
@@ -113,8 +113,6 @@ with DAG(
     @task.branch
     def who_decides(params: dict) -> str:
         """The gates alone, or the gates and then a person."""
-        from packshot.config import load_settings
-
         return "judge" if load_settings().registry.approval or params["approval"] else "decide"
 
     judge = PackshotCommand(
@@ -134,6 +132,7 @@ with DAG(
         body="{{ ti.xcom_pull(task_ids='judge')['table'] }}",
         defaults="Reject",
         ignore_downstream_trigger_rules=True,
+        response_timeout=timedelta(hours=load_settings().registry.approval_timeout_hours),
     )
     decide = PackshotCommand(
         task_id="decide",

@@ -1,7 +1,5 @@
 """Train, evaluate and register a challenger on the newest data."""
 
-from datetime import timedelta
-
 from airflow.sdk import DAG, AssetOrTimeSchedule, Param
 
 from packshot_tasks import (
@@ -62,7 +60,6 @@ with DAG(
         pool=GPU_POOL,
         queue=GPU_QUEUE,
         retries=1,
-        execution_timeout=timedelta(hours=12),
     )
     register = PackshotCommand(
         task_id="register",

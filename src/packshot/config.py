@@ -647,6 +647,15 @@ class NoticesSettings(Section):
         return self
 
 
+class DagSettings(Section):
+    """Airflow's tasks."""
+
+    timeout_hours: Annotated[float, Field(gt=0)]
+    """A task that is not done after so long is ended, with all it started, and fails; tries are counted singly."""
+    timeouts_hours: dict[str, Annotated[float, Field(gt=0)]]
+    """The same for tasks that take longer, by task id. A question to a person waits by `registry` instead."""
+
+
 class ReaperSettings(Section):
     """MLflow runs that a kill left RUNNING."""
 
@@ -677,6 +686,7 @@ class Settings(Section):
     cost: CostSettings
     notices: NoticesSettings
     reaper: ReaperSettings
+    dags: DagSettings
 
     @model_validator(mode="after")
     def _recipes_fit_the_model(self) -> Settings:

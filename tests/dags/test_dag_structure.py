@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+
+from packshot.config import load_settings
 
 DAGS = Path(__file__).resolve().parents[2] / "dags"
 
@@ -102,6 +105,27 @@ def test_as_many_parts_are_scored_at_once_as_the_settings_say(airflow_home, monk
     for dag_id in ("score", "rescore_day"):
         assert loaded.dags[dag_id].get_task("score").max_active_tis_per_dag == 5
         assert loaded.dags[dag_id].get_task("merge").max_active_tis_per_dag == 1
+
+
+def test_every_task_ends_in_time(dagbag):
+    """Mapped tasks too; the one that asks a person waits for as long as people have."""
+    for dag in dagbag.dags.values():
+        for task in dag.tasks:
+            assert task.execution_timeout is not None, (dag.dag_id, task.task_id)
+    assert dagbag.dags["promote"].get_task("approve").response_timeout is not None
+
+
+def test_how_long_a_task_may_take_is_a_setting(airflow_home, monkeypatch):
+    from airflow.dag_processing.dagbag import DagBag
+
+    named = load_settings().dags.timeouts_hours
+    monkeypatch.setenv("PACKSHOT__DAGS__TIMEOUT_HOURS", "0.5")
+    monkeypatch.setenv("PACKSHOT__DAGS__TIMEOUTS_HOURS", '{"score": 7}')
+    loaded = DagBag(str(DAGS)).dags
+    assert loaded["score"].get_task("score").execution_timeout == timedelta(hours=7)
+    assert loaded["rescore_day"].get_task("score").execution_timeout == timedelta(hours=7)
+    assert loaded["retrain"].get_task("train").execution_timeout == timedelta(minutes=30)
+    assert set(named) <= {task.task_id for dag in loaded.values() for task in dag.tasks}
 
 
 def test_training_waits_for_the_gpu_pool(dagbag):
