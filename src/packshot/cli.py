@@ -103,6 +103,11 @@ HERE = Path()
 def emit(record: dict[str, Any]) -> None:
     """Print the result as one JSON line; also write it to PACKSHOT_RESULT where that is set."""
     print(json.dumps(record, sort_keys=True, default=str), flush=True)
+    hand_on(record)
+
+
+def hand_on(record: dict[str, Any]) -> None:
+    """Write the result to PACKSHOT_RESULT where that is set."""
     named = os.environ.get("PACKSHOT_RESULT")
     if named:
         write_json(Path(named), json.loads(json.dumps(record, default=str)))
@@ -299,7 +304,7 @@ def promote(
     challenger: Annotated[int | None, typer.Option(help="Version to promote; default: the challenger now.")] = None,
     champion: Annotated[int | None, typer.Option(help="Version to compare with; default: the champion now.")] = None,
     workspace_name: WorkspaceName = None,
-    check: Annotated[bool, typer.Option("--check", help="Ask the gates; leave the alias where it is.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Ask the gates; leave the champion as it is.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print only the result line.")] = False,
 ) -> None:
     """Judge the challenger by the gates; move the alias if all pass.
@@ -449,12 +454,18 @@ def drift(
     ] = None,
     model: Model = "champion",
     fail_on_alarm: Annotated[bool, typer.Option("--fail-on-alarm", help="End with exit code 5 on an alarm.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only the result line: all of drift.json.")] = False,
 ) -> None:
-    """Compare a scored batch with the data the champion learned from."""
+    """Compare a scored batch with the data the champion learned from; says what drifted, how far, and the limit."""
+    from packshot.drift.summary import summary
     from packshot.ops.pipeline import drift_check
 
     result = drift_check(load_settings(), verdicts, model=model, out=out)
-    emit(result.as_record())
+    if as_json:
+        emit(result.as_record())
+    else:
+        print(summary(result), flush=True)
+        hand_on(result.as_record())
     if result.alarm and fail_on_alarm:
         raise typer.Exit(ALARM)
 

@@ -16,6 +16,7 @@ from packshot.drift import twosample
 from packshot.drift.alarm import History, Window, cooldown_until, judge_windows
 from packshot.drift.check import Reference, check
 from packshot.drift.samples import PREDICTIONS, STATISTICS, ReferenceUnusable, VerdictsUnusable
+from packshot.drift.summary import in_short, summary
 from packshot.home import Home, project_root
 from packshot.ops.pipeline import drift_check
 from packshot.registry.ledger import Ledger
@@ -91,6 +92,60 @@ def test_an_alarm_is_entered_with_its_cost_and_told_once(
     assert all(entry["payload"]["cost"]["wall_s"] > 0 for entry in entries)
     told = capsys.readouterr().err
     assert told.count("drift in batch other") == 1 and str(tmp_path / "v/drift.html") in told
+
+
+def test_an_alarm_always_names_what_it_is_for(
+    tmp_path: Path, home: Home, reference: Reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drifted = write_batch(tmp_path / "j/verdicts.parquet", images(np.random.default_rng(2), [6] * 12, shift=2.0), "j")
+    found = check(SETTINGS, drifted, reference=reference)
+    lines = summary(found).splitlines()
+    assert lines[0].startswith("ALARM: batch j, 72 pictures against ") and len(lines) <= 12
+    assert f"{in_short(found.drifted[:1])}" in found.reason and "limit 0.05" in lines[2] and ", was " in lines[2]
+    # the same shift, where none of the figures by itself is beyond chance: the pictures differ as a whole
+    monkeypatch.setattr("packshot.drift.check.SIGNIFICANT", -1.0)
+    as_a_whole = check(SETTINGS, drifted, reference=reference)
+    assert as_a_whole.alarm and as_a_whole.drifted and {row["kind"] for row in as_a_whole.drifted} == {"view"}
+    assert all(row["effect"] > 0 and row["examples"] for row in as_a_whole.drifted)
+    furthest = max(as_a_whole.views.values(), key=lambda view: view["z"])
+    assert as_a_whole.drifted[0]["effect"] == furthest["z"]
+    assert "what drifted: " in as_a_whole.reason and "limit 0.01" in summary(as_a_whole)
+    assert "what drifted" in as_a_whole.report_path.read_text()
+
+
+def test_a_batch_within_the_limits_names_nothing(tmp_path: Path, home: Home, reference: Reference) -> None:
+    calm = check(
+        SETTINGS,
+        write_batch(tmp_path / "k/v.parquet", images(np.random.default_rng(2), [6] * 12), "k"),
+        reference=reference,
+    )
+    assert calm.drifted == [] and "what drifted" not in calm.reason
+    assert len(summary(calm).splitlines()) == 3 and summary(calm).startswith("no alarm: batch k")
+
+
+def test_the_command_says_in_short_what_drifted_and_everything_on_request(
+    tmp_path: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from typer.testing import CliRunner
+
+    from packshot.cli import app
+
+    (tmp_path / "bundle.json").write_text("{}")
+    images(np.random.default_rng(1), [9] * 40).assign(group=lambda f: f.sender).to_parquet(
+        tmp_path / "reference.parquet"
+    )
+    frame = images(np.random.default_rng(3), [9] * 12, shift=3.0)
+    path = tmp_path / "v/verdicts.parquet"
+    path.parent.mkdir()
+    frame.assign(batch_id="other", model_name="packshot", model_version=None, run_id=None).to_parquet(path)
+    monkeypatch.setenv("PACKSHOT_RESULT", str(tmp_path / "result.json"))
+    asked = ["drift", "--verdicts", str(path), "--model", str(tmp_path), "--fail-on-alarm"]
+    short = CliRunner().invoke(app, asked)
+    assert short.exit_code == 5 and short.stdout.startswith("ALARM: batch other") and len(short.stdout) < 2000
+    stored = json.loads((path.parent / "drift.json").read_text())
+    assert json.loads((tmp_path / "result.json").read_text()) == stored
+    whole = CliRunner().invoke(app, [*asked, "--json"])
+    assert json.loads(whole.stdout) == stored
 
 
 def test_checking_again_gives_the_same_and_adds_no_window(tmp_path: Path, home: Home, reference: Reference) -> None:

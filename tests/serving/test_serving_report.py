@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -103,6 +104,14 @@ def test_a_figure_stands_beside_its_baseline_and_absent_ones_are_left_out() -> N
 def test_a_gate_without_an_interval_has_no_chart() -> None:
     rows = gate_rows([{"metric": "m", "kind": "floor", "verdict": "fail", "message": "", "low": None, "high": None}])
     assert rows[0].chart is None and rows[0].verdict == "failed"
+
+
+@pytest.mark.parametrize(("kind", "limit"), [("superiority", 0.02), ("non_inferiority", -0.02)])
+def test_the_limit_of_a_gate_is_drawn_where_it_is(kind: str, limit: float) -> None:
+    found = {"difference": 0.0, "low": -0.04, "high": 0.04, "threshold": limit}
+    chart = str(gate_rows([{"metric": "m", "kind": kind, "verdict": "fail", "message": ""} | found])[0].chart)
+    drawn = re.search(r'class="bound" x1="([0-9.]+)"', chart)
+    assert drawn is not None and float(drawn[1]) == pytest.approx(8 + (limit + 0.04) / 0.08 * (180 - 16), abs=0.1)
 
 
 def test_decisions_are_left_out_where_nothing_is_known_of_them() -> None:

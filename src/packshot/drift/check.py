@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from packshot.drift.samples import (
     read_reference,
     thin,
 )
+from packshot.drift.summary import SIGNIFICANT, in_short
 from packshot.drift.twosample import (
     Effect,
     Sides,
@@ -42,11 +43,9 @@ from packshot.drift.twosample import (
 )
 from packshot.files import write_json
 from packshot.home import Home
-from packshot.progress import say
 
 PER_GROUP = 32
 EXAMPLES = 6
-SIGNIFICANT = 0.05
 RESULT = "drift.json"
 
 
@@ -70,7 +69,12 @@ class Reference:
 
 @dataclass(frozen=True)
 class DriftResult:
-    """The outcome of one check. `drifted`: each with effect, p and example paths; `p_value` None: not tested."""
+    """The outcome of one check; `p_value` None: not tested.
+
+    `drifted`: what differs beyond chance, furthest first, each with its effect in standard deviations, p and example
+    paths. Of an alarm it is never empty: where no single figure is beyond chance it names the `kind` 'view', what was
+    compared as a whole, whose effect is in deviations of the null.
+    """
 
     alarm: bool
     reason: str
@@ -146,7 +150,6 @@ def check(
     result = _result(settings.drift, batch, compared, alarm, window, target / "drift.html")
     write_page(result, compared, history.windows(), result.report_path)
     write_json(target / RESULT, result.as_record())
-    say(f"drift: {'ALARM' if result.alarm else 'no alarm'} for batch {batch.batch_id}: {result.reason}")
     return result
 
 
@@ -290,12 +293,10 @@ def _result(
     test = compared.test
     rows = [_effect_row(effect) for effect in compared.effects]
     beyond = test is not None and test.p_value <= rules.alpha
-    drifted = [
-        row | {"examples": compared.examples[row["name"]]} for row in rows if beyond and row["p_holm"] <= SIGNIFICANT
-    ]
+    drifted = _drifted(test, rows, compared.examples, rules.alpha) if test is not None and beyond else []
     return DriftResult(
         alarm=alarm.alarm,
-        reason=compared.note or alarm.reason,
+        reason=compared.note or _named(alarm, drifted),
         p_value=test.p_value if test else None,
         statistic=test.statistic if test else None,
         alpha=rules.alpha,
@@ -306,7 +307,7 @@ def _result(
         null=compared.null,
         views={name: asdict(view) for name, view in test.views.items()} if test else {},
         statistics=rows,
-        drifted=sorted(drifted, key=lambda row: -abs(row["effect"])),
+        drifted=drifted,
         examples=compared.examples.get("overall", []) if beyond else [],
         beyond=alarm.beyond,
         looked_at=alarm.looked_at,
@@ -317,6 +318,28 @@ def _result(
         checked_at=window.checked_at,
         report_path=page,
     )
+
+
+def _drifted(
+    test: TwoSample, rows: Sequence[dict[str, Any]], examples: Mapping[str, list[str]], alpha: float
+) -> list[dict[str, Any]]:
+    """The figures that differ beyond chance; where none does by itself, the views that do, or the furthest of them."""
+    figures = [row | {"kind": "figure", "examples": examples[row["name"]]} for row in rows]
+    found = [row for row in figures if row["p_holm"] <= SIGNIFICANT]
+    if not found:
+        furthest = max(test.views.values(), key=lambda view: view.z)
+        found = [
+            {"name": name, "kind": "view", "reference": None, "batch": None, "effect": view.z}
+            | {"p_value": view.p_value, "p_holm": None, "examples": examples["overall"]}
+            for name, view in test.views.items()
+            if view.p_value <= alpha or view is furthest
+        ]
+    return sorted(found, key=lambda row: -abs(row["effect"]))
+
+
+def _named(alarm: Alarm, drifted: Sequence[Mapping[str, Any]]) -> str:
+    """The reason of the rule; an alarm also says what it is for."""
+    return f"{alarm.reason}; what drifted: {in_short(drifted)}" if alarm.alarm else alarm.reason
 
 
 _LOGARITHMS = ("sharp_laplacian", "width", "height")

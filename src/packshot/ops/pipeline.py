@@ -446,7 +446,13 @@ def inbox_shadow(settings: Settings, batch: str) -> Outcome:
 
 def inbox_drift(settings: Settings, batch: str) -> Outcome:
     """Check one scored batch for drift against the champion's reference."""
+    from packshot.drift.summary import summary
+
     version = champion_version(settings)
     out = verdict_folder(batch, version)
     result = drift_check(settings, out / "verdicts.parquet", model=str(version), out=out)
-    return Outcome({"batch": batch, "model_version": version, "alarm": result.alarm, "p_value": result.p_value})
+    say(summary(result))
+    drifted = [row["name"] for row in result.drifted]
+    told = {"alarm": result.alarm, "p_value": result.p_value, "reason": result.reason, "drifted": drifted}
+    headline = f"{batch}: {'ALARM' if result.alarm else 'no alarm' if result.p_value is not None else 'not tested'}"
+    return Outcome({"batch": batch, "model_version": version, **told, "headline": headline})

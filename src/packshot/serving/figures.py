@@ -140,12 +140,6 @@ def _gate_chart(gate: Mapping[str, Any]) -> Markup | None:
     css = "good" if gate.get("verdict") == "pass" else "bad"
     title = f"{gate.get('metric')}: {value:+.4f}, interval {low:+.4f} to {high:+.4f}"
     bound = gate.get("threshold")
-    span = Span(
-        str(gate.get("metric")),
-        css,
-        float(value),
-        float(low),
-        float(high),
-        -abs(float(bound)) if bound is not None else None,
-    )
+    limit = float(bound) if bound is not None else None
+    span = Span(str(gate.get("metric")), css, float(value), float(low), float(high), limit)
     return interval(title, span)
