@@ -122,28 +122,32 @@ class _Ahead:
         """Pixels that pictures now being decoded may have."""
         self._alone = False
         # reentrant: a picture may be let go of wherever this thread is
-        self._changed = threading.Condition(threading.RLock())
+        self._lock = threading.RLock()
+        self._came = threading.Condition(self._lock)
+        self._went = threading.Condition(self._lock)
+        self._room = threading.Condition(self._lock)
         self._stopped = False
         self._ended = False
         self._error: BaseException | None = None
 
     def put(self, submit: partial[Future[Opened]]) -> bool:
         """Wait for room and hand over; False when nobody reads any more."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._stopped or len(self._waiting) < self._most)
+        with self._lock:
+            self._went.wait_for(lambda: self._stopped or len(self._waiting) < self._most)
             if self._stopped:
                 return False
             self._waiting.append(submit())
-            self._changed.notify_all()
+            self._came.notify_all()
             return True
 
     def take(self) -> Future[Opened] | None:
         """The next file, or None at the end. Raises what ended the listing of files."""
-        with self._changed:
+        with self._lock:
             self._hungry = True
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: self._waiting or self._ended)
+            self._room.notify_all()
+            self._came.wait_for(lambda: self._waiting or self._ended)
             if self._waiting:
+                self._went.notify_all()
                 return self._waiting.popleft()
             if self._error is not None:
                 raise self._error
@@ -151,10 +155,10 @@ class _Ahead:
 
     def handed_over(self) -> None:
         """The file that was taken last is decoded."""
-        with self._changed:
+        with self._lock:
             self._hungry = False
             self._head += 1
-            self._changed.notify_all()
+            self._room.notify_all()
 
     @contextmanager
     def admitted(
@@ -165,17 +169,17 @@ class _Ahead:
         While one that is to be `alone` is decoded no other is.
         """
         pixels = int(megapixels * 1_000_000)
-        with self._changed:
-            self._changed.wait_for(lambda: self._stopped or self._has_room(number, alone, pixels))
+        with self._lock:
+            self._room.wait_for(lambda: self._stopped or self._has_room(number, alone, pixels))
             self._decoding += pixels
             self._alone = alone
         try:
             yield self._hold
         finally:
-            with self._changed:
+            with self._lock:
                 self._decoding -= pixels
                 self._alone = False
-                self._changed.notify_all()
+                self._room.notify_all()
 
     def _has_room(self, number: int, alone: bool, pixels: int) -> bool:
         if self._alone or (alone and self._decoding):
@@ -191,32 +195,33 @@ class _Ahead:
         """Count a picture for as long as anybody has it."""
         _, pixels = found
         size = int(pixels.shape[0] * pixels.shape[1])
-        with self._changed:
+        with self._lock:
             self._held += size
         weakref.finalize(pixels, self._let_go, size).atexit = False
 
     def _let_go(self, size: int) -> None:
-        with self._changed:
+        with self._lock:
             self._held -= size
-            self._changed.notify_all()
+            self._room.notify_all()
 
     def fail(self, error: BaseException) -> None:
         """End with an error once what waits is taken."""
-        with self._changed:
+        with self._lock:
             self._error = error
         self.end()
 
     def end(self) -> None:
         """Nothing more comes."""
-        with self._changed:
+        with self._lock:
             self._ended = True
-            self._changed.notify_all()
+            self._came.notify_all()
 
     def stop(self) -> None:
         """Nobody reads any more: drop what waits and let the writer end."""
-        with self._changed:
+        with self._lock:
             self._stopped = True
             for each in self._waiting:
                 each.cancel()
             self._waiting.clear()
-            self._changed.notify_all()
+            self._went.notify_all()
+            self._room.notify_all()
