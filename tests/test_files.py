@@ -14,7 +14,9 @@ from packshot.files import (
     OutputNotWritable,
     atomic_folder,
     atomic_path,
+    fitting_name,
     remove_unfinished,
+    write_bytes,
     write_json,
     write_parquet,
     write_text,
@@ -128,3 +130,22 @@ def test_a_file_with_a_second_name_keeps_its_mode(tmp_path: Path) -> None:
     with atomic_folder(tmp_path / "export") as building:
         os.link(original, building / "linked")
     assert stat.S_IMODE(original.stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize(
+    "name", ["a" * 254 + ".png", "\N{CJK UNIFIED IDEOGRAPH-6F22}" * 90 + ".webp", "d." + "e" * 300]
+)
+def test_a_name_that_is_too_long_makes_room_and_stays_its_own(tmp_path: Path, name: str) -> None:
+    fitting = fitting_name(f"folder/{name}")
+    assert fitting == fitting_name(f"folder/{name}") != fitting_name(f"folder/{name[0]}{name}")
+    assert fitting.startswith(f"folder/{name[0]}") and fitting.endswith((".png", ".webp")) == ("." in name[-6:])
+    write_bytes(tmp_path / fitting, b"x")
+    assert (tmp_path / fitting).read_bytes() == b"x"
+    assert fitting_name("folder/short.png") == "folder/short.png"
+
+
+def test_a_name_of_the_greatest_length_can_be_written(tmp_path: Path) -> None:
+    for name in ("a" * 255, "d." + "e" * 253, "\N{CJK UNIFIED IDEOGRAPH-6F22}" * 85):
+        write_bytes(tmp_path / name, b"x")
+        assert [path.name for path in tmp_path.iterdir()] == [name]
+        (tmp_path / name).unlink()

@@ -6,13 +6,14 @@ What lies in PACKSHOT_HOME is its owner's alone; what is written elsewhere is as
 from __future__ import annotations
 
 import glob
+import hashlib
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from packshot.errors import PackshotError
@@ -20,6 +21,11 @@ from packshot.home import permissions
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+LONGEST_NAME = 255
+"""Bytes that a file's name may have, on all common file systems."""
+LONGEST_SUFFIX = 16
 
 
 class OutputNotWritable(PackshotError):
@@ -33,6 +39,20 @@ class OutputNotWritable(PackshotError):
             "Free some space or choose a folder you may write to, then run the same command again; "
             "what was finished before is kept."
         )
+
+
+def fitting_name(path: str) -> str:
+    """`path` with a last part that a file system takes: where it is longer than LONGEST_NAME bytes, its middle makes
+    room for 16 hex digits of the whole, so that two long names stay two. A short suffix is kept."""
+    folder, slash, name = path.rpartition("/")
+    if len(name.encode()) <= LONGEST_NAME:
+        return path
+    suffix = PurePosixPath(name).suffix
+    if len(suffix.encode()) > LONGEST_SUFFIX:
+        suffix = ""
+    code = f"~{hashlib.sha256(path.encode()).hexdigest()[:16]}{suffix}"
+    stem = name.encode()[: LONGEST_NAME - len(code.encode())].decode(errors="ignore")
+    return f"{folder}{slash}{stem}{code}"
 
 
 def make_folder(folder: Path) -> None:
@@ -53,7 +73,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         make_folder(target.parent)
-        handle, name = tempfile.mkstemp(prefix=f".{target.stem[:40]}.", suffix=target.suffix, dir=target.parent)
+        suffix = target.suffix if len(os.fsencode(target.suffix)) <= LONGEST_SUFFIX else ""
+        handle, name = tempfile.mkstemp(prefix=f".{target.stem[:40]}.", suffix=suffix, dir=target.parent)
         os.close(handle)
         temporary = Path(name)
         yield temporary

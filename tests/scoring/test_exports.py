@@ -17,7 +17,7 @@ from packshot.cli import app
 from packshot.config import Settings, load_settings
 from packshot.exports.best import write_best
 from packshot.exports.feed import FEED_SCHEMA, write_feed
-from packshot.exports.output import OutputNotOurs, not_a_formula, own_name, safe_name
+from packshot.exports.output import OutputNotOurs, own_name, safe_name
 from packshot.exports.sellers import write_sellers
 from packshot.exports.source import NothingToExport, VerdictFile, VerdictsMixed, open_verdicts
 from packshot.exports.styles import month_of, write_styles
@@ -271,4 +271,3 @@ def test_names_are_safe_and_different() -> None:
         safe = safe_name(name)
         assert safe and not safe.startswith(".") and not set(safe) & set("/\\\0\n") and len(safe) <= 60
     assert own_name("a/b") != own_name("a_b")
-    assert not_a_formula("+1") == "'+1" and not_a_formula("plain") == "plain"

@@ -89,3 +89,22 @@ def test_the_colour_profile_goes_along(tmp_path: Path, ending: str) -> None:
     assert kept(f"wide.{ending}") == profile
     assert kept(f"plain.{ending}") is None
     assert kept("ink.jpg") is None, "a profile of inks says nothing of RGB"
+
+
+def test_a_long_name_is_kept_or_cut_and_a_file_that_goes_away_is_told(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    long = "x" * 250
+    save(folder / f"{long}.png", picture(100))
+    save(folder / f"{long}.gif", picture(101))
+    save(folder / "gone.png", picture(102))
+
+    class Removing(BrightnessJudge):
+        def enhance(self, image: np.ndarray) -> np.ndarray:
+            (folder / "gone.png").unlink(missing_ok=True)
+            return super().enhance(image)
+
+    report = enhance_folder(SETTINGS, folder, out, scorer=scorer(Removing()))
+    assert (report.enhanced, report.errors) == (2, 1)
+    written = sorted(path.name for path in out.glob("x*"))
+    assert written[0] == f"{long}.png" and written[1].endswith(".png") and "~" in written[1]
+    assert list(pd.read_csv(out / "errors.csv").path) == ["gone.png"]

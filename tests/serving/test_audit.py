@@ -155,3 +155,26 @@ def test_what_cannot_be_audited_says_what_to_do(tmp_path: Path) -> None:
         audit(settings, folder, ["kids"], tmp_path / "shop.csv")
     with pytest.raises(NothingToAudit, match=r"audit\.min_images"):
         audit(settings, written(tmp_path / "small", batch(40)), ["category"])
+
+
+def test_the_gap_is_the_coefficient_of_belonging_beside_damage_and_size() -> None:
+    frame = batch()
+    frame.loc[frame["category"] == "shoes", "quality"] += 0.07
+    damage = frame[["sharpness", "colour_balance", "detail"]].to_numpy(dtype=float)
+    size = np.log(frame["width"].astype(float) * frame["height"])
+    belongs = (frame["category"] == "shoes").to_numpy(dtype=float)
+    columns = np.column_stack([belongs, np.ones(len(frame)), damage, size])
+    expected = np.linalg.lstsq(columns, frame["quality"].to_numpy(), rcond=None)[0][0]
+    slices, _ = audit_slices(frame, ["category"], RULES)
+    shoes = next(one for one in slices if one.value == "shoes")
+    assert shoes.gap == pytest.approx(expected, abs=1e-9)
+    assert shoes.images == belongs.sum() and shoes.groups == frame.loc[belongs > 0, "sender"].nunique()
+
+
+def test_names_of_senders_are_no_formulas_in_the_table(tmp_path: Path) -> None:
+    frame = batch()
+    frame["sender"] = np.where(frame["category"] == "shoes", "=cmd|' /C calc'!A0", "ann")
+    audit(load_settings(PARAMS), written(tmp_path / "batch", frame), by=["sender"])
+    table = (tmp_path / "batch" / "audit.csv").read_text()
+    assert "sender,'=cmd|" in table
+    assert ",=cmd" not in table

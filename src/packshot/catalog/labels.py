@@ -30,6 +30,7 @@ from packshot.config import CatalogSettings
 from packshot.errors import PackshotError
 from packshot.files import OutputNotWritable, write_bytes, write_text
 from packshot.progress import say
+from packshot.spreadsheet import unguarded
 
 INBOX = "inbox"
 """The set, in manifests, of the pictures in this store."""
@@ -176,7 +177,7 @@ class LabelStore:
             before = self.labels()
             reading = _Reading(_Known(pictures), styles, now, _current(before))
             for line, values in table.rows:
-                reading.take(line, {name: values[place] or "" for name, place in names.items()})
+                reading.take(line, {name: unguarded(values[place] or "") for name, place in names.items()})
             if table.faults.broken:
                 reading.problems.extend(table.faults.sentences())
             if reading.problems:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from packshot.exports.copies import Copies, copies_in
-from packshot.exports.output import write_csv
 from packshot.exports.source import NothingToExport, VerdictFile
 from packshot.exports.weights import INPUTS, lower_bounds
 from packshot.progress import say
+from packshot.spreadsheet import write_csv
 
 COLUMNS = (
     *("sku", "batch_id", "path", "enhanced_path", "decision", "quality_low", "why"),

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from packshot import __version__
 from packshot.errors import PackshotError
 from packshot.exports.source import VerdictFile
-from packshot.files import OutputNotWritable, atomic_folder, atomic_path, write_json
+from packshot.files import OutputNotWritable, atomic_folder, write_json
 from packshot.lock import held
 
 MARKER = "export.json"
@@ -94,27 +92,6 @@ def _check_ours(out: Path, kind: str) -> None:
             f"{out} holds {f'an export of {found}' if found else 'something else'}, and an export of {kind} would "
             "replace it; name a new folder"
         )
-
-
-def write_csv(target: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> int:
-    """Write rows one by one, atomically; floats with 5 digits. Returns how many there were."""
-    count = 0
-    with atomic_path(target) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(columns)
-        for row in rows:
-            writer.writerow([_cell(row.get(name)) for name in columns])
-            count += 1
-    return count
-
-
-def _cell(value: Any) -> Any:
-    return f"{value:.5f}" if isinstance(value, float) else value
-
-
-def not_a_formula(text: str) -> str:
-    """`text` so that no spreadsheet takes it for a formula: a name that a stranger chose may begin with = or @."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def safe_name(text: str | None, otherwise: str = "unknown") -> str:

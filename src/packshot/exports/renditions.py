@@ -15,11 +15,12 @@ from packshot.catalog.image import BadImage, ImageLimits, encode
 from packshot.catalog.statistics import shrink
 from packshot.config import Settings
 from packshot.exports.journal import Journal
-from packshot.exports.output import safe_name, sole_export, write_csv, write_marker
+from packshot.exports.output import safe_name, sole_export, write_marker
 from packshot.exports.pictures import Shown, shown_pictures
 from packshot.exports.source import VerdictFile
-from packshot.files import OutputNotWritable
+from packshot.files import OutputNotWritable, fitting_name
 from packshot.progress import say, track
+from packshot.spreadsheet import write_csv
 
 KIND = "renditions"
 TABLE, JOURNAL = "renditions.csv", ".renditions.jsonl"
@@ -117,10 +118,10 @@ def _within(picture: Shown, format: str, taken: set[str]) -> str:
     relative = PurePosixPath(picture.relative.removeprefix("enhanced/") if picture.image_id is None else picture.path)
     name = f"{safe_name(picture.batch_id)}/{relative}"
     if relative.suffix.lower() not in suffixes:
-        name += suffixes[0]
+        name = fitting_name(f"{name}{suffixes[0]}")
     if name.casefold() in taken:
         code = hashlib.sha256(f"{picture.batch_id}\0{picture.path}".encode()).hexdigest()[:16]
-        name = str(PurePosixPath(name).with_suffix(f".{code}{suffixes[0]}"))
+        name = fitting_name(str(PurePosixPath(name).with_suffix(f".{code}{suffixes[0]}")))
     taken.add(name.casefold())
     return name
 

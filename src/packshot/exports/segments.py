@@ -9,11 +9,12 @@ from typing import Any
 
 from packshot.config import ScoringSettings, Settings
 from packshot.exports.copies import copies_in
-from packshot.exports.output import folder_export, not_a_formula, write_csv
+from packshot.exports.output import folder_export
 from packshot.exports.source import NothingToExport, VerdictFile
 from packshot.exports.styles import UNKNOWN
 from packshot.progress import say
 from packshot.scoring.decisions import SHOWN
+from packshot.spreadsheet import write_csv
 
 KIND = "segments"
 SEGMENTS, BRANDS = "segments.csv", "brands.csv"
@@ -120,8 +121,8 @@ def _style(settings: Settings, row: Mapping[str, Any]) -> str:
 def _segment_rows(segments: Mapping[tuple[str, str, str], Group]) -> Iterator[dict[str, Any]]:
     total = sum(group.images for group in segments.values())
     for (style, category, band), group in sorted(segments.items()):
-        facts = {"style": style, "category": not_a_formula(category), "band": band, "images": group.images}
-        skus = not_a_formula(" | ".join(sku for _, sku in group.best))
+        facts = {"style": style, "category": category, "band": band, "images": group.images}
+        skus = " | ".join(sku for _, sku in group.best)
         yield facts | {"share": group.images / total, "mean_quality": group.mean, "example_skus": skus}
 
 
@@ -135,5 +136,5 @@ def _brand_rows(brands: Mapping[str, Brand]) -> Iterator[dict[str, Any]]:
         for style, group in sorted(brand.styles.items()):
             share, usual = group.images / brand.images, overall[style] / total
             figures = {"share": share, "catalogue_share": usual, "against_catalogue": share / usual}
-            facts = {"brand": not_a_formula(name), "style": style, "images": group.images, "mean_quality": group.mean}
+            facts = {"brand": name, "style": style, "images": group.images, "mean_quality": group.mean}
             yield facts | figures | {"brand_images": brand.images, "brand_shown": brand.shown / brand.images}

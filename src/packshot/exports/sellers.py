@@ -11,12 +11,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from packshot.config import ExportSettings
-from packshot.exports.output import folder_export, not_a_formula, own_name, write_csv
+from packshot.exports.output import folder_export, own_name
 from packshot.exports.previews import kept_previews
 from packshot.exports.source import VerdictFile
 from packshot.files import write_text
 from packshot.scoring.decisions import reason_code
 from packshot.serving.batches import REASONS
+from packshot.spreadsheet import write_csv
 
 KIND = "sellers"
 TABLE, PICTURES, INDEX = "sellers.csv", "pictures.csv", "index.html"
@@ -125,31 +126,27 @@ def _counted(files: Sequence[VerdictFile], sellers: dict[str, Seller], most: int
         for code, sentence in faults_of(row):
             fault = seller.faults.setdefault(code, Fault(code, _what(code)))
             fault.meet(Example(quality, row["batch_id"], row["path"], row["sku"], sentence), most)
-            facts = {name: _text(row[name]) for name in ("sku", "batch_id", "path", "decision")}
-            yield facts | {"seller": _text(seller.name), "fault": code, "sentence": _text(sentence)}
+            facts = {name: row[name] for name in ("sku", "batch_id", "path", "decision")}
+            yield facts | {"seller": seller.name, "fault": code, "sentence": sentence}
 
 
 def _rows(seller: Seller) -> Iterator[dict[str, Any]]:
     for fault in seller.to_fix:
         skus = dict.fromkeys(example.sku for example in fault.examples if example.sku)
         yield {
-            "seller": _text(seller.name),
+            "seller": seller.name,
             "fault": fault.code,
-            "what": _text(fault.what),
+            "what": fault.what,
             "images": fault.images,
             "share": fault.images / seller.images,
             "seller_images": seller.images,
-            "example_paths": _text(" | ".join(example.path for example in fault.examples)),
-            "example_skus": _text(" | ".join(skus)),
+            "example_paths": " | ".join(example.path for example in fault.examples),
+            "example_skus": " | ".join(skus),
         }
 
 
 def _what(code: str) -> str:
     return REASONS.get(code, code.replace("_", " ").capitalize())
-
-
-def _text(value: str | None) -> str:
-    return not_a_formula(value or "")
 
 
 def _environment() -> Environment:

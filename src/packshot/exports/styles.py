@@ -11,9 +11,10 @@ from typing import Any
 from packshot.config import ExportSettings
 from packshot.evaluation import plots
 from packshot.exports.copies import copies_in
-from packshot.exports.output import folder_export, not_a_formula, write_csv
+from packshot.exports.output import folder_export
 from packshot.exports.source import NothingToExport, VerdictFile
 from packshot.progress import say
+from packshot.spreadsheet import write_csv
 
 KIND = "styles"
 TABLE = "styles.csv"
@@ -105,7 +106,7 @@ def style_rows(cells: Cells) -> Iterator[dict[str, Any]]:
             tally = styles.get(style, Tally())
             weight = max(left, 0.0) if style == UNKNOWN else tally.confidence
             shares = {"share": tally.images / images, "weighted_share": weight / images}
-            cell = {"category": not_a_formula(category), "month": month, "images_in_cell": images}
+            cell = {"category": category, "month": month, "images_in_cell": images}
             yield cell | {"style": style, "images": tally.images, **shares}
 
 

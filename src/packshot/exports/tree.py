@@ -13,11 +13,12 @@ from typing import Any, Literal
 from packshot.catalog.image import BadImage
 from packshot.config import ExportSettings
 from packshot.errors import PackshotError
-from packshot.exports.output import folder_export, safe_name, write_csv
+from packshot.exports.output import folder_export, safe_name
 from packshot.exports.pictures import Shown, digest_of, shown_pictures
 from packshot.exports.source import VerdictFile
-from packshot.files import OutputNotWritable
+from packshot.files import OutputNotWritable, fitting_name
 from packshot.progress import say, track
+from packshot.spreadsheet import write_csv
 
 KIND = "tree"
 TABLE, PICTURES = "tree.csv", "pictures"
@@ -113,10 +114,10 @@ def _name(picture: Shown, folder: str, taken: set[str]) -> str:
     """A name below the root that no other picture has, also where upper and lower case are one."""
     relative = PurePosixPath(picture.relative)
     suffix = f".{safe_name(relative.suffix)}" if relative.suffix else ""
-    name = f"{folder}/{safe_name(relative.stem)}{suffix}"
+    name = fitting_name(f"{folder}/{safe_name(relative.stem)}{suffix}")
     if name.casefold() in taken:
         code = hashlib.sha256(f"{picture.batch_id}\0{picture.path}".encode()).hexdigest()[:16]
-        name = f"{folder}/{safe_name(relative.stem)}-{code}{suffix}"
+        name = fitting_name(f"{folder}/{safe_name(relative.stem)}-{code}{suffix}")
     taken.add(name.casefold())
     return name
 

@@ -10,19 +10,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from packshot.catalog.decoding.attempts import Attempts
 from packshot.catalog.image import ImageLimits
 from packshot.config import Settings
 from packshot.errors import PackshotError
-from packshot.files import OutputNotWritable, atomic_path
+from packshot.files import OutputNotWritable
 from packshot.progress import say, track
 from packshot.scoring.listing import BatchFile, list_batch
 from packshot.scoring.reading import Opened, read_ahead
 from packshot.scoring.scorer import Scorer, open_scorer
 from packshot.scoring.shards import FOLDER, check_same_model, read_manifest, sole_writer, work_id, write_manifest
 from packshot.scoring.writing import KEPT_FORMATS, OutputIsInput, output_name, write_enhanced
+from packshot.spreadsheet import write_csv
 
 
 class NothingEnhanced(PackshotError):
@@ -177,5 +176,4 @@ class _Journal:
 
 def _write_errors(target: Path, outcomes: Sequence[_Outcome]) -> None:
     failed = [{"path": outcome.path, "error": outcome.error} for outcome in outcomes if outcome.error is not None]
-    with atomic_path(target) as temporary:
-        pd.DataFrame(failed, columns=["path", "error"]).to_csv(temporary, index=False)
+    write_csv(target, ("path", "error"), failed)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from packshot.catalog.decoding.isolated import read_alpha, read_profile
 from packshot.catalog.image import ImageLimits, encode
 from packshot.errors import PackshotError
+from packshot.files import fitting_name
 
 KEPT_FORMATS = ("JPEG", "PNG", "WEBP")
 
@@ -32,13 +33,13 @@ def output_name(path: str, format: str, taken: Collection[str]) -> str:
     """
     if format in KEPT_FORMATS:
         return path
-    name = png_name(path)
+    name = fitting_name(png_name(path))
     if name == path or name not in taken:
         return name
-    name = f"{path}.png"
-    while name in taken:
-        name = f"{name}.png"
-    return name
+    longer = f"{path}.png"
+    while fitting_name(longer) in taken:
+        longer = f"{longer}.png"
+    return fitting_name(longer)
 
 
 def write_enhanced(

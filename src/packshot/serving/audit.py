@@ -8,8 +8,8 @@ looked at (Bonferroni).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any, Literal
@@ -23,12 +23,12 @@ from packshot.catalog.statistics import WHITE_FROM
 from packshot.config import AuditSettings, Settings
 from packshot.errors import PackshotError
 from packshot.evaluation import plots
-from packshot.evaluation.resampling import group_weights
-from packshot.files import atomic_path
 from packshot.scoring.decisions import ATTRIBUTES
 from packshot.scoring.verdicts import read_verdicts
+from packshot.spreadsheet import write_csv
 
 Floats = NDArray[np.float64]
+Codes = NDArray[np.int64]
 Finding = Literal["gap", "none", "too few groups", "cannot be told apart"]
 LIGHTNESS = "product lightness"
 OF_THE_VERDICTS = ("category", "sender", "style")
@@ -42,6 +42,10 @@ _COLUMNS = (
 )
 WHITE = WHITE_FROM / 255
 RESAMPLES = 1000
+DRAWN_AT_ONCE = 4_000_000
+"""Groups times resamples that are held at once."""
+MOST_DRAWN = 40
+"""Slices that the plot shows at most, those with the largest gaps."""
 LEAST_LEFT = 0.01
 """A slice of which damage explains all but this share cannot be told apart from the damage."""
 
@@ -70,6 +74,17 @@ class Slice:
     low: float
     high: float
     finding: Finding
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Of each slice: the gap that damage leaves, its standard error, whether it can be told from the damage, and how
+    many groups it has."""
+
+    gap: Floats
+    error: Floats
+    certain: NDArray[np.bool_]
+    groups: NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -133,8 +148,7 @@ def audit(settings: Settings, folder: Path, by: Sequence[str] = BY_DEFAULT, cata
             f"as many others, of {len(frame)} in all; audit a larger batch, or lower audit.min_images"
         )
     table, plot = folder / "audit.csv", folder / "audit.png"
-    with atomic_path(table) as temporary:
-        pd.DataFrame([asdict(one) for one in slices]).round(5).to_csv(temporary, index=False)
+    write_csv(table, [column.name for column in fields(Slice)], [asdict(one) for one in slices])
     _draw(slices, explained, len(frame), settings.audit, plot)
     compared = {one.by for one in slices}
     not_compared = tuple(name for name in by if name not in compared)
@@ -154,22 +168,32 @@ def audit_slices(frame: pd.DataFrame, by: Sequence[str], rules: AuditSettings) -
     """Every slice that is large enough, the largest gap first, and the share of variance that damage explains.
 
     `frame` has the columns `quality`, `decision`, the damage, `width`, `height`, `sender`, `sku`, `path` and `by`.
+    Time and memory grow with rows plus slices, not with their product.
     """
-    chosen = [
-        (name, str(value), (frame[name] == value).to_numpy())
-        for name in by
-        for value, count in frame[name].value_counts().sort_index().items()
-        if rules.min_images <= count <= len(frame) - rules.min_images
-    ]
-    if not chosen:
+    chosen = {name: _members(frame[name], rules) for name in by}
+    count = sum(len(values) for values, _ in chosen.values())
+    if not count:
         return [], 0.0
     explaining = _orthonormal(frame)
     score = frame["quality"].to_numpy(dtype=float)
     left = score - explaining @ (explaining.T @ score)
     explained = float(1 - np.square(left).sum() / max(np.square(score - score.mean()).sum(), 1e-12))
-    bound = NormalDist().inv_cdf(1 - (1 - rules.confidence) / len(chosen) / 2)
-    slices = [_slice(frame, name, value, member, explaining, left, bound, rules) for name, value, member in chosen]
+    bound = NormalDist().inv_cdf(1 - (1 - rules.confidence) / count / 2)
+    slices: list[Slice] = []
+    for name, (values, members) in chosen.items():
+        if values:
+            compared = _compared(explaining, left, members, len(values), _groups(frame, name))
+            slices.extend(_slices(frame, name, values, members, compared, bound, rules))
     return sorted(slices, key=lambda one: -abs(one.gap)), explained
+
+
+def _members(column: pd.Series, rules: AuditSettings) -> tuple[list[str], Codes]:
+    """The values that are frequent enough, sorted, and of each row which of them it has; -1: another."""
+    counts = column.value_counts()
+    large = counts[(counts >= rules.min_images) & (counts <= len(column) - rules.min_images)]
+    values = sorted(large.index)
+    codes = pd.Categorical(column, categories=values).codes.astype(np.int64)
+    return [str(value) for value in values], codes
 
 
 def _orthonormal(frame: pd.DataFrame) -> Floats:
@@ -184,43 +208,51 @@ def _orthonormal(frame: pd.DataFrame) -> Floats:
     return np.asarray(left[:, strength > 1e-6 * strength[0]])
 
 
-def _slice(
+def _slices(
     frame: pd.DataFrame,
     by: str,
-    value: str,
-    member: NDArray[np.bool_],
-    explaining: Floats,
-    left: Floats,
+    values: Sequence[str],
+    members: Codes,
+    compared: Compared,
     bound: float,
     rules: AuditSettings,
-) -> Slice:
-    groups = _groups(frame, by)
-    belongs = member.astype(float)
-    own = belongs - explaining @ (explaining.T @ belongs)
-    certain = float(np.square(own).sum()) > LEAST_LEFT * float(np.square(belongs - belongs.mean()).sum())
-    gap, error = _coefficient(own, left, groups) if certain else (0.0, 0.0)
-    low, high = gap - bound * error, gap + bound * error
-    here = frame[member]
-    count = int(groups[member].nunique())
-    finding: Finding = "gap" if abs(gap) > rules.max_gap and not low <= 0 <= high else "none"
-    if count < rules.min_groups:
-        finding = "too few groups"
-    if not certain:
-        finding = "cannot be told apart"
-    return Slice(
-        by=by,
-        value=value,
-        images=len(here),
-        groups=count,
-        quality=float(here["quality"].mean()),
-        accepted=float(here["decision"].isin(["accept", "enhance"]).mean()),
-        rejected=float((here["decision"] == "reject").mean()),
-        raw_gap=float(here["quality"].mean() - frame.loc[~member, "quality"].mean()),
-        gap=gap,
-        low=low,
-        high=high,
-        finding=finding,
+) -> Iterator[Slice]:
+    quality = frame["quality"].to_numpy(dtype=float)
+    images = _sums(members, len(values), np.ones(len(frame)))
+    total, accepted, rejected = (
+        _sums(members, len(values), one)
+        for one in (quality, frame["decision"].isin(["accept", "enhance"]), frame["decision"] == "reject")
     )
+    elsewhere = (quality.sum() - total) / (len(frame) - images)
+    for i, value in enumerate(values):
+        certain = bool(compared.certain[i])
+        gap, error = (float(compared.gap[i]), float(compared.error[i])) if certain else (0.0, 0.0)
+        low, high = gap - bound * error, gap + bound * error
+        finding: Finding = "gap" if abs(gap) > rules.max_gap and not low <= 0 <= high else "none"
+        if compared.groups[i] < rules.min_groups:
+            finding = "too few groups"
+        if not certain:
+            finding = "cannot be told apart"
+        yield Slice(
+            by=by,
+            value=value,
+            images=int(images[i]),
+            groups=int(compared.groups[i]),
+            quality=float(total[i] / images[i]),
+            accepted=float(accepted[i] / images[i]),
+            rejected=float(rejected[i] / images[i]),
+            raw_gap=float(total[i] / images[i] - elsewhere[i]),
+            gap=gap,
+            low=low,
+            high=high,
+            finding=finding,
+        )
+
+
+def _sums(members: Codes, count: int, of: Any) -> Floats:
+    """The sum of a value of each row over the rows of each slice."""
+    inside = members >= 0
+    return np.bincount(members[inside], np.asarray(of, dtype=float)[inside], minlength=count).astype(np.float64)
 
 
 def _groups(frame: pd.DataFrame, by: str) -> pd.Series:
@@ -232,18 +264,72 @@ def _groups(frame: pd.DataFrame, by: str) -> pd.Series:
     return found
 
 
-def _coefficient(own: Floats, left: Floats, groups: pd.Series) -> tuple[float, float]:
-    """Least-squares coefficient of the residual slice on the residual score, and its standard error over groups."""
-    sums = pd.DataFrame({"product": own * left, "square": own * own}).groupby(groups.to_numpy()).sum()
-    weights = group_weights(list(sums.index), RESAMPLES, seed=0)
-    above, below = weights @ sums["product"].to_numpy(), weights @ sums["square"].to_numpy()
-    gap = float(sums["product"].sum() / sums["square"].sum())
-    drawn = above[below > 0] / below[below > 0]
-    return gap, float(drawn.std(ddof=1))
+def _compared(explaining: Floats, left: Floats, members: Codes, count: int, groups: pd.Series) -> Compared:
+    """The gap of each slice and its error, all at once.
+
+    The residual of a slice is own = belongs - E c, with E the orthonormal basis and c = E' belongs. Its coefficient,
+    sum(own * left) / sum(own^2), is a ratio of sums over groups in which all but E c concerns the members alone: those
+    are kept sparse, and what concerns every row is summed once for all slices.
+    """
+    from scipy import sparse
+
+    codes, names = pd.factorize(groups, sort=True)
+    inside = members >= 0
+    rows, slices, drawn_as = np.flatnonzero(inside), members[inside], codes[inside]
+    shares = np.stack([_sums(members, count, column) for column in explaining.T])
+    shape = (len(names), count)
+    product = sparse.csr_matrix((left[rows], (drawn_as, slices)), shape=shape)
+    own = 1 - 2 * np.einsum("ik,ki->i", explaining[rows], shares[:, slices])
+    square = sparse.csr_matrix((own, (drawn_as, slices)), shape=shape)
+    with_left = _by_group(codes, len(names), explaining * left[:, None])
+    size = explaining.shape[1]
+    pairs = _by_group(codes, len(names), np.einsum("ik,il->ikl", explaining, explaining).reshape(-1, size * size))
+    both = np.einsum("ks,ls->kls", shares, shares).reshape(size * size, count)
+
+    def sums(weights: Floats) -> tuple[Floats, Floats]:
+        above = (product.T @ weights.T).T - (weights @ with_left) @ shares
+        below = (square.T @ weights.T).T + (weights @ pairs) @ both
+        return above, below
+
+    whole, certainty = (part[0] for part in sums(np.ones((1, len(names)))))
+    images = _sums(members, count, np.ones(len(members)))
+    certain = certainty > LEAST_LEFT * images * (1 - images / len(members))
+    drawn = np.concatenate([_ratio(*sums(weights)) for weights in _draws(len(names))])
+    groups_of = np.diff(product.tocsc().indptr)
+    return Compared(_ratio(whole, certainty), _spread(drawn, certain), certain, groups_of)
+
+
+def _ratio(above: Floats, below: Floats) -> Floats:
+    ratio: Floats = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 1e-12)
+    return ratio
+
+
+def _spread(drawn: Floats, certain: NDArray[np.bool_]) -> Floats:
+    """The standard deviation over the resamples in which the slice occurs; 0 for slices that say nothing."""
+    spread = np.zeros(drawn.shape[1])
+    spread[certain] = np.nanstd(drawn[:, certain], axis=0, ddof=1)
+    return spread
+
+
+def _by_group(codes: Codes, count: int, columns: Floats) -> Floats:
+    """Column sums over the rows of each group; groups x columns."""
+    return np.stack([np.bincount(codes, column, minlength=count) for column in columns.T], axis=1)
+
+
+def _draws(groups: int) -> Iterator[Floats]:
+    """How often each group is drawn in each of RESAMPLES resamples, some of them at a time."""
+    luck = np.random.default_rng(0)
+    at_once = max(1, min(RESAMPLES, DRAWN_AT_ONCE // groups))
+    for start in range(0, RESAMPLES, at_once):
+        count = min(at_once, RESAMPLES - start)
+        yield np.stack([np.bincount(luck.integers(0, groups, groups), minlength=groups) for _ in range(count)]).astype(
+            np.float64
+        )
 
 
 def _draw(slices: Sequence[Slice], explained: float, rows: int, rules: AuditSettings, path: Path) -> None:
-    shown = sorted(slices, key=lambda one: (one.by, one.gap))
+    foremost = sorted(slices, key=lambda one: (one.finding != "gap", -abs(one.gap)))[:MOST_DRAWN]
+    shown = sorted(foremost, key=lambda one: (one.by, one.gap))
     fig, axes = plots.figure(7.6, 1.9 + 0.3 * len(shown))
     axes.axvspan(-rules.max_gap, rules.max_gap, color=plots.GRID, alpha=0.7, linewidth=0)
     axes.axvline(0, color=plots.INK, linewidth=1)
@@ -257,6 +343,7 @@ def _draw(slices: Sequence[Slice], explained: float, rows: int, rules: AuditSett
     axes.set_ylim(-0.7, len(shown) - 0.3)
     count = sum(one.finding == "gap" for one in slices)
     title = f"Score here against elsewhere: {count} of {len(slices)} slices with an unexplained gap\n"
+    title += f"the {len(shown)} largest are shown; " if len(shown) < len(slices) else ""
     title += f"n = {rows}; damage and size explain {explained:.0%} of the score's variance"
     fig.suptitle(title, fontsize=11, color=plots.INK)
     axes.set_xlabel("dot: gap that damage does not explain, with interval; tick: raw difference", fontsize=9)

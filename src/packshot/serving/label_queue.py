@@ -12,6 +12,7 @@ from packshot.catalog.sources.table import read_label_csv
 from packshot.config import Settings
 from packshot.files import write_text
 from packshot.serving.thumbnails import Thumbnails
+from packshot.spreadsheet import unguarded, write_csv
 
 TABLE = "queue.csv"
 PAGE = "queue.html"
@@ -24,12 +25,12 @@ def read_queue(folder: Path) -> pd.DataFrame:
     """The rows that wait, as texts, with what was filled in. Raises SourceError for a file that is no CSV."""
     path = folder / TABLE
     rows = read_label_csv(path) if path.exists() else pd.DataFrame()
-    return rows.reindex(columns=list(COLUMNS), fill_value="").fillna("").astype(object)
+    return rows.reindex(columns=list(COLUMNS), fill_value="").fillna("").astype(object).map(unguarded)
 
 
 def write_queue(folder: Path, rows: pd.DataFrame, inbox: Path, settings: Settings) -> None:
     """Write the table and its page, each atomically; pictures are below `inbox`, in the folder of their batch."""
-    write_text(folder / TABLE, rows[list(COLUMNS)].to_csv(index=False, lineterminator="\n"))
+    write_csv(folder / TABLE, COLUMNS, rows.to_dict("records"))
     thumbnails = Thumbnails(ImageLimits.from_settings(settings.validation), THUMBNAIL_BYTES)
     environment = Environment(
         loader=PackageLoader("packshot.serving"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
