@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from packshot.catalog import image
+from packshot.catalog.decoding import isolated
 from packshot.catalog.decoding.attempts import Attempts
 from packshot.catalog.decoding.pool import TIERS_MP, Admission, Decoders, Found, at_once, decoders
 from packshot.catalog.limits import DECODABLE, ImageLimits
@@ -90,7 +91,8 @@ class InProcess(Decoders):
 
 def read_all(files: list[BatchFile], by: Decoders) -> None:
     """As a batch does."""
-    with mock.patch.object(reading, "decoders", lambda: by):
+    here = mock.patch.object(isolated, "decoders", lambda: by)
+    with here, mock.patch.object(reading, "decoders", lambda: by):
         for opened in reading.read_ahead(iter(files), files[0].location.parent, LIMITS):
             assert opened.pixels is not None
             del opened

@@ -55,6 +55,77 @@ def validate(folder: Path, out: Path) -> object:
     return validate_all(settings(), folder).as_record()
 
 
+def probe(folder: Path, out: Path) -> object:
+    """What `validate` decodes, without its expectations."""
+    from packshot.catalog.decoding.attempts import Attempts
+    from packshot.catalog.image import ImageLimits
+    from packshot.catalog.probing import probe_files
+
+    limits = ImageLimits.from_settings(settings().validation)
+    paths = sorted(path.name for path in folder.iterdir())
+    found = probe_files(paths, folder, limits, 8, Attempts(out / "decoding.attempts"))
+    return dict(zip(paths, found["unreadable"].fillna(""), strict=True))
+
+
+def model(folder: Path, out: Path) -> object:
+    """The errors that the logged model says of each file."""
+    import pandas as pd
+    from sample_batch import BrightnessJudge
+
+    from packshot.catalog.image import ImageLimits
+    from packshot.registry.pyfunc_model import PackshotModel
+
+    del out
+    logged = PackshotModel()
+    logged._limits, logged._judge = ImageLimits.from_settings(settings().validation), BrightnessJudge()
+    paths = sorted(folder.iterdir())
+    answer = logged.predict(None, pd.DataFrame({"image": [path.read_bytes() for path in paths]}))
+    return {path.name: (said or "").split(":")[0] for path, said in zip(paths, answer["error"], strict=True)}
+
+
+def shown(folder: Path, out: Path) -> object:
+    """What is made for people, and for training, of pictures that have gone bad since they were judged."""
+    from hostile_decoder import hostile
+
+    from packshot.catalog.image import BadImage, ImageLimits
+    from packshot.exports.renditions import write_renditions
+    from packshot.exports.source import open_verdicts
+    from packshot.scoring.batch import score as score_all
+    from packshot.serving.thumbnails import Thumbnails
+    from packshot.training.features import _opener
+
+    chosen = settings()
+    report = score_all(chosen, folder, out, scorer=scorer())
+    accepted = sorted(folder.rglob("*.png"))[-2:]
+    hostile(accepted[0], "dies")
+    exported = write_renditions(chosen, open_verdicts([out]), out / "renditions", folder)
+    thumbnails = Thumbnails(ImageLimits.from_settings(chosen.validation), 10**6)
+    pages = [thumbnails.of(folder, path.relative_to(folder).as_posix()) is not None for path in accepted]
+    images = out / "workspace/data/raw/images"
+    images.mkdir(parents=True)
+    hostile(images / "dies.png", "dies")
+    try:
+        _opener(chosen, out / "workspace")("dies.png")
+        features = "read"
+    except BadImage as bad:
+        features = bad.reason
+    return {
+        "rows": report.rows,
+        "left_out": exported["pictures_left_out"],
+        "made": exported["made"] > 0,
+        "thumbnails": pages,
+        "features": features,
+    }
+
+
 if __name__ == "__main__":
-    runs = {"score": score, "parts": parts, "enhance": enhance, "validate": validate}
+    runs = {
+        "score": score,
+        "parts": parts,
+        "enhance": enhance,
+        "validate": validate,
+        "probe": probe,
+        "model": model,
+        "shown": shown,
+    }
     print(json.dumps(runs[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))))

@@ -80,6 +80,31 @@ def test_enhancing_names_hostile_files_and_does_not_try_them_again(tmp_path: Pat
     assert obeyed(environment) == counts
 
 
+def test_the_logged_model_says_which_files_its_decoder_fails_on(tmp_path: Path) -> None:
+    environment = install(tmp_path / "hostile")
+    folder = make_batch(tmp_path / "in", 2) / "shop"
+    hostile(folder / "dies.png", "dies")
+    done = run("model", folder, tmp_path, environment)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert {path: error for path, error in said.items() if error} == {"dies.png": "decoder_crashed"}
+    assert len(said) == 3 and obeyed(environment) == {"dies": 2}
+
+
+def test_renditions_thumbnails_and_features_survive_their_decoder(tmp_path: Path) -> None:
+    environment = install(tmp_path / "hostile")
+    done = run("shown", make_batch(tmp_path / "in", 4), tmp_path / "out", environment)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said == {
+        "rows": 4,
+        "left_out": 1,
+        "made": True,
+        "thumbnails": [False, True],
+        "features": "decoder_crashed",
+    }
+
+
 def test_a_hostile_file_alone_is_one_row(tmp_path: Path) -> None:
     environment = install(tmp_path / "hostile")
     hostile(tmp_path / "in/dies.png", "dies")

@@ -209,6 +209,8 @@ def test_other_rules_or_another_name_ask_for_a_folder_of_their_own(
         score(settings, folder, out, scorer=scorer(), batch_id="tuesday")
     assert (contents(out), (out / "verdicts.parquet").read_bytes()) == before
     assert score(settings_with(accept_at=0.1, shard_size=3), folder, out, scorer=scorer()).judged == 0
+    patient = settings.validation.model_copy(update={"decode_deadline_s": 77.0, "max_bad_share": 0.7})
+    assert score(settings.model_copy(update={"validation": patient}), folder, out, scorer=scorer()).judged == 0
     assert set(everything(out).batch_id) == {"monday"}
 
 

@@ -39,6 +39,7 @@ __all__ = [
     "read_alpha",
     "read_carried",
     "read_profile",
+    "read_rgba",
     "resolve_inside",
 ]
 
@@ -106,6 +107,15 @@ def inspect(path: Path, limits: ImageLimits) -> tuple[ImageInfo, Pixels]:
     height, width = pixels.shape[:2]
     identity = hashlib.sha256(content).hexdigest()
     return ImageInfo(identity, width, height, found.format, len(content), found.notes), pixels
+
+
+def read_rgba(path: Path | bytes, limits: ImageLimits) -> Pixels:
+    """The picture before it is laid on white, as H x W x 4 uint8; opaque where the file has no alpha channel. Raises
+    BadImage."""
+    content, name = content_of(path, limits)
+    found = read(content, limits, name)
+    opaque = np.full(found.colours.shape[:2], 255, np.uint8)
+    return np.dstack([found.colours, opaque if found.alpha is None else found.alpha])
 
 
 def read_alpha(path: Path | bytes, limits: ImageLimits) -> Pixels | None:

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from packshot.catalog.collect import IMAGES, MANIFEST, SourceRecord, read_source
+from packshot.catalog.decoding.attempts import Attempts
 from packshot.catalog.expectations import ROW, DataDocs, Outcome, Rule, data_docs
 from packshot.catalog.image import ImageLimits
 from packshot.catalog.labels import INBOX
@@ -39,6 +40,8 @@ from packshot.progress import say
 VALID = Path("data/valid/manifest.parquet")
 QUARANTINE = Path("data/valid/quarantine.parquet")
 SUMMARY = Path("data/valid/validation.json")
+ATTEMPTS = Path("data/valid/decoding.attempts")
+"""Kept where a file was given up: it is not decoded again as long as it is the same."""
 DOCS = Path("reports/validation")
 
 SIGNATURE_COLUMNS = ("phash", "thumbnail")
@@ -89,7 +92,13 @@ def validate(settings: Settings, workspace: Path) -> ValidationReport:
     source = read_source(workspace)
     raw = _read_raw(workspace / MANIFEST)
     limits = ImageLimits.from_settings(settings.validation)
-    found = probe_files(raw["path"].tolist(), workspace / IMAGES, limits, settings.splits.hash_size)
+    attempts = Attempts(workspace / ATTEMPTS)
+    try:
+        found = probe_files(raw["path"].tolist(), workspace / IMAGES, limits, settings.splits.hash_size, attempts)
+    finally:
+        attempts.close()
+    if not attempts.gave_up:
+        attempts.forget()
     table = pd.concat([raw, found], axis=1)
     table.insert(0, ROW, range(len(table)))
     with data_docs(workspace / DOCS, source.collected_at) as docs:

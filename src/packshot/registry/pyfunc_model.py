@@ -20,6 +20,9 @@ from packshot.catalog.image import BadImage, ImageLimits, Pixels
 from packshot.registry.signature import OUTPUTS, SCORES
 
 BATCH = 16
+"""Images a call of the judge gets at most."""
+PIXELS_TOGETHER = 16_000_000
+"""And of no more pixels, unless it is one image."""
 
 
 class PackshotModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
@@ -32,18 +35,29 @@ class PackshotModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         self._judge = Judge.load(Path(context.artifacts["bundle"]), device="auto")
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Judge every row; at most BATCH images are decoded at a time."""
+        """Judge every row; at most BATCH images of PIXELS_TOGETHER and one more are held at a time."""
         images = list(model_input["image"])
         texts = list(model_input["text"]) if "text" in model_input.columns else [None] * len(images)
         rows: list[dict[str, Any]] = []
-        for start in range(0, len(images), BATCH):
-            rows.extend(self._batch(images[start : start + BATCH], texts[start : start + BATCH]))
+        while len(rows) < len(images):
+            decoded = self._next(images[len(rows) : len(rows) + BATCH])
+            rows.extend(self._judged(decoded, texts[len(rows) :]))
         # As objects first: pandas would turn the null of a text column into NaN.
         answer = pd.DataFrame(rows, columns=list(OUTPUTS), index=model_input.index, dtype=object)
         return answer.astype(dict.fromkeys((*SCORES, "style_confidence"), "float64"))
 
-    def _batch(self, images: Sequence[Any], texts: Sequence[Any]) -> list[dict[str, Any]]:
-        decoded = [self._decode(image) for image in images]
+    def _next(self, images: Sequence[Any]) -> list[Pixels | str]:
+        """The first of the images, decoded, as many as may be held."""
+        decoded: list[Pixels | str] = []
+        pixels = 0
+        for image in images:
+            decoded.append(found := self._decode(image))
+            pixels += 0 if isinstance(found, str) else found.shape[0] * found.shape[1]
+            if pixels >= PIXELS_TOGETHER:
+                break
+        return decoded
+
+    def _judged(self, decoded: Sequence[Pixels | str], texts: Sequence[Any]) -> list[dict[str, Any]]:
         good = {i: image for i, image in enumerate(decoded) if not isinstance(image, str)}
         said = [texts[i] if isinstance(texts[i], str) and texts[i] else None for i in good]
         verdicts = dict(zip(good, self._judge.judge(list(good.values()), said), strict=True))

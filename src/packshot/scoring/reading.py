@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from packshot.catalog import image
 from packshot.catalog.decoding.attempts import Attempts
-from packshot.catalog.decoding.pool import TIERS_MP, Admission, Decoders, decoders
+from packshot.catalog.decoding.isolated import inspect
+from packshot.catalog.decoding.pool import TIERS_MP, Admission, decoders
 from packshot.catalog.image import BadImage, ImageInfo, ImageLimits, Pixels, resolve_inside
 from packshot.errors import PackshotError
 from packshot.scoring.listing import BatchFile
@@ -47,10 +47,9 @@ def read_ahead(
 
     `attempts` remembers files that ended earlier processes. Raises DecodersDoNotStart, OutputNotWritable.
     """
-    pool = decoders()
     ahead = _Ahead(FILES_AHEAD)
-    with ThreadPoolExecutor(pool.workers, thread_name_prefix="decode") as threads:
-        opening = _Opening(root, limits, attempts, pool)
+    with ThreadPoolExecutor(decoders().workers, thread_name_prefix="decode") as threads:
+        opening = _Opening(root, limits, attempts)
         filling = threading.Thread(target=_fill, args=(ahead, files, opening, threads), name="ahead", daemon=True)
         filling.start()
         try:
@@ -70,7 +69,6 @@ class _Opening:
     root: Path
     limits: ImageLimits
     attempts: Attempts | None
-    pool: Decoders
 
     def open(self, file: BatchFile, admitted: Callable[[bool], Admission]) -> Opened:
         """Read and decode one file. Never raises for what is wrong with the file.
@@ -80,8 +78,8 @@ class _Opening:
         try:
             path = resolve_inside(self.root, file.location.relative_to(self.root).as_posix())
             # of those that a process ended with only one is to blame
-            suspect = self.attempts is not None and self.attempts.of(path).tries > 0
-            info, pixels = self.pool.call(image.inspect, path, self.limits, admitted(suspect), self.attempts)
+            suspect = self.attempts is not None and self.attempts.suspects(path)
+            info, pixels = inspect(path, self.limits, admit=admitted(suspect), attempts=self.attempts)
         except BadImage as error:
             return Opened(file, reason=error.reason, detail=error.detail)
         except PackshotError:

@@ -37,6 +37,8 @@ RUNTIME_SETTINGS = (
 """They choose a runtime; the one that was chosen counts instead."""
 SHARING = ("shard_size", "shards_per_task", "tasks_per_batch", "tasks_at_once", "engine", "ray_address")
 """How a batch is shared out, and to whom, changes no verdict."""
+NO_LIMIT = ("decode_deadline_s", "max_bad_share", "min_class_share")
+"""Of validation: how long a decoder is waited for, and what only a whole catalogue is asked."""
 TUNING = ("thresholds", "costs")
 """They choose the bounds of the decision, which count instead."""
 NAMED_DIFFERENCES = 5
@@ -105,6 +107,8 @@ def work_record(settings: Settings, scorer: Scorer) -> dict[str, Any]:
     scoring = rules["scoring"]
     for no_rule in (*SHARING, *TUNING, *RUNTIME_SETTINGS):
         scoring.pop(no_rule)
+    for no_limit in NO_LIMIT:
+        rules["validation"].pop(no_limit)
     scoring["profiles"] = {scoring["profile"]: scoring["profiles"][scoring["profile"]]}
     return {"model": scorer.digest, "runtime": scorer.runtime, "code": code_rev(), **dict(_named("", rules))}
 

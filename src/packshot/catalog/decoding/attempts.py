@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import threading
 from collections.abc import Iterator
@@ -21,7 +22,16 @@ from packshot.files import OutputNotWritable
 
 TRIES = 2
 """Of a file whose decoder dies: the first death may have been another's fault."""
-Verdict = tuple[Any, str]
+NO_WAITING = math.inf
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """With what a file was given up, and after how many seconds if that was why."""
+
+    reason: Any
+    detail: str
+    waited_s: float = NO_WAITING
 
 
 @dataclass
@@ -31,15 +41,14 @@ class FirstTry:
     tries: int = 0
     """Those that are not over."""
     verdict: Verdict | None = None
-    """Reason and detail with which it was given up."""
 
     @contextmanager
     def trying(self) -> Iterator[None]:
         """A try; it is over when it gives a result, or a BadImage."""
         yield
 
-    def refused(self, bad: BadImage) -> BadImage:
-        """Give up on the file."""
+    def refused(self, bad: BadImage, waited_s: float = NO_WAITING) -> BadImage:
+        """Give up on the file, for good or as long as nobody waits longer."""
         return bad
 
 
@@ -58,8 +67,8 @@ class _Remembered(FirstTry):
             raise
         self.journal.note(self.key, over=True)
 
-    def refused(self, bad: BadImage) -> BadImage:
-        self.journal.note(self.key, verdict=(bad.reason, bad.detail))
+    def refused(self, bad: BadImage, waited_s: float = NO_WAITING) -> BadImage:
+        self.journal.note(self.key, verdict=(bad.reason, bad.detail), waited_s=waited_s)
         return bad
 
 
@@ -79,6 +88,10 @@ class Attempts:
         key = _key(source)
         tries, verdict = self._found.get(key, (0, None))
         return _Remembered(tries, verdict, journal=self, key=key)
+
+    def suspects(self, source: Path) -> bool:
+        """Whether a process ended while it decoded the file: it is to be decoded with nothing beside it."""
+        return self.of(source).tries > 0
 
     def note(self, key: str, **what: Any) -> None:
         """Write a line. Raises OutputNotWritable."""
@@ -126,7 +139,7 @@ def _read(path: Path) -> dict[str, tuple[int, Verdict | None]]:
             tries, verdict = found.get(key, (0, None))
             if "verdict" in said:
                 reason, detail = said["verdict"]
-                verdict = reason, str(detail)
+                verdict = Verdict(reason, str(detail), float(said.get("waited_s", NO_WAITING)))
             found[key] = (0 if "over" in said else tries + ("begun" in said), verdict)
         except (ValueError, KeyError, TypeError):
             continue  # the last line of a killed process

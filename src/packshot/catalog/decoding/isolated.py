@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from packshot.catalog import image
-from packshot.catalog.decoding.pool import decoders
+from packshot.catalog.containers import drawing
+from packshot.catalog.decoding.attempts import Attempts
+from packshot.catalog.decoding.pool import Admission, at_once, decoders
 from packshot.catalog.image import ImageInfo, ImageLimits, Pixels
 
 
@@ -19,9 +22,16 @@ def decode(source: Path | bytes, limits: ImageLimits) -> Pixels:
     return decoders().call(image.decode, source, limits)
 
 
-def inspect(path: Path, limits: ImageLimits) -> tuple[ImageInfo, Pixels]:
-    """See `packshot.catalog.image.inspect`."""
-    return decoders().call(image.inspect, path, limits)
+def inspect(
+    path: Path, limits: ImageLimits, *, admit: Admission = at_once, attempts: Attempts | None = None
+) -> tuple[ImageInfo, Pixels]:
+    """See `packshot.catalog.image.inspect`; `admit` and `attempts` as for `Decoders.call`."""
+    return decoders().call(image.inspect, path, limits, admit, attempts)
+
+
+def read_rgba(source: Path | bytes, limits: ImageLimits) -> Pixels:
+    """See `packshot.catalog.image.read_rgba`."""
+    return decoders().call(image.read_rgba, source, limits)
 
 
 def read_alpha(source: Path | bytes, limits: ImageLimits) -> Pixels | None:
@@ -32,3 +42,8 @@ def read_alpha(source: Path | bytes, limits: ImageLimits) -> Pixels | None:
 def read_profile(source: Path | bytes, limits: ImageLimits) -> bytes | None:
     """See `packshot.catalog.image.read_profile`."""
     return decoders().call(image.read_profile, source, limits)
+
+
+def drawn(path: Path, limits: ImageLimits, side: int) -> Pixels:
+    """See `packshot.catalog.containers.drawing.drawn`."""
+    return decoders().call(partial(drawing.drawn, side=side), path, limits)

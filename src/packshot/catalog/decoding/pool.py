@@ -120,8 +120,8 @@ class Decoders:
     ) -> Found:
         kept = attempts.of(source) if attempts is not None and isinstance(source, Path) else FirstTry()
         name = source.name if isinstance(source, Path) else None
-        if kept.verdict is not None:
-            raise BadImage(*kept.verdict, name)
+        if kept.verdict is not None and kept.verdict.waited_s >= limits.deadline_s:
+            raise BadImage(kept.verdict.reason, kept.verdict.detail, name)
         dead = kept.tries
         while dead < TRIES:
             try:
@@ -132,9 +132,10 @@ class Decoders:
                 detail = _told(death, limits)
             except DeadlineOver:
                 detail = (
-                    f"the decoder was not done after {limits.deadline_s:g} s; save the picture again as JPEG or PNG"
+                    f"the decoder was not done after {limits.deadline_s:g} s (validation.decode_deadline_s); save the "
+                    "picture again as JPEG or PNG"
                 )
-                raise kept.refused(BadImage("decoder_timeout", detail, name)) from None
+                raise kept.refused(BadImage("decoder_timeout", detail, name), limits.deadline_s) from None
         if kept.tries >= TRIES:
             detail = f"the process that had it decoded ended {TRIES} times; save the picture again as JPEG or PNG"
         raise kept.refused(BadImage("decoder_crashed", detail, name))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from packshot.catalog.decoding.isolated import drawn
+from packshot.catalog.limits import DECODABLE, BadImage, ImageLimits
 from packshot.catalog.sources.declared import IconsPlace, IconTheme, SetDeclaration, SourceError
 from packshot.catalog.sources.stamps import as_png, on_white
 from packshot.catalog.sources.table import COLUMNS
@@ -26,7 +27,7 @@ SMALLEST_VECTOR = 32
 """Nominal size from which a drawing is made for its own sake; below it is a simplified glyph."""
 SYMBOLIC = "symbolic"
 SIZE = re.compile(r"(\d+)(?:x\1)?")
-MOST_PIXELS = 4_000_000
+LIMITS = ImageLimits(max_megapixels=4, max_file_mb=16, min_side_px=1, formats=DECODABLE)
 
 
 @dataclass(frozen=True)
@@ -149,18 +150,8 @@ def _styles(
 def _render(file: Path, place: IconsPlace) -> NDArray[np.uint8] | None:
     """The drawing at `side` pixels on a white square; None where it cannot be drawn."""
     try:
-        content = _rasterise(file, place.side) if file.suffix == ".svg" else file.read_bytes()
-        with Image.open(io.BytesIO(content)) as image:
-            if image.width * image.height > MOST_PIXELS:
-                return None
-            rgba = image.convert("RGBA")
-    except (OSError, ValueError):
+        rgba = Image.fromarray(drawn(file, LIMITS, place.side))
+    except BadImage:
         return None
     rgba.thumbnail((place.side, place.side), Image.Resampling.LANCZOS)
     return on_white(np.asarray(rgba), place.canvas, place.canvas)
-
-
-def _rasterise(file: Path, side: int) -> bytes:
-    import resvg_py
-
-    return bytes(resvg_py.svg_to_bytes(svg_path=str(file), width=side, height=side, skip_system_fonts=True))

@@ -19,10 +19,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from packshot.catalog.decoding.isolated import read_rgba
+from packshot.catalog.limits import BadImage, ImageLimits
 from packshot.catalog.sources.declared import SetDeclaration, StampsPlace
 from packshot.catalog.sources.table import COLUMNS
 from packshot.files import write_bytes
-from packshot.progress import track
+from packshot.progress import say, track
 
 Pixels = NDArray[np.uint8]
 OPAQUE = 250
@@ -31,7 +33,7 @@ MARGIN = 1.15
 """Side of the white square for each pixel of the object's longest side."""
 MIRRORED = "_mirror"
 PRISTINE = "pristine"
-MOST_PIXELS = 16_000_000
+LIMITS = ImageLimits(max_megapixels=16, max_file_mb=64, min_side_px=1, formats=("PNG",))
 
 
 @dataclass(frozen=True)
@@ -124,10 +126,11 @@ def _chosen(root: Path, place: StampsPlace, seed: int) -> list[Stamp]:
 
 
 def _read(root: Path, file: Path, content: bytes) -> Stamp | None:
-    with Image.open(io.BytesIO(content)) as image:
-        if image.width * image.height > MOST_PIXELS:
-            return None
-        rgba = np.asarray(image.convert("RGBA"))
+    try:
+        rgba = read_rgba(content, LIMITS)
+    except BadImage as bad:
+        say(f"{file.name} is left out: {bad.detail}")
+        return None
     relative = file.relative_to(root)
     text = file.with_suffix(".txt")
     lines = text.read_text(encoding="utf-8", errors="replace").splitlines() if text.exists() else []
