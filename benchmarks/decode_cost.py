@@ -7,15 +7,18 @@ with threads that decode where they are, as it would be without isolation. CPU t
 process and all workers together. For the whole verdict that of judging with a real network of the champion's kind,
 with two views of a picture, is added to both.
 
-Printed a picture: CPU ms of both, and their ratio for decoding alone and for a whole verdict.
+Printed a picture: CPU ms of both, and their ratio for decoding alone and for a whole verdict. Then the time until a
+progressive JPEG of 20,000 scans is refused, which takes minutes to decode.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -32,7 +35,8 @@ from packshot.catalog import image
 from packshot.catalog.decoding import isolated
 from packshot.catalog.decoding.attempts import Attempts
 from packshot.catalog.decoding.pool import TIERS_MP, Admission, Decoders, Found, at_once, decoders
-from packshot.catalog.limits import DECODABLE, ImageLimits
+from packshot.catalog.limits import DECODABLE, BadImage, ImageLimits
+from packshot.progress import say
 from packshot.scoring import reading
 from packshot.scoring.listing import BatchFile
 
@@ -130,6 +134,24 @@ def rows(seconds: float) -> Iterator[tuple[str, float, float, float]]:
             yield name, here, there, judging(files)
 
 
+def many_scans(count: int) -> bytes:
+    """A progressive JPEG of 9 MP in so many scans."""
+    content = io.BytesIO()
+    Image.new("RGB", (3000, 3000), (90, 120, 150)).save(content, "JPEG", progressive=True)
+    whole = content.getvalue()
+    last = whole.rindex(b"\xff\xda")
+    return whole[:-2] + whole[last:-2] * (count - whole.count(b"\xff\xda")) + whole[-2:]
+
+
+def say_refusal() -> None:
+    """Have the file of many scans refused, by the pool."""
+    content, begun = many_scans(20_000), time.monotonic()
+    try:
+        isolated.decode(content, LIMITS)
+    except BadImage as bad:
+        say(f"{len(content) / 1e6:.1f} MB, 20,000 scans: {bad.reason} after {time.monotonic() - begun:.2f} s")
+
+
 def main() -> None:
     """Measure each size and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -140,6 +162,7 @@ def main() -> None:
         whole = (there + judged) / (here + judged)
         table.add_row(name, f"{here:.2f}", f"{there:.2f}", f"{there / here:.2f}", f"{judged:.0f}", f"{whole:.3f}")
     Console().print(table)
+    say_refusal()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import struct
+import time
 import zlib
 from pathlib import Path
 
@@ -232,6 +233,38 @@ def test_arithmetic_coding_is_judged_or_named():
     lossless = JPEG.replace(b"\xff\xc0", b"\xff\xc3", 1)
     error = refused(lossless)
     assert error.reason == "unsupported_format" and "lossless" in error.detail and "PNG" in error.detail
+
+
+PROGRESSIVE = made.saved(PHOTO, "JPEG", progressive=True)
+
+
+def repeated_scan(count: int) -> bytes:
+    """A progressive JPEG with its last scan again and again, each of which costs as much as the one."""
+    last = PROGRESSIVE.rindex(b"\xff\xda")
+    return PROGRESSIVE[:-2] + PROGRESSIVE[last:-2] * count + jpeg.EOI
+
+
+def test_a_jpeg_of_very_many_scans_is_refused_unread():
+    content = repeated_scan(20_000)
+    begun = time.process_time()
+    error = refused(content)
+    assert error.reason == "too_many_scans" and "20010 scans" in error.detail
+    assert time.process_time() - begun < 5
+
+
+def test_a_jpeg_of_as_many_scans_as_encoders_write_is_read(tmp_path):
+    assert len(list(jpeg.scans(jpeg.parse(PROGRESSIVE)))) == 10
+    info, pixels = seen(tmp_path, PROGRESSIVE)
+    assert info.notes == () and pixels.shape == PHOTO.shape
+    assert refused(repeated_scan(50)).reason == "damaged", "no encoder writes a scan twice"
+
+
+def test_what_only_looks_like_scans_in_metadata_or_behind_the_picture_is_none(tmp_path):
+    like_scans = b"\xff\xda" * 1000
+    for content in (JPEG + like_scans, made.with_segment(JPEG, 0xE5, like_scans)):
+        assert np.array_equal(seen(tmp_path, content)[1], decode(JPEG, LIMITS))
+    hidden = repeated_scan(300).replace(b"\xff\xda", b"\xff\x01\xff\xda")
+    assert refused(hidden).reason == "too_many_scans"
 
 
 # --- formats

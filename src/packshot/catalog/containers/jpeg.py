@@ -25,7 +25,7 @@ _SOS, _COM = 0xDA, 0xFE
 _APP = range(0xE0, 0xF0)
 _PIXELS = frozenset({0xE0, 0xEE})
 """Application segments by which a decoder tells what colours the channels are."""
-_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
+_MARKER = re.compile(rb"\xff+([\x02-\xcf\xd8-\xfe])")
 MOST_SEGMENTS = 10_000
 MOST_CANDIDATES = 64
 FILLING = b"\x5a\xc3\x17\x69" * 1024

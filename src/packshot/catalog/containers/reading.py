@@ -139,7 +139,7 @@ def _read_jpeg(content: bytes, limits: ImageLimits, name: str | None) -> Found:
         detail = f"the content is {found.frame.strange}, which is not read; save it as a usual JPEG or as PNG"
         raise BadImage("unsupported_format", detail, name)
     check_header((found.frame.width, found.frame.height), "JPEG", limits, name)
-    _check_scans(content, name)
+    _check_scans(found, name)
     said = metadata.of_jpeg(found)
     try:
         decoded = jpeg.decode(found, _plane_for(said))
@@ -155,9 +155,11 @@ def _read_jpeg(content: bytes, limits: ImageLimits, name: str | None) -> Found:
     return _in_srgb(Found("JPEG", decoded.pixels), said, grey=found.frame.channels == 1)
 
 
-def _check_scans(content: bytes, name: str | None) -> None:
-    # compressed data never holds a marker, metadata at most those of a thumbnail
-    scans = content.count(_START_OF_SCAN)
+def _check_scans(found: jpeg.Jpeg, name: str | None) -> None:
+    # what looks like a scan may be metadata, or a film behind the picture; few files have so much of it
+    if found.content.count(_START_OF_SCAN) <= MOST_SCANS:
+        return
+    scans = sum(1 for _ in jpeg.scans(found))
     if scans > MOST_SCANS:
         detail = f"a JPEG of {scans} scans; at most {MOST_SCANS} are read: save the picture again"
         raise BadImage("too_many_scans", detail, name)
