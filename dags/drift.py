@@ -1,8 +1,11 @@
 """Compare scored batches with the data the champion learned from."""
 
-from airflow.sdk import DAG, AssetOrTimeSchedule, task
+from typing import Any
 
-from packshot_tasks import DEFAULTS, DRIFT_ALARM, NO_CHAMPION, VERDICTS, PackshotCommand, cron
+from airflow.sdk import DAG, AssetOrTimeSchedule, task
+from airflow.sdk.exceptions import AirflowSkipException
+
+from packshot_tasks import DEFAULTS, DRIFT_ALARM, HEADLINE, NO_CHAMPION, VERDICTS, PackshotCommand, cron
 
 DOC = """
 ### drift: are these still the images the model knows?
@@ -13,10 +16,12 @@ figures; and answers alarms.
 
 **When.** Every day at 06:00 UTC, on the event `verdicts`, or by hand.
 
-**How to read it.** `respond` queues the pictures most worth a label and decides whether a training is worth it
-(`drift.retrain` in `params.yaml`). Green: the event `drift_alarm` was sent, `intake` and `retrain` start by themselves.
-Skipped: no alarm, or nothing new to learn from; its log says which, and where the queue is. An alarm does not say that
-the verdicts are wrong; it says that the model was never tested on images like these.
+**How to read it.** Of `alarm` and `no_alarm` one is green and the other skipped, both where nothing was checked. The
+tasks of `check` are called by their batch and what was found; the log of `alarm` lists what every alarm is for.
+`respond` queues the pictures most worth a label and decides whether a training is worth it (`drift.retrain` in
+`params.yaml`). Green: the event `drift_alarm` was sent, `intake` and `retrain` start by themselves. Skipped: no alarm,
+or nothing new to learn from; its log says which, and where the queue is. An alarm does not say that the verdicts are
+wrong; it says that the model was never tested on images like these.
 """
 
 with DAG(
@@ -32,7 +37,7 @@ with DAG(
     plan = PackshotCommand(
         task_id="plan", arguments=["inbox", "plan", "--drift"], returns="batches", also_skip=(NO_CHAMPION,)
     )
-    check = PackshotCommand.partial(task_id="check", max_active_tis_per_dag=1).expand(
+    check = PackshotCommand.partial(task_id="check", max_active_tis_per_dag=1, map_index_template=HEADLINE).expand(
         arguments=plan.output.map(lambda batch: ["inbox", "drift", batch])
     )
 
@@ -45,6 +50,29 @@ with DAG(
     def every_batch_checked() -> None:
         """Red where a batch, or the check of labels, is: the state of the run hangs on it."""
 
+    @task.branch(retries=0, trigger_rule="all_done")
+    def outcome(ti: Any = None) -> str | None:
+        """Alarm or none; neither where a batch could not be checked and no other alarms."""
+        found = [one for one in [*(ti.xcom_pull(task_ids="check") or []), ti.xcom_pull(task_ids="labels")] if one]
+        if not found:
+            raise AirflowSkipException("nothing was checked")
+        if any(one.get("alarm") for one in found):
+            return "alarm"
+        checked = sum("batch" in one for one in found)
+        return "no_alarm" if checked == len(ti.xcom_pull(task_ids="plan") or []) else None
+
+    @task(task_id="alarm", retries=0)
+    def alarm(ti: Any = None) -> list[str]:
+        """Green where a batch drifted or labels broke the champion's promise: what each alarm is for."""
+        found = [*(ti.xcom_pull(task_ids="check") or []), ti.xcom_pull(task_ids="labels")]
+        said = [f"{one.get('batch', 'labels')}: {one.get('reason')}" for one in found if one and one.get("alarm")]
+        print("\n".join(said))
+        return said
+
+    @task(task_id="no_alarm", retries=0)
+    def no_alarm() -> None:
+        """Green where all that was checked is within the limits."""
+
     respond = PackshotCommand(
         task_id="respond",
         arguments=["inbox", "respond"],
@@ -54,6 +82,7 @@ with DAG(
         event={name: name for name in ("batches", "model_version", "p_value", "reason")},
     )
 
+    [check, labels] >> outcome() >> [alarm(), no_alarm()]
     check >> report
     [report, labels] >> respond
     [check, report, labels, respond] >> every_batch_checked()

@@ -87,6 +87,7 @@ DEFAULTS: dict[str, Any] = {
 }
 ENGINE = "{{ '--engine=' ~ params.engine if params.get('engine') else '' }}"
 """Flag of the commands that score."""
+HEADLINE = "{{ headline }}"
 MACROS = {"event_value": event_value, "trigger_reason": trigger_reason}
 
 
@@ -96,7 +97,8 @@ class PackshotCommand(BaseOperator):
     Exit code 0 and those in `also_ok` are success; 99 (nothing to do) skips the task, so that no event is sent for
     work that was not done; 2 (wrong use or settings) fails at once; any other code fails and is tried again. The
     message of a failure holds the last lines that the command said. Empty arguments are left out, so a template may
-    render a flag or nothing.
+    render a flag or nothing. Where the result has a `headline`, a mapped task with `map_index_template=HEADLINE` is
+    called by it.
 
     :param also_ok: exit codes that are decisions, not failures.
     :param also_skip: exit codes by which a command says that it cannot have anything to do yet.
@@ -147,6 +149,8 @@ class PackshotCommand(BaseOperator):
         if finished.exit_code != 0 and finished.exit_code not in self.also_ok:
             failure = AirflowException if finished.worth_retrying else AirflowFailException
             raise failure(finished.cause())
+        # what the name of a mapped task shows of its outcome
+        context["headline"] = finished.result.get("headline", "")
         carried = {key: finished.result.get(name) for key, name in self.event.items()} | self.event_also
         for outlet in self.outlets:
             context["outlet_events"][outlet].extra = {k: v for k, v in carried.items() if v is not None}

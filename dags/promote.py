@@ -24,16 +24,18 @@ all its figures are written to the ledger first (`packshot registry history`).
 even where `registry.approval` in `params.yaml` does not; it cannot waive what is set there. `rescore`: judge the whole
 inbox again with a new champion.
 
-**How to read it.** *Refused* and *not enough evidence* are decisions, not failures: `decide` is green, its log has the
-table of gates, and `announce_champion` is skipped. With approval, find the question with the table under *Required
-actions*; those in `registry.approvers` may answer it, but nobody about a version that they had trained or a run that
-they started. Without an answer within `registry.approval_timeout_hours` the answer is *Reject*. Answers are in the
-ledger.
+**How to read it.** Of `promoted`, `refused`, `not_enough_evidence` and `rejected` (by a person) the one that happened
+is green and says why, the others are skipped; all are where the version was champion already. None of them is a
+failure. The log of `decide`, or of `judge` with approval, has the table of gates; only `promoted` leads to
+`announce_champion`. With approval, find the question with the table under *Required actions*; those in
+`registry.approvers` may answer it, but nobody about a version that they had trained or a run that they started. Without
+an answer within `registry.approval_timeout_hours` the answer is *Reject*. Answers are in the ledger.
 
 **What follows.** A new champion sends the event `champion`, which starts `score`.
 """
 
 REFUSED, NOT_ENOUGH_EVIDENCE = 3, 4
+OUTCOMES = ("promoted", "refused", "not_enough_evidence", "rejected")
 ASKED_FOR = "params.challenger or event_value(triggering_asset_events, 'model_version', '')"
 JUDGED = f"(ti.xcom_pull(task_ids='judge') or {{}}).get('challenger') or {ASKED_FOR}"
 
@@ -113,7 +115,7 @@ with DAG(
     @task.branch
     def who_decides(params: dict) -> str:
         """The gates alone, or the gates and then a person."""
-        return "judge" if load_settings().registry.approval or params["approval"] else "decide"
+        return "judge" if load_settings().registry.approval or params["approval"] else "gates_alone"
 
     judge = PackshotCommand(
         task_id="judge",
@@ -121,7 +123,11 @@ with DAG(
         also_ok=(REFUSED, NOT_ENOUGH_EVIDENCE),
     )
 
-    @task.short_circuit(ignore_downstream_trigger_rules=True)
+    @task(retries=0)
+    def gates_alone() -> None:
+        """Nobody is asked."""
+
+    @task.short_circuit(ignore_downstream_trigger_rules=False)
     def gates_passed(judged: dict) -> bool:
         """Nobody is asked about a challenger that the gates refuse."""
         return judged["outcome"] not in ("refused", "not_enough_evidence")
@@ -131,7 +137,6 @@ with DAG(
         subject="Shall version {{ ti.xcom_pull(task_ids='judge')['challenger'] }} become the champion?",
         body="{{ ti.xcom_pull(task_ids='judge')['table'] }}",
         defaults="Reject",
-        ignore_downstream_trigger_rules=True,
         response_timeout=timedelta(hours=load_settings().registry.approval_timeout_hours),
     )
     decide = PackshotCommand(
@@ -141,11 +146,22 @@ with DAG(
         trigger_rule="none_failed_min_one_success",
     )
 
-    @task.short_circuit
-    def promoted(decided: dict) -> bool:
-        """Go on only with a new champion."""
-        print(f"outcome: {decided['outcome']}")
-        return decided["outcome"] == "promoted"
+    @task.branch(retries=0, trigger_rule="none_failed")
+    def outcome(ti: Any = None) -> str | None:
+        """What came of the challenger is the name of the task that goes on."""
+        judged, answer, decided = (ti.xcom_pull(task_ids=name) for name in ("judge", "approve", "decide"))
+        if decided is None and answer is not None and PersonsAnswer.APPROVE not in answer["chosen_options"]:
+            return "rejected"
+        found = (decided or judged or {}).get("outcome")
+        return found if found in OUTCOMES else None
+
+    @task(retries=0)
+    def came_to(ti: Any = None) -> str:
+        """Green where this is what came of the challenger; says of which version, and why."""
+        said = ti.xcom_pull(task_ids="decide") or ti.xcom_pull(task_ids="judge") or {}
+        told = f"version {said.get('challenger')}: {ti.task_id.replace('_', ' ')}. {said.get('reason') or ''}".strip()
+        print(told)
+        return told
 
     @task(outlets=[CHAMPION])
     def announce_champion(decided: dict, *, params: dict, triggering_asset_events, outlet_events) -> dict:
@@ -157,8 +173,11 @@ with DAG(
         outlet_events[CHAMPION].extra = {key: value for key, value in extra.items() if value is not None}
         return extra
 
-    asked = who_decides()
+    asked, decided = who_decides(), outcome()
     asked >> judge
     gates_passed(judge.output) >> approve >> decide
-    asked >> decide
-    promoted(decide.output) >> announce_champion(decide.output)
+    asked >> gates_alone() >> decide
+    [judge, decide] >> decided
+    ends = {name: came_to.override(task_id=name)() for name in OUTCOMES}
+    decided >> list(ends.values())
+    ends["promoted"] >> announce_champion(decide.output)

@@ -100,10 +100,47 @@ def test_retrain_ends_quietly_where_this_was_trained_before(run, packshot):
     assert (state, tasks, events) == ("success", {"train": "skipped", "register": "skipped"}, {})
 
 
+def ended(tasks):
+    """The tasks that stand for an outcome of `promote` and are green."""
+    return [name for name in ("promoted", "refused", "not_enough_evidence", "rejected") if tasks.get(name) == "success"]
+
+
+def test_a_promotion_that_has_nothing_to_do_has_no_outcome(run, packshot):
+    packshot(promote={"exit": 99, "result": {"outcome": "nothing_to_do", "challenger": 4}})
+    for approval in (False, True):
+        state, tasks, events = run("promote", {"approval": approval})
+        assert state == "success" and ended(tasks) == [] and events == {}
+        assert tasks["approve"] == tasks["announce_champion"] == "skipped"
+    assert len([call for call in packshot.calls() if "--check" not in call]) == 1, "nobody's answer is gone round"
+
+
+@pytest.mark.parametrize(
+    ("found", "outcome"),
+    [
+        ({"approve": {"chosen_options": ["Reject"]}, "judge": {"outcome": "promoted"}}, "rejected"),
+        ({"approve": {"chosen_options": ["Approve"]}, "judge": {"outcome": "promoted"}, "decide": None}, "promoted"),
+        (
+            {
+                "approve": {"chosen_options": ["Approve"]},
+                "judge": {"outcome": "promoted"},
+                "decide": {"outcome": "refused"},
+            },
+            "refused",
+        ),
+        ({"judge": {"outcome": "not_enough_evidence"}}, "not_enough_evidence"),
+        ({}, None),
+    ],
+)
+def test_a_persons_answer_is_an_outcome_of_its_own(dagbag, found, outcome):
+    asked = SimpleNamespace(xcom_pull=lambda task_ids: found.get(task_ids))
+    assert dagbag.dags["promote"].get_task("outcome").python_callable(ti=asked) == outcome
+
+
 def test_promote_announces_a_new_champion(run, packshot):
     packshot(promote={"result": {"outcome": "promoted", "challenger": 4, "data_rev": "abc"}})
     state, tasks, events = run("promote", {"challenger": 4, "approval": False})
     assert state == "success" and tasks["approve"] == "skipped"
+    assert ended(tasks) == ["promoted"]
     assert packshot.calls() == ["promote --challenger 4 --json"]
     assert events == {"champion": {"model_version": 4, "rescore": False, "data_rev": "abc"}}
 
@@ -113,6 +150,7 @@ def test_a_refusal_is_a_decision_and_no_failure(run, packshot, code, outcome):
     packshot(promote={"exit": code, "result": {"outcome": outcome, "challenger": 5}})
     state, tasks, events = run("promote", {"approval": False})
     assert state == "success" and tasks["decide"] == "success"
+    assert ended(tasks) == [outcome], "the page tells it from a promotion at a glance"
     assert tasks["announce_champion"] == "skipped" and events == {}
 
 
@@ -120,6 +158,7 @@ def test_nobody_is_asked_about_a_challenger_that_the_gates_refuse(run, packshot)
     packshot(**{"promote --check": {"exit": 3, "result": {"outcome": "refused", "challenger": 5}}})
     state, tasks, events = run("promote", {"approval": True})
     assert state == "success" and tasks["judge"] == "success"
+    assert ended(tasks) == ["refused"]
     assert tasks["approve"] == tasks["decide"] == "skipped" and events == {}
     assert [call for call in packshot.calls() if "--check" not in call] == []
 
@@ -333,9 +372,48 @@ def test_an_alarm_that_is_worth_a_training_is_announced(run, packshot):
         inbox__drift__two={"result": {"batch": "two", "model_version": 7, "alarm": True, "p_value": 0.001}},
         inbox__respond={"result": answer},
     )
-    state, _, events = run("drift")
+    state, tasks, events = run("drift")
     assert state == "success" and packshot.calls()[-1] == "inbox respond"
+    assert (tasks["alarm"], tasks["no_alarm"]) == ("success", "skipped")
     assert events == {"drift_alarm": {name: answer[name] for name in ("batches", "model_version", "p_value", "reason")}}
+
+
+@pytest.mark.parametrize(
+    ("two", "labels", "seen"),
+    [
+        ({"result": {"batch": "two", "alarm": False}}, {"exit": 99}, ("skipped", "success")),
+        ({"result": {"batch": "two", "alarm": False}}, {"result": {"alarm": True}}, ("success", "skipped")),
+        ({"exit": 2, "says": ["packshot: VerdictsUnusable: no rows"]}, {"exit": 99}, ("skipped", "skipped")),
+    ],
+    ids=["none", "labels", "failed"],
+)
+def test_a_run_of_drift_shows_at_a_glance_whether_there_is_an_alarm(run, packshot, two, labels, seen):
+    one = {"result": {"batch": "one", "alarm": False, "headline": "one: no alarm"}}
+    packshot(
+        inbox__plan=PLANNED,
+        inbox__drift__one=one,
+        inbox__drift__two=two,
+        labels__check=labels,
+        inbox__respond={"exit": 99},
+    )
+    _, tasks, _ = run("drift")
+    assert (tasks["alarm"], tasks["no_alarm"]) == seen
+
+
+def test_a_check_is_called_by_its_batch_and_what_was_found(dagbag, run, packshot):
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+
+    found = {"batch": "one", "alarm": True, "reason": "quality +2.0", "headline": "one: ALARM"}
+    packshot(
+        inbox__plan={"result": {"batches": ["one"], "model_version": 7}},
+        inbox__drift__one={"result": found},
+        inbox__respond={"exit": 99},
+    )
+    run("drift")
+    with create_session() as session:
+        checks = session.query(TaskInstance).filter_by(dag_id="drift", task_id="check").all()
+        assert "one: ALARM" in [check.rendered_map_index for check in checks]
 
 
 def test_an_alarm_without_new_labels_sends_nothing(run, packshot):

@@ -79,6 +79,7 @@ def test_first_promoted_worse_refused_better_promoted(shop: Shop, ledger: Ledger
     worse = go(shop, challenger=2)
     assert worse.outcome == "refused" and alias_version(shop.settings, "champion") == 1
     assert "worse than the champion" in worse.reason
+    assert alias_version(shop.settings, "challenger") == 3, "another one challenges since"
     better = go(shop)
     assert (better.outcome, better.challenger, better.champion, better.heldout_use) == ("promoted", 3, 1, 3)
     assert go(shop).outcome == "nothing_to_do"
@@ -92,6 +93,21 @@ def test_first_promoted_worse_refused_better_promoted(shop: Shop, ledger: Ledger
     names = {f.path for f in client(shop.settings).list_artifacts(run_id, "gates/champion-1")}
     assert names == {f"gates/champion-1/gates.{kind}" for kind in ("json", "md", "png")}
     json.dumps(better.as_record(), allow_nan=False)
+
+
+def test_a_refused_version_is_no_challenger_any_more_and_one_that_lacks_evidence_is(shop: Shop, ledger: Ledger) -> None:
+    shop.register(0.85)
+    go(shop)
+    shop.register(0.7)
+    many = [gate.model_copy(update={"min_groups": 10**6}) for gate in shop.settings.registry.gates[:1]]
+    registry = shop.settings.registry.model_copy(update={"gates": tuple(many)})
+    few = replace(shop, settings=shop.settings.model_copy(update={"registry": registry}))
+    assert go(few).outcome == "not_enough_evidence" and alias_version(shop.settings, "challenger") == 2
+    asked = assess(shop.settings, workspace=shop.workspace)
+    assert asked.outcome == "refused" and alias_version(shop.settings, "challenger") is None
+    with pytest.raises(NoSuchModel, match="packshot register"):
+        go(shop)
+    assert go(shop, challenger=2).outcome == "refused", "it can be asked for by number"
 
 
 def test_assess_decides_and_moves_nothing(shop: Shop, ledger: Ledger) -> None:
@@ -209,7 +225,7 @@ def test_a_rolled_back_version_does_not_come_back_through_the_gates(shop: Shop) 
     rollback(shop.settings)
     assert go(shop).outcome == "refused"
     rollback(shop.settings, to=2)
-    assert go(shop).outcome == "nothing_to_do"
+    assert go(shop, challenger=2).outcome == "nothing_to_do"
 
 
 def test_versions_are_named_before_anything_is_read(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,7 +285,7 @@ def test_other_columns_than_the_champions_and_unknown_origin_are_refused(
     refused = go(strict)
     assert refused.outcome == "refused" and refused.reason == "serving/signature_kept = 0 is below 1"
     client(shop.settings).delete_model_version_tag("packshot", str(third), "packshot.code_rev")
-    assert go(strict).reason == refused.reason, "a tag of MLflow that anybody can change says nothing"
+    assert go(strict, challenger=third).reason == refused.reason, "a tag of MLflow that anybody can change says nothing"
     recorded = promote_module.recorded
 
     def of_unknown_origin(*given: Any) -> Any:
@@ -277,7 +293,7 @@ def test_other_columns_than_the_champions_and_unknown_origin_are_refused(
         return replace(entry, lineage=replace(entry.lineage, code_rev=None)) if entry.version == third else entry
 
     monkeypatch.setattr(promote_module, "recorded", of_unknown_origin)
-    assert "lineage/known = 0 is below 1" in go(strict).reason
+    assert "lineage/known = 0 is below 1" in go(strict, challenger=third).reason
 
 
 def test_a_champion_that_is_gone_is_named_with_the_ways_out(shop: Shop, home: Home) -> None:

@@ -1,10 +1,11 @@
-"""The report on the champion: its batches, its gates, its held-out figures, gathered from where they live."""
+"""The report on a model: its batches, its gates, its held-out figures, gathered from where they live."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from packshot.progress import say
 
 if TYPE_CHECKING:
     from packshot.evaluation.decision_costs import Weighed
+    from packshot.registry.lineage import Lineage
 
 
 def write_report(
@@ -23,26 +25,25 @@ def write_report(
 ) -> dict[str, Any]:
     """Write index.html and metrics.json to `out` (default: reports/latest of the project); return their paths.
 
-    `folders`: folders with verdicts.parquet; default: every batch of the inbox that the champion scored. metrics.json
-    maps the name of each held-out figure (task/measure/set/subset) to its value. Raises NothingToReport without a
-    scored batch.
+    `folders`: folders with verdicts.parquet; default: every batch of the inbox that the champion scored. Gates and
+    figures are those of the version that gave the verdicts (of the last folder, where versions differ), by the lineage
+    of their rows; of one that this registry does not know none are shown. metrics.json maps the name of each held-out
+    figure (task/measure/set/subset) to its value. Raises NothingToReport without a scored batch, VerdictsUnreadable.
     """
     from packshot.registry.events import RUNS
     from packshot.registry.ledger import Ledger
-    from packshot.registry.models import bundle_path
     from packshot.serving.report import render
 
     home = Home.from_environment()
     target = out if out is not None else project_root() / "reports" / "latest"
-    bundle, model = bundle_path(settings, "champion")
-    workspace = home.workspaces / f"train-{model.key.short}"
-    evaluation = workspace / "reports" / "evaluation"
-    batches, images = _batches(home, model.model_version, folders)
+    judge = _champion(settings) if folders is None else _judge_of(settings, folders)
+    evaluation = judge.workspace / "reports" / "evaluation" if judge.workspace is not None else None
+    batches, images = _batches(home, judge.version, folders)
     ledger, name = Ledger.from_environment(), settings.registry.model_name
     history = [entry for entry in ledger.history(name) if entry["kind"] not in RUNS]
-    gated = ledger.state(name).gates.get(model.model_version or 0)
+    gated = ledger.state(name).gates.get(judge.version) if judge.version is not None else None
     promotion = gated.payload.model_dump() if gated is not None else {}
-    metrics = _metrics(evaluation / "metrics.json", promotion)
+    metrics = _metrics(evaluation / "metrics.json" if evaluation is not None else None, promotion)
     page = render(
         settings,
         target / "index.html",
@@ -51,11 +52,11 @@ def write_report(
         gates=promotion,
         metrics=metrics,
         history=history,
-        plots=evaluation / "plots" if (evaluation / "plots").is_dir() else None,
-        reference=bundle / "reference.parquet",
-        source=workspace / "data" / "raw" / "source.json",
-        links=_links(model.run_id),
-        weighed=_weighed(settings, workspace),
+        plots=evaluation / "plots" if evaluation is not None and (evaluation / "plots").is_dir() else None,
+        reference=judge.bundle / "reference.parquet" if judge.bundle is not None else None,
+        source=judge.workspace / "data" / "raw" / "source.json" if judge.workspace is not None else None,
+        links=_links(judge.run_id),
+        weighed=_weighed(settings, judge.workspace) if judge.workspace is not None else None,
     )
     write_json(target / "metrics.json", metrics)
     say(f"report: {page}")
@@ -64,6 +65,67 @@ def write_report(
         "metrics": str(target / "metrics.json"),
         "batches": [str(folder) for folder in batches],
     }
+
+
+@dataclass(frozen=True)
+class _JudgeOfBatches:
+    """The model that gave the verdicts of a report. `version` None: this registry knows no such version, and nothing
+    is on record of it; of the other fields each is None where there is no such thing any more."""
+
+    version: int | None = None
+    run_id: str | None = None
+    bundle: Path | None = None
+    workspace: Path | None = None
+
+
+def _champion(settings: Settings) -> _JudgeOfBatches:
+    from packshot.registry.models import bundle_path
+
+    bundle, model = bundle_path(settings, "champion")
+    return _JudgeOfBatches(model.model_version, model.run_id, bundle, _workspace(model))
+
+
+def _judge_of(settings: Settings, folders: Sequence[Path]) -> _JudgeOfBatches:
+    """By the lineage that the rows carry, not by who is champion now."""
+    from packshot.registry.ledger import Ledger
+    from packshot.registry.models import ArtefactsDamaged, NoSuchModel, bundle_path, recorded
+    from packshot.registry.tracking import TrackingUnreachable
+    from packshot.scoring.verdicts import read_verdicts
+
+    columns = ("model_name", "model_version", "run_id")
+    rows = [read_verdicts(folder / "verdicts.parquet", columns).slice(0, 1).to_pylist() for folder in folders]
+    scored_by = [tuple(row[name] for name in columns) for several in rows for row in several]
+    if not scored_by:
+        return _JudgeOfBatches()
+    name, version, run_id = scored_by[-1]
+    if len(set(scored_by)) > 1:
+        say(f"the folders were scored by several models; gates and figures are those of the last, {name} {version}")
+    try:
+        if version is None or name != settings.registry.model_name:
+            raise NoSuchModel(f"{name} version {version} is no version of {settings.registry.model_name}")
+        entry = recorded(settings, int(version), Ledger.from_environment())
+        if entry.lineage.run_id != run_id:
+            raise NoSuchModel(f"{entry.named} is of run {entry.lineage.run_id}, the verdicts are of run {run_id}")
+    except NoSuchModel as error:
+        say(f"the report says nothing of gates and figures: {error}")
+        return _JudgeOfBatches()
+    try:
+        bundle = bundle_path(settings, str(entry.version))[0]
+    except (ArtefactsDamaged, NoSuchModel, TrackingUnreachable) as error:
+        say(f"the report leaves out what the model learned from: {error}")
+        bundle = None
+    return _JudgeOfBatches(entry.version, run_id, bundle, _workspace(entry.lineage))
+
+
+def _workspace(model: Lineage) -> Path | None:
+    """Where the version was trained; None where it is not on record what it was made from."""
+    from packshot.registry.lineage import LineageUnknown
+
+    try:
+        return Home.from_environment().workspaces / f"train-{model.key.short}"
+    except LineageUnknown as error:
+        say(f"the report leaves out the held-out figures: {error}")
+        return None
 
 
 def _batches(home: Home, version: int | None, folders: Sequence[Path] | None) -> tuple[list[Path], dict[Path, Path]]:
@@ -77,9 +139,11 @@ def _batches(home: Home, version: int | None, folders: Sequence[Path] | None) ->
     return there, {folder: scored[folder] for folder in there}
 
 
-def _metrics(file: Path, promotion: Mapping[str, Any]) -> dict[str, float]:
+def _metrics(file: Path | None, promotion: Mapping[str, Any]) -> dict[str, float]:
     """Held-out figures of the evaluation, and those that only the gates measure (speed, memory)."""
-    figures: dict[str, float] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    figures: dict[str, float] = {}
+    if file is not None and file.exists():
+        figures = json.loads(file.read_text(encoding="utf-8"))
     for gate in promotion.get("gates", []):
         value = gate.get("challenger")
         if isinstance(value, int | float):
@@ -88,7 +152,7 @@ def _metrics(file: Path, promotion: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _weighed(settings: Settings, workspace: Path) -> Weighed | None:
-    """What decisions of the champion cost; None, with a word why, where that cannot be said."""
+    """What decisions of the model cost; None, with a word why, where that cannot be said."""
     from packshot.evaluation.decision_costs import NothingToWeigh, weigh_workspace
     from packshot.evaluation.thresholds import RatedUnusable
 

@@ -163,6 +163,14 @@ def set_alias(settings: Settings, alias: str, version: int) -> None:
         mlflow_client.set_registered_model_alias(settings.registry.model_name, alias, str(version))
 
 
+def remove_alias(settings: Settings, alias: str) -> None:
+    """Let an alias point at nothing. Raises TrackingUnreachable."""
+    from packshot.registry.tracking import client, reaching, tracking_uri
+
+    with reaching(tracking_uri(settings)):
+        client(settings).delete_registered_model_alias(settings.registry.model_name, alias)
+
+
 def _close(ledger: Ledger, intent: int, entry: Mapping[str, Any], *, rollback: bool, moved: bool, healed: bool) -> None:
     """Write that the alias has moved and the version is champion; what another machine wrote meanwhile is left."""
     prefix = "rollback_" if rollback else ""

@@ -294,4 +294,4 @@ def _how_to_get(settings: Settings, ref: str) -> str:
     made_by = {"challenger": "packshot register", CHAMPION: "packshot promote"}.get(ref)
     if made_by is None:
         return f"{ref!r} is neither a bundle folder, nor a version number, nor an alias of model {name!r}"
-    return f"model {name!r} has no {ref} yet; `{made_by}` makes one"
+    return f"model {name!r} has no {ref}; `{made_by}` makes one"

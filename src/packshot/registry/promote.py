@@ -17,7 +17,8 @@ from packshot.errors import PackshotError
 from packshot.evaluation.heldout import HeldOut, labelled_rows, score_heldout_once
 from packshot.files import write_json, write_text
 from packshot.progress import say
-from packshot.registry.alias import CHALLENGER, ChampionChanged, champion, exclusive, heal, move
+from packshot.registry.alias import CHALLENGER, ChampionChanged, champion, exclusive, heal, move, remove_alias
+from packshot.registry.alias_check import alias_version
 from packshot.registry.approval import answered, check_approved, passed_gates
 from packshot.registry.events import Event, Intent
 from packshot.registry.gates import Evidence, GateResult, Outcome, check_settings, judge, outcome, table
@@ -103,6 +104,7 @@ def promote(
             say(f"champion of {result.model_name}: version {number}, was {result.champion}")
         elif result.outcome != "nothing_to_do":
             _record(ledger, settings, "refused", result, {"outcome": result.outcome, "reason": result.reason})
+        _stop_challenging(settings, result)
         return result
 
 
@@ -120,7 +122,7 @@ def _answered_for(settings: Settings, ledger: Ledger, number: int) -> PromotionR
 def assess(
     settings: Settings, *, challenger: int | None = None, champion: int | None = None, workspace: Path
 ) -> PromotionResult:
-    """What `promote` would decide, without moving the alias: for a question to a person before it does.
+    """What `promote` would decide, without a new champion: for a question to a person before it does.
 
     The gates' verdict goes to the ledger and to MLflow as in `promote`; it raises the same errors.
     """
@@ -128,7 +130,19 @@ def assess(
     with exclusive():
         number = challenger if challenger is not None else resolve(settings, CHALLENGER)
         heal(settings, ledger)
-        return _assess(settings, ledger, number, champion, workspace)
+        result = _assess(settings, ledger, number, champion, workspace)
+        _stop_challenging(settings, result)
+        return result
+
+
+def _stop_challenging(settings: Settings, result: PromotionResult) -> None:
+    """A version that is refused is no challenger any more; one that lacks evidence stays, since it may be asked again.
+
+    After the entry in the ledger: a kill in between leaves the alias, and the next refusal takes it.
+    """
+    if result.outcome == "refused" and alias_version(settings, CHALLENGER) == result.challenger:
+        remove_alias(settings, CHALLENGER)
+        say(f"version {result.challenger} of {result.model_name} is refused and no longer {CHALLENGER}")
 
 
 def _assess(settings: Settings, ledger: Ledger, number: int, believed: int | None, workspace: Path) -> PromotionResult:
