@@ -24,6 +24,14 @@ or nothing new to learn from; its log says which, and where the queue is. An ala
 wrong; it says that the model was never tested on images like these.
 """
 
+
+def found_by_the_checks(ti: Any) -> list[dict[str, Any]]:
+    """What each batch's check and that of the labels handed on; of a failed or skipped one there is nothing."""
+    planned = ti.xcom_pull(task_ids="plan") or []
+    checks = [ti.xcom_pull(task_ids="check", map_indexes=index) for index in range(len(planned))]
+    return [one for one in [*checks, ti.xcom_pull(task_ids="labels")] if one]
+
+
 with DAG(
     dag_id="drift",
     description="New images against the reference of the champion's training data",
@@ -53,7 +61,7 @@ with DAG(
     @task.branch(retries=0, trigger_rule="all_done")
     def outcome(ti: Any = None) -> str | None:
         """Alarm or none; neither where a batch could not be checked and no other alarms."""
-        found = [one for one in [*(ti.xcom_pull(task_ids="check") or []), ti.xcom_pull(task_ids="labels")] if one]
+        found = found_by_the_checks(ti)
         if not found:
             raise AirflowSkipException("nothing was checked")
         if any(one.get("alarm") for one in found):
@@ -64,8 +72,8 @@ with DAG(
     @task(task_id="alarm", retries=0)
     def alarm(ti: Any = None) -> list[str]:
         """Green where a batch drifted or labels broke the champion's promise: what each alarm is for."""
-        found = [*(ti.xcom_pull(task_ids="check") or []), ti.xcom_pull(task_ids="labels")]
-        said = [f"{one.get('batch', 'labels')}: {one.get('reason')}" for one in found if one and one.get("alarm")]
+        found = found_by_the_checks(ti)
+        said = [f"{one.get('batch', 'labels')}: {one.get('reason')}" for one in found if one.get("alarm")]
         print("\n".join(said))
         return said
 
