@@ -87,7 +87,7 @@ def faulty(rule: str, clean: Sequence[Pixels], random: np.random.Generator) -> l
 
 def flagged(rule: str, bound: RuleBound, pictures: Iterable[Picture]) -> Flags:
     """Which pictures break the rule."""
-    values = [RULES[rule].measure(picture) for picture in pictures]
+    values = [RULES[rule].value(picture, bound.threshold) for picture in pictures]
     return np.array([value is not None and RULES[rule].broken(value, bound.threshold) for value in values])
 
 

@@ -51,7 +51,7 @@ def profile_in_force(settings: ScoringSettings) -> Profile:
 
 def measure(picture: Picture, profile: Profile) -> dict[str, float]:
     """The value of every rule of the profile that can be measured on the picture."""
-    values = {name: RULES[name].measure(picture) for name in profile}
+    values = {name: RULES[name].value(picture, bound.threshold) for name, bound in profile.items()}
     return {name: float(value) for name, value in values.items() if value is not None}
 
 

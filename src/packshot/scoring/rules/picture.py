@@ -36,6 +36,19 @@ class Ground:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """The parts that stand on a plain ground, at PLAN, the largest first.
+
+    `labels`: H x W, the label of the part that each pixel belongs to. `order`: the label of each part, N. `boxes`: x,
+    y, width, height and area of each, N x 5.
+    """
+
+    labels: NDArray[np.int32]
+    order: NDArray[np.intp]
+    boxes: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
 class Picture:
     """A decoded picture (H x W x 3 uint8 RGB), and of the file, where there is one, its format and size in bytes."""
 
@@ -98,17 +111,19 @@ class Picture:
         return Ground(colour, framed[1:-1, 1:-1] == 2)
 
     @cached_property
-    def parts(self) -> NDArray[np.int32] | None:
-        """What stands on a plain ground, the largest first: x, y, width, height and area of each in `plan`, N x 5.
-
-        Specks are joined to what they are next to. None without such a ground.
-        """
+    def standing(self) -> Standing | None:
+        """What stands on a plain ground. Specks are joined to what they are next to. None without such a ground."""
         if self.ground is None:
             return None
-        standing = cv2.morphologyEx((~self.ground.mask).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
-        _, _, boxes, _ = cv2.connectedComponentsWithStats(standing, connectivity=8)
+        mask = cv2.morphologyEx((~self.ground.mask).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+        _, labels, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
         order = 1 + np.argsort(-boxes[1:, cv2.CC_STAT_AREA], kind="stable")
-        return np.asarray(boxes[order], np.int32)
+        return Standing(np.asarray(labels, np.int32), np.asarray(order), np.asarray(boxes[order], np.int32))
+
+    @property
+    def parts(self) -> NDArray[np.int32] | None:
+        """The boxes of `standing`."""
+        return None if self.standing is None else self.standing.boxes
 
     @cached_property
     def product(self) -> Mask:
