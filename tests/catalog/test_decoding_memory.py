@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from packshot.catalog.containers import planes
 from packshot.catalog.decoding.arena import LARGE_SLOT, Arena, Slot, WorkerArena
 from packshot.catalog.decoding.pool import Decoders
 from packshot.catalog.limits import DECODABLE, BadImage, ImageLimits
+from packshot.catalog.statistics import shrink
 
 SIDE = 3000
 LIMITS = ImageLimits(SIDE * SIDE / 1_000_000, 1, 1, DECODABLE)
@@ -47,6 +50,14 @@ def test_the_largest_picture_allowed_is_decoded_within_the_bound(decoders: Decod
     pixels = decoders.call(image.decode, content(), LIMITS)
     assert pixels.shape == (SIDE, SIDE, 3)
     assert [tuple(pixels[at, at]) for at in (0, SIDE // 2, SIDE - 1)] == [seen] * 3
+
+
+def test_a_picture_is_shrunk_where_it_is_decoded(decoders: Decoders, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    info, pixels = decoders.call(partial(image.inspect, longest=100), tmp_path / "a.png", LIMITS)
+    assert (info.width, info.height) == (400, 300) and np.array_equal(pixels, shrink(noise, 100))
+    assert np.array_equal(image.decode(tmp_path / "a.png", LIMITS, longest=400), noise)
 
 
 def test_a_webp_that_is_cut_off_is_named_so(decoders: Decoders) -> None:

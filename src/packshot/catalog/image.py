@@ -20,6 +20,7 @@ from packshot.catalog.containers.metadata import Metadata
 from packshot.catalog.containers.reading import read
 from packshot.catalog.containers.writing import encoded
 from packshot.catalog.limits import DECODABLE, BadImage, ImageLimits, Reason, content_of
+from packshot.catalog.statistics import shrink
 from packshot.files import atomic_path
 
 __all__ = [
@@ -93,20 +94,25 @@ def probe(path: Path, limits: ImageLimits) -> ImageInfo:
     return inspect(path, limits)[0]
 
 
-def decode(path: Path | bytes, limits: ImageLimits) -> Pixels:
-    """The picture as H x W x 3 uint8 sRGB, for a file or its bytes. Raises BadImage."""
+def decode(path: Path | bytes, limits: ImageLimits, *, longest: int | None = None) -> Pixels:
+    """The picture as H x W x 3 uint8 sRGB, for a file or its bytes, shrunk to `longest` pixels where its longer side
+    has more. Raises BadImage."""
     content, name = content_of(path, limits)
-    return read(content, limits, name).on_white()
+    return _shrunk(read(content, limits, name).on_white(), longest)
 
 
-def inspect(path: Path, limits: ImageLimits) -> tuple[ImageInfo, Pixels]:
-    """`probe` and `decode` for the price of one. Raises BadImage."""
+def inspect(path: Path, limits: ImageLimits, *, longest: int | None = None) -> tuple[ImageInfo, Pixels]:
+    """`probe` and `decode` for the price of one: the size is that of the file. Raises BadImage."""
     content, name = content_of(path, limits)
     found = read(content, limits, name)
     pixels = found.on_white()
     height, width = pixels.shape[:2]
     identity = hashlib.sha256(content).hexdigest()
-    return ImageInfo(identity, width, height, found.format, len(content), found.notes), pixels
+    return ImageInfo(identity, width, height, found.format, len(content), found.notes), _shrunk(pixels, longest)
+
+
+def _shrunk(pixels: Pixels, longest: int | None) -> Pixels:
+    return pixels if longest is None else shrink(pixels, longest)
 
 
 def read_rgba(path: Path | bytes, limits: ImageLimits) -> Pixels:

@@ -15,6 +15,7 @@ from packshot.catalog.decoding.attempts import Attempts
 from packshot.catalog.decoding.isolated import inspect
 from packshot.catalog.image import DECODABLE, BadImage, ImageLimits, resolve_inside
 from packshot.catalog.near_duplicates import signature
+from packshot.catalog.same_picture import HASHED_AT
 from packshot.progress import track
 
 FOUND: dict[str, str] = {
@@ -71,7 +72,9 @@ class _Probing:
         if path is None:
             return finding
         try:
-            info, pixels = inspect(resolve_inside(self.root, path), self.limits, attempts=self.attempts)
+            file = resolve_inside(self.root, path)
+            # no more is looked at, and several whole pictures would take much memory
+            info, pixels = inspect(file, self.limits, longest=HASHED_AT, attempts=self.attempts)
         except BadImage as bad:
             return {**finding, "unreadable": bad.reason, "unreadable_detail": bad.detail}
         mark = signature(pixels, self.hash_size)

@@ -12,7 +12,6 @@ from PIL import Image
 
 from packshot.catalog.decoding.isolated import decode
 from packshot.catalog.image import BadImage, ImageLimits, resolve_inside
-from packshot.catalog.statistics import shrink
 
 LONGEST = 240
 _QUALITY = 82
@@ -31,10 +30,10 @@ class Thumbnails:
         if root is None or not relative:
             return None
         try:
-            pixels = decode(resolve_inside(root, relative), self._limits)
+            pixels = decode(resolve_inside(root, relative), self._limits, longest=LONGEST)
         except BadImage:
             return None
-        return self._spend(_jpeg(shrink(pixels, LONGEST)), "jpeg")
+        return self._spend(_jpeg(pixels), "jpeg")
 
     def kept(self, content: bytes | None) -> str | None:
         """A `data:` address of a JPEG that is at hand."""

@@ -17,16 +17,21 @@ def probe(path: Path, limits: ImageLimits) -> ImageInfo:
     return decoders().call(image.probe, path, limits)
 
 
-def decode(source: Path | bytes, limits: ImageLimits) -> Pixels:
+def decode(source: Path | bytes, limits: ImageLimits, *, longest: int | None = None) -> Pixels:
     """See `packshot.catalog.image.decode`."""
-    return decoders().call(image.decode, source, limits)
+    return decoders().call(partial(image.decode, longest=longest), source, limits)
 
 
 def inspect(
-    path: Path, limits: ImageLimits, *, admit: Admission = at_once, attempts: Attempts | None = None
+    path: Path,
+    limits: ImageLimits,
+    *,
+    longest: int | None = None,
+    admit: Admission = at_once,
+    attempts: Attempts | None = None,
 ) -> tuple[ImageInfo, Pixels]:
     """See `packshot.catalog.image.inspect`; `admit` and `attempts` as for `Decoders.call`."""
-    return decoders().call(image.inspect, path, limits, admit, attempts)
+    return decoders().call(partial(image.inspect, longest=longest), path, limits, admit, attempts)
 
 
 def read_rgba(source: Path | bytes, limits: ImageLimits) -> Pixels:
