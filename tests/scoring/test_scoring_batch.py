@@ -13,7 +13,7 @@ from PIL import Image
 from sample_batch import BrightnessJudge, make_batch, picture, save, scorer
 
 from packshot.catalog.shop.records import CatalogUnreadable
-from packshot.config import Settings, load_settings
+from packshot.config import RuleBound, Settings, load_settings
 from packshot.files import OutputNotWritable
 from packshot.home import project_root
 from packshot.ops.pipeline import score_folder
@@ -98,6 +98,31 @@ def test_enhanced_images_keep_name_format_and_transparency(tmp_path: Path, setti
         assert image.mode == "RGBA" and np.array_equal(np.asarray(image)[..., 3], alpha)
     with Image.open(out / "enhanced/photo.jpg") as image:
         assert image.format == "JPEG" and image.layer[1][1:3] == (1, 1)
+
+
+def test_rules_are_asked_of_the_file_that_would_be_kept(tmp_path: Path, settings: Settings) -> None:
+    folder = tmp_path / "in"
+    small = save(folder / "small.jpg", picture(110, 1), quality=30).stat().st_size
+    bound = RuleBound(threshold=small * 1.2 / 1e6, effect="reject")
+    scoring = settings.scoring.model_copy(update={"profile": "tight", "profiles": {"tight": {"file_size": bound}}})
+    tight = settings.model_copy(update={"scoring": scoring})
+    score(settings, folder, tmp_path / "any", scorer=scorer())
+    assert read(tmp_path / "any").loc["small.jpg", "decision"] == "enhance"
+    score(tight, folder, tmp_path / "tight", scorer=scorer())
+    row = read(tmp_path / "tight").loc["small.jpg"]
+    assert row.decision == "review" and pd.isna(row.enhanced_path) and "file_size" in row.reasons[-1]
+    assert not (tmp_path / "tight" / "enhanced").exists()
+
+
+def test_what_is_odd_beside_the_picture_is_a_note(tmp_path: Path, settings: Settings) -> None:
+    folder, frames = tmp_path / "in", [Image.fromarray(picture(level)) for level in (200, 100)]
+    folder.mkdir()
+    frames[0].save(folder / "moving.webp", save_all=True, append_images=frames[1:], lossless=True)
+    save(folder / "still.png", picture(200))
+    score(settings, folder, tmp_path / "out", scorer=scorer())
+    rows = read(tmp_path / "out")
+    assert [note.split(":")[0] for note in rows.loc["moving.webp", "notes"]] == ["animated"]
+    assert len(rows.loc["still.png", "notes"]) == 0 and set(rows.decision) == {"accept"}
 
 
 def test_a_killed_run_goes_on_and_a_finished_one_does_nothing(tmp_path: Path, settings: Settings) -> None:

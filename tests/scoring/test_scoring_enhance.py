@@ -108,3 +108,65 @@ def test_a_long_name_is_kept_or_cut_and_a_file_that_goes_away_is_told(tmp_path: 
     written = sorted(path.name for path in out.glob("x*"))
     assert written[0] == f"{long}.png" and written[1].endswith(".png") and "~" in written[1]
     assert list(pd.read_csv(out / "errors.csv").path) == ["gone.png"]
+
+
+class Warming(BrightnessJudge):
+    """An enhancer that puts a warm cast on everything."""
+
+    def enhance(self, image: np.ndarray) -> np.ndarray:
+        return (image.astype(int) + np.array([40, 0, -40])).clip(0, 255).astype(np.uint8)
+
+
+def coloured() -> np.ndarray:
+    image = np.full((48, 64, 3), 120, np.uint8)
+    image[10:40, 10:50] = (40, 90, 160)
+    return image
+
+
+def test_what_is_grey_stays_grey_and_colours_stay_what_they_are(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    save(folder / "grey.png", picture(120).mean(axis=2, keepdims=True).repeat(3, axis=2).astype(np.uint8))
+    Image.fromarray(picture(90)[..., 0], "L").save(folder / "one_channel.png")
+    save(folder / "blue.png", coloured())
+    enhance_folder(SETTINGS, folder, out, scorer=scorer(Warming()))
+    for name in ("grey.png", "one_channel.png"):
+        with Image.open(out / name) as image:
+            found = np.asarray(image.convert("RGB")).astype(int)
+        assert int(np.ptp(found, axis=2).max()) <= 2, name
+    with Image.open(out / "blue.png") as image:
+        product = np.asarray(image).astype(int)[20, 30]
+    assert abs(product - [40, 90, 160]).max() < 40 and product[2] > product[0] + 60, "its cast is no gain to the judge"
+
+
+def test_rights_and_resolution_go_along_and_the_old_thumbnail_does_not(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    said = b"<DigitalSourceType>trainedAlgorithmicMedia</DigitalSourceType>"
+    xmp = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'>" + said + b"</x:xmpmeta>"
+    exif = Image.Exif()
+    exif[0x8298], exif[0x013B], exif[0x0112] = "Copyright 2026 Shop", "Ann", 6
+    save(folder / "a.jpg", picture(120), quality=90, exif=exif.tobytes(), xmp=xmp, dpi=(300, 300))
+    save(folder / "b.webp", picture(121), exif=exif.tobytes(), xmp=xmp)
+    save(folder / "c.png", picture(122), exif=exif.tobytes(), dpi=(300, 300))
+    enhance_folder(SETTINGS, folder, out, scorer=scorer())
+    for name in ("a.jpg", "b.webp", "c.png"):
+        with Image.open(out / name) as image:
+            kept, info, size = image.getexif(), image.info, image.size
+        assert (kept[0x8298], kept[0x013B]) == ("Copyright 2026 Shop", "Ann"), name
+        assert kept.get(0x0112, 1) == 1 and size == (48, 64), "it was turned upright"
+        assert name == "c.png" or b"trainedAlgorithmicMedia" in info["xmp"]
+        assert name == "b.webp" or round(info["dpi"][0]) == 300
+
+
+def test_a_file_that_is_another_one_now_is_not_enhanced_with_its_colours(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    save(folder / "a.png", picture(120))
+    save(folder / "b.png", picture(100))
+
+    class Swapping(BrightnessJudge):
+        def enhance(self, image: np.ndarray) -> np.ndarray:
+            save(folder / "a.png", picture(30))
+            return super().enhance(image)
+
+    report = enhance_folder(SETTINGS, folder, out, scorer=scorer(Swapping()))
+    assert (report.enhanced, report.errors) == (1, 1)
+    assert "has changed since it was read" in pd.read_csv(out / "errors.csv").error[0]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from packshot.catalog.decoding.isolated import inspect, read_profile
+from packshot.catalog.decoding.isolated import inspect, read_carried
 from packshot.catalog.image import BadImage, ImageLimits, encode
 from packshot.catalog.statistics import shrink
 from packshot.config import Settings
@@ -133,13 +133,21 @@ def _make(settings: Settings, picture: Shown, waiting: Sequence[Rendition], out:
     info, pixels = inspect(file, limits)
     if picture.image_id not in (None, info.image_id):
         raise BadImage("missing_file", "the file has changed since it was judged", picture.path)
-    profile = read_profile(file, limits)
+    carried = read_carried(file, limits)
+    quality, profile, rights = rules.rendition_quality, carried.profile, carried.metadata.rights()
     for one in sorted(waiting, key=lambda one: -one.longest_side):
         pixels = shrink(pixels, one.longest_side)
         target = out / one.name
         journal.begin(one.name)
         try:
-            encode(pixels, target, format=rules.rendition_format, jpeg_quality=rules.rendition_quality, profile=profile)
+            encode(
+                pixels,
+                target,
+                format=rules.rendition_format,
+                jpeg_quality=quality,
+                profile=profile,
+                described=rights,
+            )
         except OutputNotWritable as error:
             if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENAMETOOLONG:
                 raise BadImage(

@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from packshot.catalog.decoding.attempts import Attempts
-from packshot.catalog.image import ImageLimits
+from packshot.catalog.image import ImageInfo, ImageLimits, Pixels
 from packshot.config import Settings
 from packshot.errors import PackshotError
-from packshot.files import OutputNotWritable
+from packshot.files import OutputNotWritable, write_bytes
 from packshot.progress import say, track
+from packshot.scoring.enhancing import true_colours
 from packshot.scoring.listing import BatchFile, list_batch
 from packshot.scoring.reading import Opened, read_ahead
 from packshot.scoring.scorer import Scorer, open_scorer
 from packshot.scoring.shards import FOLDER, check_same_model, read_manifest, sole_writer, work_id, write_manifest
-from packshot.scoring.writing import KEPT_FORMATS, OutputIsInput, output_name, write_enhanced
+from packshot.scoring.writing import KEPT_FORMATS, OutputIsInput, enhanced_file, output_name
 from packshot.spreadsheet import write_csv
 
 
@@ -123,16 +124,24 @@ class _Enhancing:
             return _Outcome(path, None, f"{item.reason}: {item.detail}")
         name = output_name(path, item.info.format, self.names)
         try:
-            image = self.scorer.judge.enhance(item.pixels)
-            quality = self.settings.scoring.jpeg_quality
-            target = self.out / name
-            write_enhanced(image, item.file.location, target, item.info.format, self.limits, quality)
+            write_bytes(self.out / name, self._content(item.info, item.file.location, item.pixels, item.file.text()))
         except OutputNotWritable:
             raise
         except Exception as error:
             return _Outcome(path, None, f"not_enhanced: {type(error).__name__}: {error}")
         journal.add(item.file, name)
         return _Outcome(path, name, None)
+
+    def _content(self, info: ImageInfo, source: Path, pixels: Pixels, text: str | None) -> bytes:
+        judge, rules = self.scorer.judge, self.settings.scoring
+        image = judge.enhance(pixels)
+
+        def balance_gained() -> float:
+            before, after = (judge.judge([one], [text])[0].colour_balance for one in (pixels, image))
+            return float(after - before)
+
+        own = true_colours(pixels, image, rules, balance_gained)
+        return enhanced_file(own, source, info.image_id, info.format, self.limits, rules.jpeg_quality)
 
 
 class _Journal:

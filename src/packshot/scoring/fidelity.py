@@ -10,6 +10,9 @@ from packshot.model.ground import keep_white_ground, white_ground
 
 STRIP_ROWS = 512
 CELLS = 16
+GREY_WITHIN = 2
+"""How far the channels of a grey pixel may lie apart, of 255."""
+GREY_BUT_FOR = 0.001
 _WINDOW = 11
 _SIGMA = 1.5
 _C1 = (0.01 * 255) ** 2
@@ -52,6 +55,16 @@ def colour_shift(reference: NDArray[np.uint8], image: NDArray[np.uint8]) -> floa
         return 0.0
     distance = np.linalg.norm(_chroma(reference) - _chroma(image), axis=2)
     return float((distance * product).sum() / product.sum())
+
+
+def is_grey(image: NDArray[np.uint8]) -> bool:
+    """Whether an H x W x 3 uint8 RGB image has no colour: in all but GREY_BUT_FOR of it the channels are alike."""
+    coloured = 0
+    for top in range(0, len(image), STRIP_ROWS):
+        red, green, blue = cv2.split(np.ascontiguousarray(image[top : top + STRIP_ROWS]))
+        spread = cv2.subtract(cv2.max(cv2.max(red, green), blue), cv2.min(cv2.min(red, green), blue))
+        coloured += int(np.count_nonzero(spread > GREY_WITHIN))
+    return bool(coloured <= GREY_BUT_FOR * image.shape[0] * image.shape[1])
 
 
 def with_colours_of(reference: NDArray[np.uint8], image: NDArray[np.uint8]) -> NDArray[np.uint8]:

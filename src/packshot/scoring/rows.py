@@ -14,20 +14,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from packshot.catalog.decoding.isolated import decode
 from packshot.catalog.image import BadImage, ImageLimits
 from packshot.catalog.same_picture import look_of
 from packshot.catalog.statistics import image_statistics
 from packshot.config import Settings
-from packshot.files import OutputNotWritable
+from packshot.files import OutputNotWritable, write_bytes
 from packshot.progress import say
-from packshot.scoring.decisions import Decision, Enhanced, Scores, changes_colours, decide, refuse, settle
-from packshot.scoring.fidelity import colour_shift, luma_similarity, with_colours_of
+from packshot.scoring.decisions import Decision, Enhanced, Scores, decide, refuse, settle
+from packshot.scoring.enhancing import true_colours
+from packshot.scoring.fidelity import colour_shift, luma_similarity
 from packshot.scoring.preview import preview
 from packshot.scoring.reading import Opened
 from packshot.scoring.rules import Finding, Picture, findings, measure, profile_in_force
 from packshot.scoring.scorer import Scorer
 from packshot.scoring.verdicts import STATISTICS
-from packshot.scoring.writing import output_name, write_enhanced
+from packshot.scoring.writing import enhanced_file, kept_format, output_name
 
 if TYPE_CHECKING:
     from packshot.bundle import Judgement
@@ -133,7 +135,7 @@ def _row(work: Work, item: Opened, judged: Judgement | Exception | None) -> dict
     if item.info is None or item.pixels is None:
         return row | _refused(item.reason or "unreadable", item.detail)
     row |= {"image_id": item.info.image_id, "format": item.info.format}
-    row |= {"width": item.info.width, "height": item.info.height}
+    row |= {"width": item.info.width, "height": item.info.height, "notes": list(item.info.notes)}
     picture = Picture(item.pixels, item.info.format, item.info.bytes)
     broken, columns = _ruled(work, picture)
     look = look_of(picture.plan, min(item.pixels.shape[:2]))
@@ -190,13 +192,13 @@ def _decided(
     first = decide(scores, work.settings.scoring, broken)
     if first.decision != "enhance":
         return {"decision": first.decision, "reasons": list(first.reasons)}
-    image, enhanced = _enhance(work, pixels, item.file.text(), scores)
-    decision = settle(first, scores, enhanced, work.settings.scoring, broken)
+    attempt = _attempt(work, item, pixels, scores)
+    decision = settle(first, scores, attempt.enhanced if attempt else None, work.settings.scoring, broken)
     columns: dict[str, Any] = {"decision": decision.decision, "reasons": list(decision.reasons)}
-    if enhanced is not None and np.isfinite(enhanced.scores.quality):
-        columns["quality_after"] = enhanced.scores.quality
-    if decision.decision == "enhance" and image is not None:
-        columns["enhanced_path"] = _keep(work, item, image)
+    if attempt is not None and np.isfinite(attempt.enhanced.scores.quality):
+        columns["quality_after"] = attempt.enhanced.scores.quality
+    if decision.decision == "enhance" and attempt is not None:
+        columns["enhanced_path"] = _keep(work, item, attempt)
         if columns["enhanced_path"] is None:
             columns |= _without_file(settle(first, scores, None, work.settings.scoring))
     return columns
@@ -206,43 +208,53 @@ def _without_file(decision: Decision) -> dict[str, Any]:
     return {"decision": decision.decision, "reasons": list(decision.reasons), "quality_after": None}
 
 
-def _enhance(
-    work: Work, pixels: NDArray[np.uint8], text: str | None, scores: Scores
-) -> tuple[NDArray[np.uint8] | None, Enhanced | None]:
-    """The enhanced image and what that did; with the colours of the input where its own would move too far."""
-    try:
-        image = work.scorer.judge.enhance(pixels)
-        enhanced = _compared(work, pixels, image, text)
-        if changes_colours(scores, enhanced, work.settings.scoring):
-            image = with_colours_of(pixels, image)
-            enhanced = _compared(work, pixels, image, text)
-        return image, enhanced
-    except Exception as error:
-        say(f"an image could not be enhanced: {type(error).__name__}: {error}")
-        return None, None
+@dataclass(frozen=True)
+class Attempt:
+    """An enhanced image as the file that would be kept, under a name below the output folder, and what that did."""
+
+    name: str
+    content: bytes
+    enhanced: Enhanced
 
 
-def _compared(work: Work, pixels: NDArray[np.uint8], image: NDArray[np.uint8], text: str | None) -> Enhanced:
-    after = _scores(work.scorer.judge.judge([image], [text])[0])
-    broken, _ = _ruled(work, Picture(image))
-    return Enhanced(after, luma_similarity(pixels, image), colour_shift(pixels, image), broken)
-
-
-def _keep(work: Work, item: Opened, image: NDArray[np.uint8]) -> str | None:
-    """Write the enhanced image; None where its name or its source forbids it. Raises on a full disk."""
+def _attempt(work: Work, item: Opened, pixels: NDArray[np.uint8], scores: Scores) -> Attempt | None:
+    """The catalogue rules are asked of the file itself, as a buyer gets it. None where none can be made."""
     if item.info is None:
         return None
-    name = output_name(item.file.path, item.info.format, work.names)
-    target = work.out / "enhanced" / name
-    quality = work.settings.scoring.jpeg_quality
+    path, source, text = item.file.path, item.info, item.file.text()
     try:
-        write_enhanced(image, item.file.location, target, item.info.format, work.limits, quality)
+        image = work.scorer.judge.enhance(pixels)
+        after = _judged_again(work, image, text)
+        own = true_colours(pixels, image, work.settings.scoring, lambda: after.colour_balance - scores.colour_balance)
+        if own is not image:
+            image, after = own, _judged_again(work, own, text)
+        similarity, shift = luma_similarity(pixels, image), colour_shift(pixels, image)
+        quality = work.settings.scoring.jpeg_quality
+        content = enhanced_file(image, item.file.location, source.image_id, source.format, work.limits, quality)
+        del image, own
+        written = Picture(decode(content, work.limits), kept_format(source.format), len(content))
+        broken, _ = _ruled(work, written)
     except BadImage as error:
-        say(f"{item.file.path} changed while it was scored: {error}")
+        say(f"{path} could not be enhanced: {error}")
         return None
+    except Exception as error:
+        say(f"{path} could not be enhanced: {type(error).__name__}: {error}")
+        return None
+    name = f"enhanced/{output_name(path, source.format, work.names)}"
+    return Attempt(name, content, Enhanced(after, similarity, shift, broken))
+
+
+def _judged_again(work: Work, image: NDArray[np.uint8], text: str | None) -> Scores:
+    return _scores(work.scorer.judge.judge([image], [text])[0])
+
+
+def _keep(work: Work, item: Opened, attempt: Attempt) -> str | None:
+    """Write the enhanced image; None where its name forbids it. Raises on a full disk."""
+    try:
+        write_bytes(work.out / attempt.name, attempt.content)
     except OutputNotWritable as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in NO_SUCH_NAME:
             say(f"{item.file.path}: the enhanced image cannot have this name: {error.__cause__.strerror}")
             return None
         raise
-    return f"enhanced/{name}"
+    return attempt.name

@@ -45,6 +45,7 @@ SHARD_SCHEMA = pa.schema(
         pa.field("style_vector", _vector),
         pa.field("embedding", _vector),
         *(pa.field(name, _number) for name in STATISTICS),
+        pa.field("notes", pa.list_(_text)),
         pa.field("profile", _text),
         pa.field("findings", pa.list_(FINDING)),
         pa.field("measures", pa.map_(_text, _number)),
@@ -73,7 +74,7 @@ LINEAGE_SCHEMA = pa.schema(
 )
 VERDICT_SCHEMA = pa.schema([*SHARD_SCHEMA, *LINEAGE_SCHEMA])
 NEWER = frozenset(
-    {"profile", "findings", "measures", "perceptual_hash", "duplicate_of", "same_as", "displaces", "preview"}
+    {"notes", "profile", "findings", "measures", "perceptual_hash", "duplicate_of", "same_as", "displaces", "preview"}
 )
 """Columns that verdicts of earlier versions lack."""
 ROWS_TOGETHER = 2048

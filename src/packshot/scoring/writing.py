@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from packshot.catalog.decoding.isolated import read_alpha, read_profile
-from packshot.catalog.image import ImageLimits, encode
+from packshot.catalog.decoding.isolated import read_carried
+from packshot.catalog.image import BadImage, ImageLimits, encoded
 from packshot.errors import PackshotError
 from packshot.files import fitting_name
 
@@ -42,18 +42,31 @@ def output_name(path: str, format: str, taken: Collection[str]) -> str:
     return fitting_name(longer)
 
 
-def write_enhanced(
-    image: NDArray[np.uint8], source: Path, target: Path, format: str, limits: ImageLimits, jpeg_quality: int
-) -> None:
-    """Write H x W x 3 uint8 RGB atomically in the format of its source; transparency and colour profile are taken over
-    from it.
+def kept_format(format: str) -> str:
+    """The format that an enhanced image of this format is written in."""
+    return format if format in KEPT_FORMATS else "PNG"
 
-    Raises OutputNotWritable.
+
+def enhanced_file(
+    image: NDArray[np.uint8], source: Path, image_id: str, format: str, limits: ImageLimits, jpeg_quality: int
+) -> bytes:
+    """The file of H x W x 3 uint8 RGB in the format of its source, with its transparency, colour profile, copyright,
+    XMP, IPTC and resolution; upright, without its old thumbnail.
+
+    `image_id`: sha256 (hex) of the source when it was read. Raises BadImage where it is another file now.
     """
-    kept = format if format in KEPT_FORMATS else "PNG"
-    alpha = None if kept == "JPEG" else read_alpha(source, limits)
-    profile = read_profile(source, limits)
-    encode(image, target, format=kept, jpeg_quality=jpeg_quality, alpha=alpha, profile=profile)
+    carried = read_carried(source, limits)
+    if carried.image_id != image_id:
+        raise BadImage("missing_file", "the file has changed since it was read", source.name)
+    kept = kept_format(format)
+    return encoded(
+        image,
+        format=kept,
+        jpeg_quality=jpeg_quality,
+        alpha=None if kept == "JPEG" else carried.alpha,
+        profile=carried.profile,
+        described=carried.metadata,
+    )
 
 
 def check_output_apart(directory: Path, out: Path) -> None:

@@ -9,7 +9,7 @@ from packshot.catalog import image
 from packshot.catalog.containers import drawing
 from packshot.catalog.decoding.attempts import Attempts
 from packshot.catalog.decoding.pool import Admission, at_once, decoders
-from packshot.catalog.image import ImageInfo, ImageLimits, Pixels
+from packshot.catalog.image import Carried, ImageInfo, ImageLimits, Pixels
 
 
 def probe(path: Path, limits: ImageLimits) -> ImageInfo:
@@ -39,14 +39,9 @@ def read_rgba(source: Path | bytes, limits: ImageLimits) -> Pixels:
     return decoders().call(image.read_rgba, source, limits)
 
 
-def read_alpha(source: Path | bytes, limits: ImageLimits) -> Pixels | None:
-    """See `packshot.catalog.image.read_alpha`."""
-    return decoders().call(image.read_alpha, source, limits)
-
-
-def read_profile(source: Path | bytes, limits: ImageLimits) -> bytes | None:
-    """See `packshot.catalog.image.read_profile`."""
-    return decoders().call(image.read_profile, source, limits)
+def read_carried(source: Path | bytes, limits: ImageLimits) -> Carried:
+    """See `packshot.catalog.image.read_carried`."""
+    return decoders().call(image.read_carried, source, limits)
 
 
 def drawn(path: Path, limits: ImageLimits, side: int) -> Pixels:
