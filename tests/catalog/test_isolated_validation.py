@@ -16,6 +16,7 @@ from catalogue_on_disk import Catalogue
 from hostile_decoder import hostile, install, obeyed
 from PIL import Image
 
+from packshot.catalog import probing
 from packshot.catalog.decoding.attempts import Attempts, Verdict
 from packshot.catalog.decoding.isolated import inspect
 from packshot.catalog.image import BadImage, ImageLimits
@@ -85,3 +86,17 @@ def test_the_pool_waits_again_only_if_it_waits_longer(tmp_path: Path) -> None:
     assert refused.value.reason == "decoder_timeout"
     patient = replace(limits, deadline_s=30.0)
     assert inspect(source, patient, attempts=Attempts(tmp_path / "attempts"))[0].width == 64
+
+
+def test_validation_waits_as_long_as_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("RGB", (64, 48)).save(tmp_path / "a.png")
+    told: list[float] = []
+
+    def read(path: Path, limits: ImageLimits, **more: object) -> object:
+        told.append(limits.deadline_s)
+        return inspect(path, limits, **more)
+
+    monkeypatch.setattr(probing, "inspect", read)
+    limits = ImageLimits(8, 8, 1, ("PNG",), deadline_s=7.5)
+    probing.probe_files(["a.png"], tmp_path, limits, 8, Attempts(tmp_path / "attempts"))
+    assert told == [7.5]
