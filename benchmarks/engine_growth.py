@@ -91,9 +91,9 @@ def measure(folder: Path, out: Path) -> dict[str, Any]:
     from packshot.registry.lineage import Lineage
     from packshot.scoring.batch import merge_batch, plan_batch, score_part
     from packshot.scoring.duplicates import Known
+    from packshot.scoring.judging import Scorer
     from packshot.scoring.listing import open_batch
     from packshot.scoring.plan import open_plan
-    from packshot.scoring.scorer import Scorer
 
     loaded = load_settings(PROJECT / "params.yaml")
     settings = loaded.model_copy(update={"scoring": loaded.scoring.model_copy(update=RULES | {"accept_at": ACCEPT_AT})})

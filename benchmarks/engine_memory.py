@@ -118,7 +118,7 @@ def measure(folder: Path, out: Path, bundle: Path, pictures: Sequence[Path]) -> 
     from packshot.config import load_settings
     from packshot.registry.lineage import Lineage
     from packshot.scoring.batch import score
-    from packshot.scoring.scorer import Scorer
+    from packshot.scoring.judging import Scorer
 
     judge, qualities = Remembering(Judge.load(bundle, "cpu", 1)), []
     for picture in pictures:

@@ -50,7 +50,7 @@ from packshot.model.signal import signal_statistics
 from packshot.progress import say
 from packshot.registry.lineage import Lineage
 from packshot.scoring.batch import score
-from packshot.scoring.scorer import Scorer
+from packshot.scoring.judging import Scorer
 
 SIZE = (400, 533)
 JPEG = 90

@@ -20,7 +20,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from packshot.catalog.collect import read_source
+from packshot.catalog.source_record import read_source
 from packshot.config import Settings, load_settings
 from packshot.evaluation.ablation import REST
 from packshot.model.parallel import one_core

@@ -19,7 +19,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from packshot.catalog.collect import read_source
+from packshot.catalog.source_record import read_source
 from packshot.config import Settings, load_settings
 from packshot.model.network import PackshotNet
 from packshot.model.parallel import one_core

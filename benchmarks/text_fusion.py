@@ -27,8 +27,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from packshot.catalog.collect import read_source
-from packshot.catalog.manifest import read_manifest
+from packshot.catalog.manifest import read_manifest, row_text
+from packshot.catalog.source_record import read_source
 from packshot.config import Settings, load_settings
 from packshot.model.network import PackshotNet
 from packshot.model.text import TEXT_SIZES, SentenceEncoder, build_text_encoder
@@ -37,7 +37,6 @@ from packshot.revision import SPLIT_MANIFEST
 from packshot.training.build import architecture_of
 from packshot.training.crossval import INNER_SHARE, group_folds
 from packshot.training.dataset import Dataset, Rows, load_dataset
-from packshot.training.features import row_text
 from packshot.training.fit import Task, fit
 from packshot.training.sources import KeptFeatures
 from packshot.training.warm_start import warm_start

@@ -12,10 +12,10 @@ import pytest
 from tiny_mirror import GIANT_SENDER, make_mirror
 
 from packshot.catalog import collect as collecting
-from packshot.catalog.collect import NothingCollected, collect, read_source
+from packshot.catalog.collect import NothingCollected, collect
 from packshot.catalog.manifest import read_manifest
+from packshot.catalog.source_record import SourceError, read_source
 from packshot.catalog.sources import choice
-from packshot.catalog.sources.declared import SourceError
 from packshot.config import Settings, load_settings
 from packshot.files import OutputNotWritable
 

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from tiny_mirror import make_mirror, picture
 
-from packshot.catalog.collect import collect, read_source
+from packshot.catalog.collect import collect
 from packshot.catalog.manifest import read_manifest
 from packshot.catalog.shop.records import CatalogUnreadable
-from packshot.catalog.sources.declared import SourceError
+from packshot.catalog.source_record import SourceError, read_source
 from packshot.config import Settings, load_settings
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -11,10 +11,11 @@ import yaml
 from public_repositories import build, commit
 from tiny_mirror import make_mirror
 
-from packshot.catalog.collect import collect, read_source
+from packshot.catalog.collect import collect
 from packshot.catalog.manifest import read_manifest
+from packshot.catalog.source_record import SourceError, read_source
 from packshot.catalog.sources import public
-from packshot.catalog.sources.declared import SourceError, read_sources
+from packshot.catalog.sources.declared import read_sources
 from packshot.config import Settings, load_settings
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from packshot.evaluation.thresholds import Rated
 from packshot.registry.lineage import Lineage
-from packshot.scoring.scorer import Scorer
+from packshot.scoring.judging import Scorer
 
 
 @dataclass(frozen=True)

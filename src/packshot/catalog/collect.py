@@ -21,11 +21,11 @@ from typing import Any
 
 import pandas as pd
 
-from packshot.catalog.labels import INBOX, LabelStore
+from packshot.catalog.labels import LabelStore
 from packshot.catalog.manifest import COLUMNS as MANIFEST_COLUMNS
-from packshot.catalog.manifest import KEY, MADE_BY_SPLIT, conform
+from packshot.catalog.manifest import INBOX, KEY, MADE_BY_SPLIT, conform
+from packshot.catalog.source_record import RAW, SOURCE, SetRecord, SourceError, SourceRecord, read_source
 from packshot.catalog.sources.choice import Choice, choose, read
-from packshot.catalog.sources.declared import SourceError
 from packshot.catalog.sources.labelled import with_labelled
 from packshot.catalog.sources.own import read_own
 from packshot.catalog.sources.table import LABELS, SetFacts, SourceTable
@@ -34,11 +34,9 @@ from packshot.files import OutputNotWritable, write_json, write_parquet, write_t
 from packshot.home import Home
 from packshot.progress import say, track
 
-RAW = Path("data/raw")
 HELD_BACK = Path("data/heldback")
 MANIFEST = RAW / "manifest.parquet"
 IMAGES = RAW / "images"
-SOURCE = RAW / "source.json"
 HELD_BACK_COLUMNS = ("path", "sku", "title", "sender", "category")
 LARGEST_SHARE_HELD_BACK = 1 / 3
 CHUNK = 1 << 20
@@ -48,34 +46,6 @@ class NothingCollected(SourceError):
     """The source has no image at all."""
 
     exit_code = 65
-
-
-@dataclass(frozen=True)
-class SetRecord:
-    """One set as collected: rows in the manifest, images held back, and where they came from."""
-
-    rows: int
-    held_back: int
-    address: str
-    licence: str
-    commit: str | None = None
-    labels_sha256: str | None = None
-    styles: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class SourceRecord:
-    """`data/raw/source.json`: which source, why, and what it gave."""
-
-    profile: str
-    """Key of `profiles` in params.yaml."""
-    chosen: str
-    why: str
-    fingerprint: str
-    """sha256 hex over the profile, the declarations, and every file's name, content and labels."""
-    collected_at: str
-    """UTC, ISO 8601; the only value that two runs on the same source may differ in."""
-    sets: Mapping[str, SetRecord]
 
 
 @dataclass(frozen=True)
@@ -143,21 +113,6 @@ def collect(settings: Settings, workspace: Path, *, catalog: Path | None = None,
     report = _report(workspace, record, changed=True)
     _say_what_came(report)
     return report
-
-
-def read_source(workspace: Path) -> SourceRecord:
-    """The record of the collected source. Raises SourceError where there is none or it is damaged."""
-    path = workspace / SOURCE
-    if not path.exists():
-        raise SourceError(f"{path} does not exist; run `packshot collect` first")
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        sets = {
-            name: SetRecord(**{**entry, "styles": tuple(entry["styles"])}) for name, entry in raw.pop("sets").items()
-        }
-        return SourceRecord(**raw, sets=sets)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise SourceError(f"{path} is damaged ({error}); run `packshot collect` again") from error
 
 
 def _read(settings: Settings, workspace: Path, catalog: Path | None) -> tuple[Choice, SourceTable]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from packshot.catalog.labels import INBOX
+from packshot.catalog.manifest import INBOX
 from packshot.catalog.sources.own import NAME as OWN
 
 Rows = NDArray[np.intp]

@@ -32,8 +32,6 @@ from packshot.files import OutputNotWritable, write_bytes, write_text
 from packshot.progress import say
 from packshot.spreadsheet import unguarded
 
-INBOX = "inbox"
-"""The set, in manifests, of the pictures in this store."""
 ENTRIES = "labels.jsonl"
 IMAGES = "images"
 VALUES = ("quality_mos", "style")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -37,6 +38,8 @@ COLUMNS: dict[str, str] = {
 MADE_BY_SPLIT = ("group", "split")
 KEY = ("source", "path")
 SPLITS = ("train", "validation", "test")
+INBOX = "inbox"
+"""The set of the pictures that were labelled after they were scored."""
 
 QUARANTINE_COLUMNS = ("image_id", "path", "source", "expectation", "reason", "value", "detail", "at")
 
@@ -134,3 +137,10 @@ def _explain_missing(missing: list[str], found: list[str], where: str) -> str:
         lines.append(f"  column {name!r} is missing{hint}")
     lines.append(f"  found: {', '.join(found) or 'no columns'}")
     return "\n".join(lines)
+
+
+def row_text(row: Any) -> str | None:
+    """What the shop says about a picture: title, description and tags of a manifest row; None where it says nothing."""
+    parts = [row[name] for name in ("title", "description", "tags")]
+    said = [part.replace("|", ", ") for part in parts if isinstance(part, str) and part]
+    return ". ".join(said) or None

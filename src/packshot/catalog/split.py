@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from packshot.catalog.collect import read_source
 from packshot.catalog.expectations import ROW, Rule, data_docs
 from packshot.catalog.grouping import Grouping, group_rows, shop_of, ties_of, torn_ties
 from packshot.catalog.manifest import COLUMNS, SPLITS, ManifestError, read_manifest, write_manifest
 from packshot.catalog.near_duplicates import near_duplicate_sets, unpack
+from packshot.catalog.source_record import read_source
 from packshot.catalog.stratify import share_out, strata
 from packshot.catalog.validate import SIGNATURE_COLUMNS, VALID
 from packshot.config import Settings, SplitSettings

@@ -18,13 +18,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from packshot.catalog.collect import IMAGES, MANIFEST, SourceRecord, read_source
+from packshot.catalog.collect import IMAGES, MANIFEST
 from packshot.catalog.decoding.attempts import Attempts
 from packshot.catalog.expectations import ROW, DataDocs, Outcome, Rule, data_docs
 from packshot.catalog.image import ImageLimits
-from packshot.catalog.labels import INBOX
 from packshot.catalog.manifest import (
     COLUMNS,
+    INBOX,
     MADE_BY_SPLIT,
     QUARANTINE_COLUMNS,
     ManifestError,
@@ -32,6 +32,7 @@ from packshot.catalog.manifest import (
     write_manifest,
 )
 from packshot.catalog.probing import probe_files
+from packshot.catalog.source_record import SourceRecord, read_source
 from packshot.config import Settings, ValidationSettings
 from packshot.errors import PackshotError
 from packshot.files import write_json, write_parquet

@@ -16,7 +16,7 @@ from packshot.model.losses import gradient_norm
 from packshot.model.preprocess import Image, to_tensor, views
 from packshot.model.quality import ATTRIBUTES, KernelHead, soft_unit
 from packshot.model.signal import SIGNAL_SIZE, signal_statistics
-from packshot.model.statistics import gram_size, gram_vector, stage_statistics
+from packshot.model.statistics import gram_size, statistics_of_views
 from packshot.model.style import StyleClassifier, StyleSpace, TextBranch
 from packshot.model.text import TEXT_SIZES
 
@@ -160,19 +160,7 @@ class PackshotNet(nn.Module):
 
     def backbone_features(self, pixels: Sequence[torch.Tensor]) -> Features:
         """As `features_of_views`, without the signal statistics."""
-        stats: list[torch.Tensor] = []
-        gram: torch.Tensor | None = None
-        previous: torch.Tensor | None = None
-        for view in pixels:
-            if previous is None or view.shape != previous.shape:
-                maps = self.backbone(view)
-                gram = gram_vector(maps) if gram is None else gram
-                latest = stage_statistics(maps)
-            stats.append(latest)
-            previous = view
-        if gram is None:
-            raise ValueError("long_sides is empty: a network needs at least one view")
-        return Features(torch.cat(stats, dim=1), gram)
+        return Features(*statistics_of_views(self.backbone, pixels))
 
     def overall(self, z: torch.Tensor, heads: torch.Tensor | None = None) -> torch.Tensor:
         """Trunk vectors N x trunk_dim to overall quality, N, 0..1: the mean of all heads, or of the head that `heads`

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch.nn import functional as F  # noqa: N812
@@ -48,3 +48,26 @@ def gram_vector(maps: Sequence[torch.Tensor]) -> torch.Tensor:
         rooted = upper.sign() * (upper.abs() + 1e-12).sqrt()
         parts.append(F.normalize(rooted, dim=1))
     return torch.cat(parts, dim=1)
+
+
+def statistics_of_views(
+    backbone: Callable[[torch.Tensor], Sequence[torch.Tensor]], pixels: Sequence[torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Stage statistics of all views side by side, and the Gram vector of the first.
+
+    `backbone` gives the maps of a view. A view of the size of the one before is not looked at
+    again. Raises ValueError where there is no view.
+    """
+    stats: list[torch.Tensor] = []
+    gram: torch.Tensor | None = None
+    previous: torch.Tensor | None = None
+    for view in pixels:
+        if previous is None or view.shape != previous.shape:
+            maps = backbone(view)
+            gram = gram_vector(maps) if gram is None else gram
+            latest = stage_statistics(maps)
+        stats.append(latest)
+        previous = view
+    if gram is None:
+        raise ValueError("long_sides is empty: a network needs at least one view")
+    return torch.cat(stats, dim=1), gram

@@ -305,7 +305,7 @@ def _held_back(home: Home) -> Path:
 
 def _batch_name(home: Home, kind: str) -> str:
     """Named by the source's content, so that another source makes another batch."""
-    from packshot.catalog.collect import read_source
+    from packshot.catalog.source_record import read_source
 
     return f"{kind}-{read_source(home.workspaces / 'catalog').fingerprint[:8]}"
 
@@ -321,7 +321,7 @@ def _drift_verdict(folder: Path) -> tuple[bool, float]:
 
 
 def _summary(demo: Demo, home: Home, champion: int, seconds: float, peak_mb: float) -> dict[str, Any]:
-    from packshot.catalog.collect import read_source
+    from packshot.catalog.source_record import read_source
 
     source = read_source(home.workspaces / "catalog")
     reports = project_root() / "reports" / "latest"

@@ -28,7 +28,7 @@ from packshot.workspace import Workspace, catalog_workspace, training_workspace,
 if TYPE_CHECKING:
     from packshot.drift.check import DriftResult
     from packshot.scoring.batch import ScoreReport
-    from packshot.scoring.scorer import Scorer
+    from packshot.scoring.judging import Scorer
 
 NOTHING_TO_DO = 99
 RETRAINING = "retrain-"

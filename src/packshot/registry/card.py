@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from packshot.catalog.collect import SourceRecord
+from packshot.catalog.source_record import SourceRecord
 from packshot.config import Gate, Profile, Settings
 from packshot.evaluation.thresholds import InForce
 from packshot.registry.gates import PAIRED_KINDS, check_settings

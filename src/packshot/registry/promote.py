@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from packshot.bundle import BundleError
-from packshot.catalog.collect import read_source
+from packshot.catalog.source_record import read_source
 from packshot.config import Profile, Settings
 from packshot.cost import as_record, metered
 from packshot.errors import PackshotError

@@ -16,13 +16,14 @@ from packshot.errors import PackshotError
 from packshot.evaluation.thresholds import in_force
 from packshot.progress import Advance, counting, say
 from packshot.scoring.duplicates import NOT_KNOWN, Known
+from packshot.scoring.judging import Scorer
 from packshot.scoring.listing import BatchSource, open_batch
 from packshot.scoring.merging import check_same_batch, is_merged, merge
 from packshot.scoring.plan import Plan, make_plan, open_plan
 from packshot.scoring.reading import Opened, read_ahead
 from packshot.scoring.rows import Work, rows_of
 from packshot.scoring.rules import profile_in_force
-from packshot.scoring.scorer import Scorer, open_scorer
+from packshot.scoring.scorer import open_scorer
 from packshot.scoring.shards import Shard, ShardBusy, check_same_model, claimed, one_of_writers, sole_writer
 from packshot.scoring.verdicts import VERDICTS, tally, write_shard
 from packshot.scoring.writing import check_output_apart

@@ -15,6 +15,7 @@ import pandas as pd
 from packshot.bundle import Image, Judge, Judgement
 from packshot.catalog.decoding.isolated import decode
 from packshot.catalog.image import ImageLimits, resolve_inside
+from packshot.catalog.manifest import row_text
 from packshot.config import Profile, ScoringSettings, Settings
 from packshot.errors import PackshotError
 from packshot.evaluation import metrics as m
@@ -31,7 +32,6 @@ from packshot.progress import say, track
 from packshot.registry.models import bundle_path
 from packshot.scoring.decisions import Scores, decide
 from packshot.scoring.verdicts import SCORES
-from packshot.training.features import row_text
 
 CHUNK = 8
 ENHANCED = 4

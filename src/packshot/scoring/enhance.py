@@ -17,9 +17,10 @@ from packshot.errors import PackshotError
 from packshot.files import OutputNotWritable, write_bytes
 from packshot.progress import say, track
 from packshot.scoring.enhancing import true_colours
+from packshot.scoring.judging import Scorer
 from packshot.scoring.listing import BatchFile, list_batch
 from packshot.scoring.reading import Opened, read_ahead
-from packshot.scoring.scorer import Scorer, open_scorer
+from packshot.scoring.scorer import open_scorer
 from packshot.scoring.shards import FOLDER, check_same_model, read_manifest, sole_writer, work_id, write_manifest
 from packshot.scoring.writing import KEPT_FORMATS, OutputIsInput, enhanced_file, output_name
 from packshot.spreadsheet import write_csv

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from packshot.catalog.image import BadImage, resolve_inside
 from packshot.catalog.leftovers import PassedOver, is_left_folder
+from packshot.catalog.manifest import row_text
 from packshot.catalog.shop.matching import KnownFiles, read_facts
 from packshot.config import CatalogSettings
 from packshot.errors import PackshotError
@@ -50,8 +51,6 @@ class BatchFile:
 
     def text(self) -> str | None:
         """What the shop says of the image in words, put together as for training; None where it says nothing."""
-        from packshot.training.features import row_text
-
         return row_text({name: self.facts.get(name) for name in ("title", "description", "tags")})
 
 

@@ -15,12 +15,12 @@ from packshot.errors import PackshotError
 from packshot.evaluation.thresholds import InForce
 from packshot.files import remove_unfinished
 from packshot.scoring.duplicates import Known, known_pictures
+from packshot.scoring.judging import Scorer
 from packshot.scoring.marking import enter_rows, looked_for, mark_copies
 from packshot.scoring.plan import Plan
 from packshot.scoring.plan_file import full_disk_told
 from packshot.scoring.rules import profile_in_force
 from packshot.scoring.rules.findings import Profile
-from packshot.scoring.scorer import Scorer
 from packshot.scoring.shards import FOLDER, OutputHolds, read_manifest, work_record, write_manifest
 from packshot.scoring.verdicts import VERDICTS, listing_id, shard_tables, tally, verdict_parts, write_verdicts
 

@@ -26,6 +26,7 @@ from packshot.files import atomic_path, remove_unfinished
 from packshot.progress import track
 from packshot.relocation import present
 from packshot.scoring.earlier import check_none_gone, facts_text, keep_facts, keep_rows
+from packshot.scoring.judging import Scorer
 from packshot.scoring.listing import BatchFile, BatchSource
 from packshot.scoring.plan_file import (
     A_RUN,
@@ -40,7 +41,6 @@ from packshot.scoring.plan_file import (
     shard_path,
     taken_names,
 )
-from packshot.scoring.scorer import Scorer
 from packshot.scoring.shards import (
     ATTEMPTS,
     FOLDER,

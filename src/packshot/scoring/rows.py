@@ -24,10 +24,10 @@ from packshot.progress import say
 from packshot.scoring.decisions import Decision, Enhanced, Scores, decide, refuse, settle
 from packshot.scoring.enhancing import true_colours
 from packshot.scoring.fidelity import colour_shift, luma_similarity
+from packshot.scoring.judging import Scorer
 from packshot.scoring.preview import preview
 from packshot.scoring.reading import Opened
 from packshot.scoring.rules import Finding, Picture, findings, measure, profile_in_force
-from packshot.scoring.scorer import Scorer
 from packshot.scoring.verdicts import STATISTICS
 from packshot.scoring.writing import enhanced_file, kept_format, output_name
 

@@ -1,60 +1,16 @@
-"""The model that scores a batch, and who it is."""
+"""Opening the model that is to score: from the registry, by number, or from a folder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from packshot.config import Settings
-from packshot.evaluation.thresholds import Rated, read_rated
+from packshot.evaluation.thresholds import read_rated
 from packshot.inference.runtime import OpenRuntime
-from packshot.registry.lineage import Lineage
+from packshot.scoring.judging import JudgeLike, Scorer
 from packshot.scoring.runtime import TORCH, choose_runtime
 from packshot.training.layout import OUT_OF_FOLD
-
-if TYPE_CHECKING:
-    from packshot.bundle import Judgement
-
-Pixels = NDArray[np.uint8]
-
-
-class JudgeLike(Protocol):
-    """What scoring asks of a model; `packshot.bundle.Judge` is the one in use. Two threads ask at a time."""
-
-    def judge(self, images: Sequence[Pixels], texts: Sequence[str | None] | None = None) -> list[Judgement]:
-        """One judgement for each H x W x 3 uint8 RGB image, the same alone or among others."""
-
-    def enhance(self, image: Pixels) -> Pixels:
-        """The image enhanced at full resolution, same shape."""
-
-
-@dataclass(frozen=True)
-class Scorer:
-    """A model with its lineage. `load` opens it, once, when `judge` is first asked for; `digest` is the sha256 of its
-    files, so that two bundles of equal bytes are one; `rated`, where it brings them, are the scored pictures that its
-    thresholds are tuned on; `runtime` is what computes, in words; `folder` holds the files, and is None for a model
-    of another kind."""
-
-    load: Callable[[], JudgeLike]
-    lineage: Lineage
-    digest: str
-    rated: Rated | None = field(default=None, compare=False)
-    runtime: str = TORCH
-    folder: Path | None = None
-
-    @cached_property
-    def judge(self) -> JudgeLike:
-        """The loaded model. Raises what `load` raises, BundleError for a damaged bundle."""
-        return self.load()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "judge"}  # each process loads its own
 
 
 def open_scorer(settings: Settings, model: str) -> Scorer:

@@ -27,12 +27,12 @@ from packshot.progress import counting, say
 from packshot.scoring.batch import ScoreReport, cut, report, score_shard
 from packshot.scoring.bucket import Bucket, StoredObject, is_address
 from packshot.scoring.duplicates import NOT_KNOWN, Known
+from packshot.scoring.judging import Scorer
 from packshot.scoring.listing import CATALOG_NAMES, BatchFile, BatchSource, EmptyBatch, open_batch
 from packshot.scoring.merging import check_same_batch, is_merged, merge, named_images
 from packshot.scoring.plan import Plan
 from packshot.scoring.plan_file import plan_path
 from packshot.scoring.rows import Work
-from packshot.scoring.scorer import Scorer
 from packshot.scoring.shards import FOLDER, Shard, sole_writer
 from packshot.scoring.verdicts import VERDICTS
 from packshot.scoring.writing import OutputIsInput, check_output_apart

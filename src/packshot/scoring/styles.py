@@ -19,10 +19,11 @@ from packshot.files import write_parquet
 from packshot.model.examples import ExampleSpace, Floats, nearest, prototypes
 from packshot.progress import say, track
 from packshot.registry.models import bundle_path
+from packshot.scoring.judging import Scorer
 from packshot.scoring.listing import BatchFile, list_batch
 from packshot.scoring.reading import Opened, read_ahead
 from packshot.scoring.rows import chunks
-from packshot.scoring.scorer import Scorer, open_scorer
+from packshot.scoring.scorer import open_scorer
 from packshot.scoring.shards import check_same_model
 from packshot.scoring.verdicts import read_verdicts
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from packshot.catalog.collect import read_source
+from packshot.catalog.source_record import read_source
 from packshot.config import Settings
 from packshot.model.network import PackshotNet
 from packshot.model.parallel import one_core

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file
 
-from packshot.catalog.labels import INBOX
+from packshot.catalog.manifest import INBOX
 from packshot.config import Profile
 from packshot.degrade.mixes import families_of
 from packshot.errors import PackshotError

@@ -20,7 +20,7 @@ from typing import TextIO
 
 import pyarrow.parquet as pq
 
-from packshot.catalog.sources.declared import SourceError
+from packshot.catalog.source_record import SourceError
 from packshot.config import CatalogSettings
 from packshot.progress import say
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from packshot.catalog.sources.declared import SetDeclaration, SourceError, Sources, read_sources, sources_path
+from packshot.catalog.source_record import SourceError
+from packshot.catalog.sources.declared import SetDeclaration, Sources, read_sources, sources_path
 from packshot.catalog.sources.mirror import mirror_folder, read_mirror, what_is_missing
 from packshot.catalog.sources.packages import read_packages
 from packshot.catalog.sources.public import read_public, why_unreachable

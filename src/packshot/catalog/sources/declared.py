@@ -9,15 +9,9 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field, ValidationError
 
+from packshot.catalog.source_record import SourceError
 from packshot.config import Positive, Section, Unit
-from packshot.errors import PackshotError
 from packshot.home import project_root
-
-
-class SourceError(PackshotError):
-    """A source is missing, unreachable, or not what was declared."""
-
-    exit_code = 2
 
 
 class MirrorPlace(Section):

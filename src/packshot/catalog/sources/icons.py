@@ -16,7 +16,8 @@ from PIL import Image
 
 from packshot.catalog.decoding.isolated import drawn
 from packshot.catalog.limits import DECODABLE, BadImage, ImageLimits
-from packshot.catalog.sources.declared import IconsPlace, IconTheme, SetDeclaration, SourceError
+from packshot.catalog.source_record import SourceError
+from packshot.catalog.sources.declared import IconsPlace, IconTheme, SetDeclaration
 from packshot.catalog.sources.stamps import as_png, on_white
 from packshot.catalog.sources.table import COLUMNS
 from packshot.files import write_bytes

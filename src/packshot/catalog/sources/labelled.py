@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from packshot.catalog.labels import INBOX, LabelStore, Opinion
+from packshot.catalog.labels import LabelStore, Opinion
+from packshot.catalog.manifest import INBOX
 from packshot.catalog.sources.table import COLUMNS, SetFacts, SourceTable, locate, stack
 from packshot.progress import say
 

@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from packshot.catalog.sources.declared import MirrorPlace, SetDeclaration, SourceError
+from packshot.catalog.source_record import SourceError
+from packshot.catalog.sources.declared import MirrorPlace, SetDeclaration
 from packshot.catalog.sources.table import SetFacts, SourceTable, labelled, read_label_csv, stack
 from packshot.home import project_root
 from packshot.progress import say

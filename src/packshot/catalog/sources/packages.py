@@ -15,9 +15,11 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from packshot.catalog.source_record import SourceError
 from packshot.catalog.sources import icons, stamps
-from packshot.catalog.sources.declared import SetDeclaration, SourceError
+from packshot.catalog.sources.declared import SetDeclaration
 from packshot.catalog.sources.table import COLUMNS, SetFacts, SourceTable, stack
+from packshot.closure import code_digest
 from packshot.progress import say
 
 Make = Callable[[str, SetDeclaration, Mapping[str, Path], Path, int], pd.DataFrame]
@@ -138,10 +140,7 @@ def _key(name: str, declared: SetDeclaration, digests: Mapping[str, str], seed: 
     digest = hashlib.sha256(
         json.dumps([name, declared.model_dump(mode="json"), digests, seed], sort_keys=True).encode()
     )
-    degrade = Path(__file__).resolve().parents[2] / "degrade"
-    code = [*sorted(degrade.rglob("*.py")), *(Path(__file__).with_name(f"{maker}.py") for maker in ("stamps", "icons"))]
-    for module in code:
-        digest.update(module.read_bytes())
+    digest.update(code_digest(stamps.__name__, icons.__name__).encode())
     return digest.hexdigest()[:12]
 
 

@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from packshot.catalog.sources.declared import PublicPlace, SetDeclaration, SourceError
+from packshot.catalog.source_record import SourceError
+from packshot.catalog.sources.declared import PublicPlace, SetDeclaration
 from packshot.catalog.sources.table import SetFacts, SourceTable, labelled, read_label_csv, stack
 from packshot.progress import say, track
 

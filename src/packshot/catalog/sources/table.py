@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 
 from packshot.catalog.image import BadImage, resolve_inside
-from packshot.catalog.sources.declared import SetDeclaration, SourceError
+from packshot.catalog.source_record import SourceError
+from packshot.catalog.sources.declared import SetDeclaration
 
 LABELS = ("sku", "subset", "sender", "title", "description", "category", "tags", "quality_mos", "style")
 COLUMNS = ("source", "path", "origin", *LABELS)

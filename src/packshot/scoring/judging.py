@@ -1,0 +1,54 @@
+"""The model that scores a batch, and who it is. How it is found is another matter: `packshot.scoring.scorer`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from packshot.scoring.runtime import TORCH
+
+if TYPE_CHECKING:
+    from packshot.bundle import Judgement
+    from packshot.evaluation.thresholds import Rated
+    from packshot.registry.lineage import Lineage
+
+Pixels = NDArray[np.uint8]
+
+
+class JudgeLike(Protocol):
+    """What scoring asks of a model; `packshot.bundle.Judge` is the one in use. Two threads ask at a time."""
+
+    def judge(self, images: Sequence[Pixels], texts: Sequence[str | None] | None = None) -> list[Judgement]:
+        """One judgement for each H x W x 3 uint8 RGB image, the same alone or among others."""
+
+    def enhance(self, image: Pixels) -> Pixels:
+        """The image enhanced at full resolution, same shape."""
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A model with its lineage. `load` opens it, once, when `judge` is first asked for; `digest` is the sha256 of its
+    files, so that two bundles of equal bytes are one; `rated`, where it brings them, are the scored pictures that its
+    thresholds are tuned on; `runtime` is what computes, in words; `folder` holds the files, and is None for a model
+    of another kind."""
+
+    load: Callable[[], JudgeLike]
+    lineage: Lineage
+    digest: str
+    rated: Rated | None = field(default=None, compare=False)
+    runtime: str = TORCH
+    folder: Path | None = None
+
+    @cached_property
+    def judge(self) -> JudgeLike:
+        """The loaded model. Raises what `load` raises, BundleError for a damaged bundle."""
+        return self.load()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "judge"}  # each process loads its own
