@@ -93,7 +93,7 @@ def measure(folder: Path, out: Path, bundle: Path) -> dict[str, Any]:
     from packshot.config import load_settings
     from packshot.registry.lineage import Lineage
     from packshot.scoring.batch import score
-    from packshot.scoring.scorer import Scorer
+    from packshot.scoring.judging import Scorer
 
     judge = Judge.load(bundle, "cpu", 1)
     judge.judge([np.zeros((533, 400, 3), np.uint8)])

@@ -593,6 +593,25 @@ def settings(
 # --- running it ------------------------------------------------------------------------------------
 
 
+@app.command("code-deps")
+def code_deps(
+    stage: Annotated[str | None, typer.Argument(help="A stage of dvc.yaml, or score; default: all.")] = None,
+    write: Annotated[bool, typer.Option("--write", help="Write them into dvc.yaml: after imports changed.")] = False,
+    workspace: Folder = HERE,
+) -> None:
+    """What code each stage depends on, with its hash: whatever the stage imports, as files, and the lock file.
+
+    99 with --write: dvc.yaml says so already.
+    """
+    from packshot.revision import code_rev
+    from packshot.stages import code_deps as deps_of
+    from packshot.stages import named_parts, write_code_deps
+
+    changed = write_code_deps(workspace / "dvc.yaml") if write else True
+    parts = named_parts(stage)
+    finish({part: {"code_rev": code_rev(part), "files": list(deps_of(part))} for part in parts}, done=changed)
+
+
 @app.command()
 def demo() -> None:
     """The main job, end to end, in a real Airflow: from collecting images to the report."""

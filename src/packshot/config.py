@@ -663,6 +663,10 @@ class ReaperSettings(Section):
     """So long after its last sign of life a run that no process works on is set to KILLED; a retry may come before."""
 
 
+KEY_SECTIONS = ("profiles", "catalog", "validation", "splits", "model", "training", "evaluation")
+"""What `params_hash` covers, and the stage `train` of dvc.yaml: a bundle is never restored for another run key."""
+
+
 class Settings(Section):
     """All of `params.yaml`."""
 
@@ -728,8 +732,7 @@ class Settings(Section):
 
     def params_hash(self) -> str:
         """16 hex digits over every setting that can change a trained model or its figures."""
-        relevant = {"profiles", "catalog", "validation", "splits", "model", "training", "evaluation"}
-        payload = self.model_dump(mode="json", include=relevant)
+        payload = self.model_dump(mode="json", include=set(KEY_SECTIONS))
         for how_not_what in ("threads", "processes"):
             payload["training"].pop(how_not_what)
         canonical = json.dumps(payload, sort_keys=True, separators=(",", ":"))

@@ -5,12 +5,29 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from packshot.config import Settings
+from packshot.closure import PACKAGE, code_digest
 from packshot.errors import PackshotError
 from packshot.home import project_root
 
+if TYPE_CHECKING:
+    from packshot.config import Settings
+
 SPLIT_MANIFEST = Path("data/splits/manifest.parquet")
+LOCK = "requirements.lock"
+Part = Literal["collect", "validate", "split", "features", "train", "evaluate", "score", "all"]
+_ENTRIES: dict[Part, tuple[str, ...]] = {
+    "collect": ("catalog.collect",),
+    "validate": ("catalog.validate",),
+    "split": ("catalog.split",),
+    "features": ("training.features",),
+    "train": ("training.features", "training.run"),
+    "evaluate": ("evaluation.run",),
+    "score": ("scoring.rows", "scoring.merging", "scoring.runtime", "bundle"),
+    "all": ("cli",),
+}
+"""Below the package, since a module that is named in full counts as needed by who names it."""
 
 
 class DataRevisionMissing(PackshotError):
@@ -52,17 +69,31 @@ def data_rev(workspace: Path) -> str:
     return hashlib.md5(manifest.read_bytes(), usedforsecurity=False).hexdigest()
 
 
-def code_rev() -> str:
-    """16 hex digits over the sources of `packshot` and the lock file."""
-    digest = hashlib.sha256()
-    package = Path(__file__).resolve().parent
-    for source in sorted(package.rglob("*.py")):
-        digest.update(source.relative_to(package).as_posix().encode())
-        digest.update(source.read_bytes())
-    lock = project_root() / "requirements.lock"
-    if lock.exists():
-        digest.update(lock.read_bytes())
-    return digest.hexdigest()[:16]
+def entries(part: Part) -> tuple[str, ...]:
+    """The modules where a part of the work begins; what it depends on is what they import.
+
+    `train` stands for the making of a model, features included, and is the code of a run key. `score` is what turns
+    files into verdicts; how its model is found is not part of it.
+    """
+    return tuple(f"{PACKAGE.name}.{name}" for name in _ENTRIES[part])
+
+
+def code_rev(part: Part = "train") -> str:
+    """16 hex digits over the code that a part of the work depends on, and the lock file.
+
+    The same closure as the deps of the stage in dvc.yaml, so that DVC and a run key never disagree about code.
+    """
+    found = hashlib.sha256(code_digest(*entries(part)).encode())
+    lock = lock_file()
+    if lock is not None:
+        found.update(lock.read_bytes())
+    return found.hexdigest()[:16]
+
+
+def lock_file() -> Path | None:
+    """The lock file beside the sources that run, else that of the project; None where code was installed without."""
+    places = (PACKAGE.parents[1] / LOCK, project_root() / LOCK)
+    return next((place for place in places if place.is_file()), None)
 
 
 def run_key(settings: Settings, workspace: Path) -> RunKey:

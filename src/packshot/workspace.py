@@ -22,6 +22,7 @@ from packshot.files import write_text
 from packshot.home import Home, project_root
 from packshot.lock import held
 from packshot.progress import say
+from packshot.stages import with_code_deps
 
 CATALOG = "catalog"
 WAIT_S = 600.0
@@ -237,7 +238,15 @@ def _bring_code(workspace: Workspace, settings: Settings) -> None:
             _mirror_sources(source, target)
         else:
             write_text(target, source.read_text(encoding="utf-8"))
+    _write_code_deps(workspace)
     write_text(workspace.root / "params.yaml", dump_settings(settings))
+
+
+def _write_code_deps(workspace: Workspace) -> None:
+    """A workspace never depends on less than its code, even where the project's own list was not brought up to date."""
+    stages, package = workspace.root / "dvc.yaml", workspace.root / "src" / "packshot"
+    if (package / "__init__.py").is_file():
+        write_text(stages, with_code_deps(stages.read_text(encoding="utf-8"), package))
 
 
 def _mirror_sources(source: Path, target: Path) -> None:

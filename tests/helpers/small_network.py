@@ -1,5 +1,6 @@
 """One small architecture, and a bundle of it, for all tests that need a real network."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from packshot.bundle import FORMAT_VERSION, BundleRecord, Calibration, save_bundle
 from packshot.model import preprocess
 from packshot.model.network import Architecture, PackshotNet
+from packshot.revision import RunKey
 
 KEEP_ENHANCED = {
     "PACKSHOT__SCORING__ACCEPT_AT": "0.9",
@@ -44,8 +46,11 @@ def small_architecture(**changes: Any) -> Architecture:
     return Architecture(**(values | changes))
 
 
-def save_small_bundle(folder: Path, architecture: Architecture, seed: int = 0) -> Path:
-    """An untrained network, another one for each seed, as a bundle."""
+MADE_UP = RunKey("d", "c", "p")
+
+
+def save_small_bundle(folder: Path, architecture: Architecture, seed: int = 0, made_from: RunKey = MADE_UP) -> Path:
+    """An untrained network, another one for each seed, as a bundle made from these."""
     torch.manual_seed(seed)
     network = PackshotNet(architecture)
     with torch.no_grad():
@@ -60,7 +65,7 @@ def save_small_bundle(folder: Path, architecture: Architecture, seed: int = 0) -
         calibration=Calibration(temperature=1.0, interval_scale=1.0, interval_coverage=0.9, interval_rows=10),
         text_seen=False,
         profile="own",
-        run_key={"data_rev": "d", "code_rev": "c", "params_hash": "p"},
+        run_key=asdict(made_from),
         recipe="tiny",
         epochs=1,
         best_epoch=0,

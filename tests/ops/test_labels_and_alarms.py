@@ -27,6 +27,7 @@ from packshot.ops.pipeline import inbox_drift
 from packshot.registry.alias import move
 from packshot.registry.ledger import Ledger
 from packshot.registry.register import register
+from packshot.revision import run_key
 from packshot.scoring.verdicts import SHARD_SCHEMA, shard_tables, write_shard, write_verdicts
 
 STYLES = ("modern", "rustic")
@@ -79,13 +80,14 @@ def registered(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> 
     """A home with a champion: a real network in a real MLflow, with a drift reference and held-out rows."""
     root = tmp_path_factory.mktemp("registered")
     workspace = root / "workspaces" / "train-1"
-    bundle = save_small_bundle(workspace / "models/packshot", small_architecture(styles=STYLES))
-    reference = judged(np.random.default_rng(1), [9] * 40)
-    reference.assign(group=reference.sender, image_id=reference.path).to_parquet(bundle / "reference.parquet")
     source = {"profile": "own", "chosen": "own", "why": "test", "fingerprint": "0", "collected_at": "2026-01-01"}
     write_json(workspace / "data/raw/source.json", source | {"sets": {}})
     known = dict.fromkeys(COLUMNS) | {"image_id": "f" * 64, "path": "own/0.png", "source": "own", "split": "train"}
     write_manifest(workspace / "data/splits/manifest.parquet", pd.DataFrame([known]))
+    made_from = run_key(settings, workspace)
+    bundle = save_small_bundle(workspace / "models/packshot", small_architecture(styles=STYLES), made_from=made_from)
+    reference = judged(np.random.default_rng(1), [9] * 40)
+    reference.assign(group=reference.sender, image_id=reference.path).to_parquet(bundle / "reference.parquet")
     reports = workspace / "reports/evaluation"
     write_json(reports / "metrics.json", {"quality/srcc/own": 0.8})
     write_json(reports / "evaluated.json", {"bundle_sha256": bundle_digest(bundle)})

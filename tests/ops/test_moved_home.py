@@ -29,6 +29,7 @@ from packshot.registry.promote import promote
 from packshot.registry.register import register
 from packshot.registry.tracking import client, experiment_id
 from packshot.relocation import HomeUnreadable, present, settle
+from packshot.revision import run_key
 from packshot.scoring.shards import read_manifest
 
 
@@ -45,7 +46,9 @@ def two_versions(shop: Shop, ledger: Ledger, home: Home, tmp_path: Path, monkeyp
     """Version 1 is champion and has scored a batch; version 2 is the better challenger."""
     skills = {}
     for seed, skill in ((0, 0.8), (1, 0.9)):
-        bundle = save_small_bundle(tmp_path / f"bundle{seed}", small_architecture(), seed)
+        bundle = save_small_bundle(
+            tmp_path / f"bundle{seed}", small_architecture(), seed, run_key(shop.settings, shop.workspace)
+        )
         skills[bundle_digest(bundle)] = skill
         register(shop.settings, shop.workspace, bundle=bundle, note="test")
 

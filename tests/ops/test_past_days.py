@@ -29,6 +29,7 @@ from packshot.registry.alias import move
 from packshot.registry.ledger import Ledger
 from packshot.registry.models import NoSuchModel
 from packshot.registry.register import register
+from packshot.revision import run_key
 from packshot.scoring.merging import ShardsMissing
 
 
@@ -49,7 +50,9 @@ def rows(home: Home, batch: str, version: int) -> pd.DataFrame:
 def two_champions(shop: Shop, ledger: Ledger, home: Home, tmp_path: Path) -> Shop:
     """`early` arrived under champion 1, `late` under champion 2; both were scored when they came."""
     for seed in (0, 1):
-        bundle = save_small_bundle(tmp_path / f"bundle{seed}", small_architecture(), seed)
+        bundle = save_small_bundle(
+            tmp_path / f"bundle{seed}", small_architecture(), seed, run_key(shop.settings, shop.workspace)
+        )
         register(shop.settings, shop.workspace, bundle=bundle, note="test")
     for before, version, batch in ((None, 1, "early"), (1, 2, "late")):
         move(shop.settings, ledger, from_version=before, to_version=version, rollback=False, payload={})

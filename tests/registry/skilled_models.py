@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from packshot.registry.alias import champion, exclusive, move
 from packshot.registry.gates import Evidence
 from packshot.registry.ledger import Ledger
 from packshot.registry.register import register
+from packshot.revision import run_key
 
 ROWS = 400
 
@@ -97,7 +98,8 @@ class Shop:
     def bundle(self, skill: float, name: str = "packshot") -> Path:
         folder = self.workspace / "models" / name
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "bundle.json").write_text(json.dumps({"skill": skill}))
+        made_from = asdict(run_key(self.settings, self.workspace))
+        (folder / "bundle.json").write_text(json.dumps({"skill": skill, "run_key": made_from}))
         return folder
 
     def evaluate(self, figures: dict[str, float] | None = None) -> None:

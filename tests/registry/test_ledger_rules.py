@@ -139,9 +139,9 @@ def test_code_that_was_changed_in_the_home_is_fetched_anew(shop: Shop, home: Hom
 def test_what_was_rolled_back_does_not_come_back_under_another_number(shop: Shop, ledger: Ledger) -> None:
     shop.champions(0.8, 0.9)
     rollback(shop.settings)
-    bundle = shop.bundle(0.9, "b0.9")
-    training = shop.settings.training.model_copy(update={"seed": shop.settings.training.seed + 1})
-    again = register(shop.settings.model_copy(update={"training": training}), shop.workspace, bundle=bundle, note="x")
+    shop.bundle(0.9)
+    shop.evaluate()
+    again = register(shop.settings, shop.workspace)
     assert again.version == 3 and recorded(shop.settings, 3).bundle_sha256 == recorded(shop.settings, 2).bundle_sha256
     result = promote(shop.settings, challenger=3, workspace=shop.workspace)
     assert result.outcome == "refused" and "version 3 is the bundle of version 2, which was" in result.reason

@@ -326,12 +326,10 @@ def test_artefacts_are_checked_each_time(shop: Shop, home: Home) -> None:
         bundle_path(shop.settings, "champion")
     shop.register(0.9)
     folder, ref = bundle_path(shop.settings, "challenger")
-    assert (
-        ref.model_version == 1 and ref.data_rev and json.loads((folder / "bundle.json").read_text()) == {"skill": 0.9}
-    )
+    assert ref.model_version == 1 and ref.data_rev and json.loads((folder / "bundle.json").read_text())["skill"] == 0.9
     (folder / "bundle.json").write_text("spoilt")
     folder, _ = bundle_path(shop.settings, "1")
-    assert json.loads((folder / "bundle.json").read_text()) == {"skill": 0.9}
+    assert json.loads((folder / "bundle.json").read_text())["skill"] == 0.9
     (folder / "bundle.json").unlink()
     stored = [p for p in home.mlflow_artifacts.rglob("bundle.json")]
     assert len(stored) == 1

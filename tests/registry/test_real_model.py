@@ -23,6 +23,7 @@ from packshot.registry.models import bundle_path
 from packshot.registry.register import register
 from packshot.registry.serving_check import measure
 from packshot.registry.signature import OUTPUTS, example
+from packshot.revision import run_key
 
 ARCHITECTURE = small_architecture(long_sides=(96,), styles=("modern", "rustic"))
 LOADS_BY_ALIAS = """
@@ -38,9 +39,9 @@ print(json.dumps({"rows": answer.to_dict("records"), "alone": alone.to_dict("rec
 """
 
 
-@pytest.fixture(scope="module")
-def real_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_small_bundle(tmp_path_factory.mktemp("real") / "bundle", ARCHITECTURE)
+@pytest.fixture
+def real_bundle(shop: Shop, tmp_path: Path) -> Path:
+    return save_small_bundle(tmp_path / "real", ARCHITECTURE, made_from=run_key(shop.settings, shop.workspace))
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ from packshot.registry.ledger import Ledger
 from packshot.registry.promote import PromotionResult, promote
 from packshot.registry.register import register
 from packshot.registry.shadow import CannotShadow, begin, report
+from packshot.revision import run_key
 
 ARCHITECTURE = small_architecture()
 BATCHES = ("one", "two", "three")
@@ -59,7 +60,7 @@ def rivals(shop: Shop, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.Monke
     errors = Gate(metric="shadow/errors", kind="ceiling", value=0.0)
     own = Shop(with_shadow(shop.settings, 2, same, errors), shop.workspace)
     for seed in (0, 1):
-        bundle = save_small_bundle(tmp_path / f"bundle{seed}", ARCHITECTURE, seed)
+        bundle = save_small_bundle(tmp_path / f"bundle{seed}", ARCHITECTURE, seed, run_key(own.settings, own.workspace))
         register(own.settings, own.workspace, bundle=bundle, note="test")
     move(own.settings, ledger, from_version=None, to_version=1, rollback=False, payload={})
     return own
@@ -117,9 +118,9 @@ def test_beside_another_champion_the_shadow_begins_anew(rivals: Shop, ledger: Le
         inbox_score(rivals.settings, name)
         said = inbox_shadow(rivals.settings, name).record
     assert said["complete"] and not inbox_shadow_plan(rivals.settings).done
-    third = register(
-        rivals.settings, rivals.workspace, bundle=save_small_bundle(tmp_path / "bundle2", ARCHITECTURE, 2), note="test"
-    ).version
+    made_from = run_key(rivals.settings, rivals.workspace)
+    bundle = save_small_bundle(tmp_path / "bundle2", ARCHITECTURE, 2, made_from)
+    third = register(rivals.settings, rivals.workspace, bundle=bundle, note="test").version
     move(rivals.settings, ledger, from_version=1, to_version=third, rollback=False, payload={})
     assert "0 of 2 batches in shadow; 2 missing" in go(rivals, 2).reason
     for name in ("one", "three"):

@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from packshot.bundle import Judge, Judgement
-from packshot.catalog.collect import read_source
 from packshot.catalog.decoding.isolated import decode
 from packshot.catalog.image import ImageLimits, resolve_inside
-from packshot.catalog.manifest import read_manifest
+from packshot.catalog.manifest import read_manifest, row_text
+from packshot.catalog.source_record import read_source
 from packshot.config import Profile, Settings
 from packshot.degrade import DEGRADATIONS
 from packshot.degrade.full_reference import haarpsi
@@ -35,7 +35,6 @@ from packshot.files import atomic_folder, write_json, write_parquet
 from packshot.home import Home
 from packshot.progress import say, track
 from packshot.revision import SPLIT_MANIFEST, code_rev, data_rev
-from packshot.training.features import row_text
 
 Item = TypeVar("Item")
 BATCH = 16
@@ -91,7 +90,7 @@ def score_heldout(judge_or_bundle: Judge | Path, settings: Settings, workspace: 
 
 def score_heldout_once(bundle: Path, settings: Settings, workspace: Path, split: str = "test") -> HeldOut:
     """`score_heldout`, kept under PACKSHOT_HOME for the same bundle, data, code and settings."""
-    identity = (bundle_digest(bundle), data_rev(workspace), code_rev(), settings.params_hash(), split)
+    identity = (bundle_digest(bundle), data_rev(workspace), code_rev("evaluate"), settings.params_hash(), split)
     kept = Home.from_environment().root / "heldout" / hashlib.sha256("\n".join(identity).encode()).hexdigest()[:16]
     if (kept / METRICS).is_file():
         say(f"held-out scores of this bundle on this data are kept in {kept.name}")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any, cast
@@ -16,9 +13,7 @@ from openvino import opset13 as ops
 from openvino.frontend.pytorch import ConversionExtension
 from torch import nn
 
-from packshot.model import backbone as backbone_module
-from packshot.model import enhancer as enhancer_module
-from packshot.model import statistics
+from packshot.closure import code_digest
 from packshot.model.backbone import Backbone
 from packshot.model.enhancer import Enhancer
 from packshot.model.statistics import gram_vector
@@ -77,10 +72,7 @@ def _stage_statistics(maps: Sequence[torch.Tensor]) -> torch.Tensor:
 
 def source_digest() -> str:
     """sha256 hex over the code that the graphs are made of: another code may make another graph of the same weights."""
-    digest = hashlib.sha256()
-    for module in (backbone_module, statistics, enhancer_module, sys.modules[__name__]):
-        digest.update(inspect.getsource(module).encode())
-    return digest.hexdigest()
+    return code_digest(__name__)
 
 
 def converted(module: nn.Module, example: tuple[torch.Tensor, ...], shapes: list[Any]) -> Any:

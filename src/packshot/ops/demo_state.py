@@ -71,7 +71,7 @@ def stamp(settings: Settings) -> str:
     root = project_root()
     digest = hashlib.sha256()
     digest.update(dump_settings(settings).encode())
-    digest.update(code_rev().encode())
+    digest.update(code_rev("all").encode())
     for name in ("MLFLOW_TRACKING_URI", "PACKSHOT_DVC_REMOTE"):
         digest.update(os.environ.get(name, "").encode() + b"\n")
     for path in [root / "dvc.yaml", root / "data" / "sources.yaml", *sorted((root / "dags").glob("*.py"))]:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import packshot
-from packshot.catalog.collect import read_source
 from packshot.catalog.image import ImageLimits
+from packshot.catalog.source_record import read_source
 from packshot.config import Settings
 from packshot.cost import Meter, as_record, metered
 from packshot.errors import PackshotError
@@ -80,6 +80,12 @@ class NotEvaluated(PackshotError):
     exit_code = 66
 
 
+class StaleBundle(PackshotError):
+    """A bundle was made from other data, code or parameters than those it would be registered under."""
+
+    exit_code = 65
+
+
 @dataclass(frozen=True)
 class Registered:
     """The version, its MLflow run, and whether this call made it."""
@@ -100,16 +106,17 @@ def register(
     """Log the bundle of `workspace` to the MLflow run of its run key and register it under alias `challenger`.
 
     The same run key registers once: a second call returns the version with `new=False` and finishes what a kill left
-    undone. `bundle` registers another bundle (with a `note` that says why) on the same data, in a run of its own and
-    without the workspace's figures. Raises NotEvaluated, RatedUnusable, TrackingUnreachable, RegistryBusy, and
-    GateSettingsError where the gates in force could never be judged.
+    undone. `bundle` registers another bundle (with a `note` that says why) of the same data, in a run of its own, under
+    the run key it was made with and without the workspace's figures. Raises StaleBundle, NotEvaluated, RatedUnusable,
+    TrackingUnreachable, RegistryBusy, and GateSettingsError where the gates in force could never be judged.
     """
     folder = bundle if bundle is not None else workspace / BUNDLE
     if not (folder / BUNDLE_FILE).is_file():
         raise NotEvaluated(f"{folder} holds no {BUNDLE_FILE}; run `packshot train` first")
     source = read_source(workspace)
     check_settings(settings, source.profile)
-    key, digest = run_key(settings, workspace), bundle_digest(folder)
+    key, digest = run_key_of(folder), bundle_digest(folder)
+    _check_key(folder, key, run_key(settings, workspace), data_alone=bundle is not None)
     figures = {} if bundle is not None else _figures(workspace, digest, required=require_metrics)
     variant = f"bundle-{digest[:12]}" if bundle is not None else ""
     with exclusive(wait_s=120), metered() as meter:
@@ -134,6 +141,38 @@ def register(
             _log_evidence(settings, mlflow_client, uri, run_id, workspace if figures else None, figures, card)
             version = _log_model(settings, run_id, folder, tags, card)
         return _finish(settings, version, key, digest, note, meter, new=True)
+
+
+def run_key_of(bundle: Path) -> RunKey:
+    """The run key that a bundle was made with. Raises StaleBundle where it does not say."""
+    path = bundle / BUNDLE_FILE
+    try:
+        return RunKey(**json.loads(path.read_text(encoding="utf-8"))["run_key"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise StaleBundle(f"{path} does not say what it was made from ({error!r}); run `packshot train`") from error
+
+
+def _check_key(folder: Path, own: RunKey, now: RunKey, *, data_alone: bool) -> None:
+    """Raise StaleBundle unless the bundle is of the data in the workspace and, but for another bundle than the
+    workspace's, of the code and parameters in force."""
+    parts = {"data": (own.data_rev, now.data_rev)}
+    if not data_alone:
+        parts |= {"code": (own.code_rev, now.code_rev), "parameters": (own.params_hash, now.params_hash)}
+    differing = [
+        f"{name} ({before[:12]}, now {after[:12]})" for name, (before, after) in parts.items() if before != after
+    ]
+    if not differing:
+        return
+    remedy = (
+        "name the workspace of its data with --workspace"
+        if data_alone
+        else "run `packshot retrain`, or in this workspace `dvc repro` (by hand: `packshot features`, `train` and "
+        "`evaluate`); where DVC finds nothing to do, `packshot code-deps --write` first"
+    )
+    raise StaleBundle(
+        f"{folder} was made from other {' and other '.join(differing)}, and is not registered as if it were of these: "
+        f"{remedy}. To register it as it is, go back to what it was made from"
+    )
 
 
 def find_version(settings: Settings, key: RunKey, *, variant: str = "") -> int | None:

@@ -24,8 +24,8 @@ from packshot.files import OutputNotWritable, make_folder, remove_unfinished, wr
 from packshot.progress import say
 from packshot.relocation import present
 from packshot.revision import code_rev
+from packshot.scoring.judging import Scorer
 from packshot.scoring.listing import BatchFile
-from packshot.scoring.scorer import Scorer
 from packshot.scoring.verdicts import VERDICTS
 
 FOLDER = ".shards"
@@ -110,7 +110,7 @@ def work_record(settings: Settings, scorer: Scorer) -> dict[str, Any]:
     for no_limit in NO_LIMIT:
         rules["validation"].pop(no_limit)
     scoring["profiles"] = {scoring["profile"]: scoring["profiles"][scoring["profile"]]}
-    return {"model": scorer.digest, "runtime": scorer.runtime, "code": code_rev(), **dict(_named("", rules))}
+    return {"model": scorer.digest, "runtime": scorer.runtime, "code": code_rev("score"), **dict(_named("", rules))}
 
 
 def _named(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,16 +15,21 @@ import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from packshot.catalog import statistics as picture_statistics
+from packshot.closure import code_digest
 from packshot.files import write_bytes
-from packshot.model import backbone as backbone_module
-from packshot.model import ground, preprocess, signal, statistics
-from packshot.model.network import PackshotNet
+from packshot.model import preprocess, signal
 from packshot.model.preprocess import Image, to_tensor, views
 from packshot.training.pretrained import fingerprint
 
+if TYPE_CHECKING:
+    from packshot.model.network import PackshotNet
+
 Arrays = dict[str, npt.NDArray[np.generic]]
 Views = list[torch.Tensor]
+SEEING = ("packshot.catalog.image", "packshot.model.preprocess")
+"""What turns a file into the views that are looked at."""
+BACKBONE_CODE = (*SEEING, "packshot.model.backbone", "packshot.model.statistics", "packshot.catalog.statistics")
+SIGNAL_CODE = (*SEEING, "packshot.model.signal")
 
 
 @dataclass(frozen=True)
@@ -33,21 +38,16 @@ class Extractor:
 
     network: PackshotNet
     backbone_key: str
-    """16 hex digits: weights, views and the code that turns pixels into what the backbone says."""
+    """16 hex digits: weights, views and the code that turns a file into what the backbone says."""
     signal_key: str
-    """16 hex digits: the largest view and the code that turns pixels into signal statistics."""
+    """16 hex digits: the largest view and the code that turns a file into signal statistics."""
 
     @classmethod
     def of(cls, network: PackshotNet) -> Extractor:
         """The extractor of the network's backbone and views."""
-        digest = hashlib.sha256(fingerprint(network.backbone).encode())
-        digest.update(json.dumps([network.architecture.long_sides, preprocess.VERSION]).encode())
-        for module in (ground, preprocess, statistics, backbone_module, picture_statistics):
-            digest.update(inspect.getsource(module).encode())
-        of_signal = hashlib.sha256(json.dumps([network.architecture.long_sides[0], preprocess.VERSION]).encode())
-        for module in (ground, preprocess, signal):
-            of_signal.update(inspect.getsource(module).encode())
-        return cls(network, digest.hexdigest()[:16], of_signal.hexdigest()[:16])
+        sides = network.architecture.long_sides
+        of_backbone = _key(fingerprint(network.backbone), sides, code_digest(*BACKBONE_CODE))
+        return cls(network, of_backbone, _key(sides[0], code_digest(*SIGNAL_CODE)))
 
     @property
     def key(self) -> str:
@@ -78,6 +78,10 @@ class Extractor:
 def joined(backbone: Arrays, of_signal: Arrays) -> Arrays:
     """The arrays of the backbone, those of the signal behind its `stats`."""
     return {**backbone, "stats": np.concatenate([backbone["stats"], of_signal["signal"]], axis=-1)}
+
+
+def _key(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps([preprocess.VERSION, *parts]).encode()).hexdigest()[:16]
 
 
 def _half(values: torch.Tensor) -> npt.NDArray[np.float16]:

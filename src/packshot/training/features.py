@@ -5,16 +5,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from safetensors.numpy import save
 
-from packshot.catalog.collect import read_source
 from packshot.catalog.decoding.isolated import decode
 from packshot.catalog.image import ImageLimits, resolve_inside
-from packshot.catalog.manifest import read_manifest
+from packshot.catalog.manifest import read_manifest, row_text
+from packshot.catalog.source_record import read_source
 from packshot.catalog.statistics import image_statistics
 from packshot.config import Settings
 from packshot.errors import PackshotError
@@ -66,13 +65,6 @@ def build_features(settings: Settings, workspace: Path) -> None:
     _write_images(manifest, extractor, opener, workers, settings, workspace)
     chosen = pair_rows(manifest, profile, settings.training.chosen, settings.training.seed)
     _write_pairs(chosen, extractor, opener, workers, settings, workspace)
-
-
-def row_text(row: Any) -> str | None:
-    """What the shop says about a picture: title, description and tags of a manifest row; None where it says nothing."""
-    parts = [row[name] for name in ("title", "description", "tags")]
-    said = [part.replace("|", ", ") for part in parts if isinstance(part, str) and part]
-    return ". ".join(said) or None
 
 
 def _opener(settings: Settings, workspace: Path) -> Callable[[str], np.ndarray]:

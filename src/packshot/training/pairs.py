@@ -5,21 +5,24 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from packshot.catalog.manifest import rows_of_sets
-from packshot.config import Profile, Recipe
+from packshot.closure import code_digest
 from packshot.degrade import DEGRADATIONS, Step, apply_mix, draw_mix, draw_singles
 from packshot.degrade.full_reference import scores
 from packshot.model.preprocess import Image
 from packshot.model.quality import ATTRIBUTES
-from packshot.training.extraction import Arrays, Extractor, Views
+
+if TYPE_CHECKING:
+    from packshot.config import Profile, Recipe
+    from packshot.training.extraction import Arrays, Extractor, Views
 
 TEACHER_SIDE = 192
 """Pixels: the part of a crop that the full-reference scores look at."""
-VERSION = 5
 
 
 def pair_rows(manifest: pd.DataFrame, profile: Profile, recipe: Recipe, seed: int) -> pd.DataFrame:
@@ -52,9 +55,9 @@ class Spoilt:
 
 
 def pair_key(features_key: str, image_id: str, recipe: Recipe, seed: int) -> str:
-    """Cache key of what is computed from the copies of an image by code of this key."""
+    """Cache key of what is computed from the copies of an image: `features_key` and how copies are made."""
     parts = [features_key, image_id, recipe.mixes, recipe.singles, recipe.crop, recipe.patch, recipe.patches, seed]
-    return hashlib.sha256("/".join(map(str, [VERSION, *parts])).encode()).hexdigest()
+    return hashlib.sha256("/".join(map(str, [code_digest(__name__), *parts])).encode()).hexdigest()
 
 
 def steps_of(image_id: str, recipe: Recipe, seed: int) -> list[tuple[Step, ...]]:

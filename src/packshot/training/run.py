@@ -21,9 +21,9 @@ from packshot.bundle import (
     choose_device,
     save_bundle,
 )
-from packshot.catalog.collect import read_source
 from packshot.catalog.decoding.isolated import decode
 from packshot.catalog.image import ImageLimits, resolve_inside
+from packshot.catalog.source_record import read_source
 from packshot.config import Profile, Settings
 from packshot.files import atomic_folder, remove_unfinished, write_parquet
 from packshot.home import Home
