@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from packshot.errors import PackshotError
 from packshot.home import Home, project_root
 from packshot.ops.services import choose_port, read_state
 from packshot.progress import say
+from packshot.registry.ledger import URL_VARIABLE, Ledger
 
 STATE_NEEDS_GB = 3.0
 """What a run writes. The libraries' share of the 10 GB is checked by scripts/bootstrap before it installs them."""
@@ -86,12 +88,58 @@ def package_lists(settings: Settings) -> Finding:
     return Finding("packages", "ok", "package lists are there")
 
 
-CHECKS: tuple[Callable[[Settings], Finding], ...] = (disk, memory, ports, git, package_lists)
+def ledger(settings: Settings) -> Finding:
+    """The ledger, every entry of it."""
+    if not _has_ledger():
+        return Finding("ledger", "ok", "none yet")
+    book = Ledger.from_environment()
+    entries, breaks = len(book.events()), book.breaks()
+    if breaks:
+        return Finding("ledger", "failed", breaks[0], "`packshot registry verify` names all; restore it from a backup")
+    return Finding("ledger", "ok", f"{entries} entries, none changed")
+
+
+def models(settings: Settings) -> Finding:
+    """The champion, where MLflow's alias is, its files, and every registered version in MLflow."""
+    name = settings.registry.model_name
+    if not _has_ledger():
+        return Finding("models", "ok", "none yet")
+    from packshot.registry.models import bundle_path
+    from packshot.registry.tracking import registered_versions
+
+    state = Ledger.from_environment().state(name)
+    if not state.registered:
+        return Finding("models", "ok", "none yet")
+    champion = "no champion yet"
+    if state.champion is not None:
+        bundle_path(settings, "champion")
+        champion = f"champion {state.champion}, its files as they were registered"
+    missing = sorted(set(state.registered) - registered_versions(settings))
+    if missing:
+        gone = ", ".join(map(str, missing[:5]))
+        advice = "restore MLflow's store from a backup: they can neither be promoted nor rolled back to"
+        return Finding("models", "warning", f"{champion}; MLflow has lost version {gone} of {name}", advice)
+    return Finding("models", "ok", f"{champion}; {len(state.registered)} version(s)")
+
+
+def _has_ledger() -> bool:
+    return bool(os.environ.get(URL_VARIABLE)) or Home.from_environment().ledger_db.exists()
+
+
+CHECKS: tuple[Callable[[Settings], Finding], ...] = (disk, memory, ports, git, package_lists, ledger, models)
+
+
+def checked(check: Callable[[Settings], Finding], settings: Settings) -> Finding:
+    """What a check finds; one that cannot be made has failed, and says why."""
+    try:
+        return check(settings)
+    except PackshotError as error:
+        return Finding(check.__name__.replace("package_lists", "packages"), "failed", str(error))
 
 
 def run(settings: Settings) -> int:
     """Print every check; return 1 where one failed, else 0."""
-    findings = [check(settings) for check in CHECKS]
+    findings = [checked(check, settings) for check in CHECKS]
     for finding in findings:
         say(
             f"{finding.verdict:<8} {finding.name:<9} {finding.found}"

@@ -239,6 +239,14 @@ def runs_of(settings: Settings, mlflow_client: MlflowClient, key: RunKey, varian
     return [run for run in found if run.data.tags.get(VARIANT_TAG, "") == variant]
 
 
+def registered_versions(settings: Settings) -> set[int]:
+    """The numbers of all versions that MLflow has of the model. Raises TrackingUnreachable."""
+    mlflow_client = client(settings)
+    with reaching(tracking_uri(settings)):
+        found = mlflow_client.search_model_versions(f"name = '{settings.registry.model_name}'", max_results=1000)
+    return {int(version.version) for version in found}
+
+
 def create_run(settings: Settings, mlflow_client: MlflowClient, key: RunKey, variant: str = "") -> str:
     """A new run tagged with the key and the facts of the system; returns its id."""
     tags = {**key.tags(), **_system_tags()}
