@@ -315,6 +315,10 @@ class RegistrySettings(Section):
     alias_check: Literal["strict", "ledger_only"]
     """What scores is what the ledger promoted. `strict`: MLflow's alias is compared each time, and where it was moved
     by hand or MLflow does not answer, nothing is scored. `ledger_only`: MLflow is not asked."""
+    spending: Annotated[float, Field(gt=0, le=4, allow_inf_nan=False)]
+    """How fast the confidence of comparisons tightens as held-out rows are used again: question k of a data revision
+    may spend k**-s - (k + 1)**-s of what all may be wrong. 1: the first is as sure as `confidence` says; above, early
+    ones may spend more and later ones less."""
     shadow_batches: Annotated[int, Field(ge=0)]
     """A challenger that passes every other gate first scores this many batches beside the champion; 0: none. Gates may
     then ask for `shadow/same_decision`, `shadow/srcc` and `shadow/errors`."""

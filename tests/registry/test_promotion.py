@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from dataclasses import replace
 from typing import Any
@@ -17,7 +18,7 @@ from packshot.registry import alias as alias_module
 from packshot.registry import promote as promote_module
 from packshot.registry.alias import RegistryBusy, adopt, exclusive, set_alias
 from packshot.registry.alias_check import AliasMovedByHand, alias_version
-from packshot.registry.gates import EvidenceMismatch, GateSettingsError
+from packshot.registry.gates import NO_DECLINE, EvidenceMismatch, GateSettingsError
 from packshot.registry.history import print_history
 from packshot.registry.ledger import Ledger
 from packshot.registry.models import ArtefactsDamaged, NoSuchModel, bundle_path
@@ -411,3 +412,30 @@ def test_a_slow_machine_whose_move_was_finished_elsewhere_takes_nothing_back(
     with pytest.raises(ChampionChanged, match="version 3 champion since"):
         alias_module.move(shop.settings, ledger, from_version=1, to_version=second, rollback=False, payload={})
     assert ledger.state("packshot").champions == [1, 2, 3] and alias_version(shop.settings, "champion") == 3
+
+
+def test_the_ledger_keeps_promotions_from_sliding(shop: Shop, ledger: Ledger, home: Home) -> None:
+    gates = tuple(
+        gate.model_copy(update={"margin": 0.045}) if gate.metric.startswith("quality") else gate
+        for gate in shop.settings.registry.gates
+        if not gate.metric.startswith("style")
+    )
+    settings = shop.settings.model_copy(update={"registry": shop.settings.registry.model_copy(update={"gates": gates})})
+    sliding = replace(shop, settings=settings)
+    for skill in (0.9, 0.85, 0.8):
+        sliding.register(skill)
+    first, second = (promote(settings, challenger=n, workspace=shop.workspace) for n in (1, 2))
+    assert (first.outcome, second.outcome) == ("promoted", "promoted")
+    third = promote(settings, challenger=3, workspace=shop.workspace)
+    assert third.outcome == "refused" and "version 1, the best champion so far" in third.reason
+    verdicts = {gate.kind: gate.verdict for gate in third.gates if gate.metric.startswith("quality")}
+    assert verdicts["non_inferiority"] == "pass" and verdicts[NO_DECLINE] == "fail"
+    assert any("2nd use of these rows: 98% confidence" in gate.message for gate in third.gates)
+    assert f"since the best ≥ {-0.045:.4g}" in third.table()
+    stored = ledger.state("packshot").gates[3].payload.gates
+    assert any(gate["kind"] == NO_DECLINE and math.isfinite(gate["difference"]) for gate in stored)
+    for file in [*home.mlflow_artifacts.rglob("bundle.json"), *(home.root / "models").rglob("bundle.json")]:
+        if "0.9" in file.read_text():
+            file.unlink()
+    again = promote(settings, challenger=3, workspace=shop.workspace)
+    assert again.outcome == "refused" and "cannot be scored any more" in again.reason

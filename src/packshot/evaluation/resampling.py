@@ -12,12 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from packshot.evaluation.metrics import Floats, MetricError, weighted_mean
 
 Statistic = Callable[[Floats], Floats]
 """From row multiplicities (b × n) to one value for each of the b resamples."""
 
+FEWEST_BEYOND = 50
+"""Where a percentile lies that has fewer resamples than this beyond it is partly luck."""
 MOST_UNDEFINED = 0.01
 """Largest share of resamples on which the figure may be undefined."""
 
@@ -58,6 +61,8 @@ def paired_bootstrap(
 ) -> Interval:
     """Two-sided percentile interval of challenger minus champion at `confidence` (0..1), over groups.
 
+    At a confidence of which `resamples` show fewer than FEWEST_BEYOND draws beyond either end, the ends are the further
+    of the percentiles and of Student's t on the standard error of the resamples, corrected for the number of groups.
     Raises MetricError where there are no rows, or the figure is undefined on all rows or on more than
     MOST_UNDEFINED of the resamples.
     """
@@ -75,10 +80,20 @@ def paired_bootstrap(
             f"paired bootstrap: the figure is undefined on {resamples - len(kept)} of {resamples} resamples"
         )
     tail = (1 - confidence) / 2
-    low, high = np.quantile(kept, [tail, 1 - tail])
-    return Interval(
-        difference, float(low), float(high), float(kept.std(ddof=1)), len(set(map(str, groups))), len(groups)
-    )
+    low, high = (float(end) for end in np.quantile(kept, [tail, 1 - tail]))
+    error, count = float(kept.std(ddof=1)), len(set(map(str, groups)))
+    if tail * len(kept) < FEWEST_BEYOND:
+        reach = _student_reach(error, count, tail)
+        low, high = min(low, difference - reach), max(high, difference + reach)
+    return Interval(difference, low, high, error, count, len(groups))
+
+
+def _student_reach(error: float, groups: int, tail: float) -> float:
+    """How far an interval with `tail` beyond either end reaches by the bootstrapped error of a mean over groups, whose
+    variance is short of one group in their number."""
+    if groups < 2:
+        return 0.0
+    return error * float(np.sqrt(groups / (groups - 1)) * stats.t.ppf(1 - tail, groups - 1))
 
 
 def difference_error(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from packshot.evaluation.plots import BAD, GOOD, INK, MUTED, UNSURE, figure, save
-from packshot.registry.gates import COMPLETE, PAIRED_KINDS, GateResult
+from packshot.registry.gates import COMPLETE, NO_DECLINE, PAIRED_KINDS, GateResult
 
 COLOURS = {"pass": GOOD, "fail": BAD, "not_enough_evidence": UNSURE, "not_applicable": MUTED}
 
@@ -35,7 +35,7 @@ def plot_gates(results: Sequence[GateResult], title: str, path: Path) -> None:
 def _row(axes: object, y: int, result: GateResult) -> None:
     colour = COLOURS[result.verdict]
     draw = axes
-    if result.kind in PAIRED_KINDS and result.low is not None and result.high is not None:
+    if result.kind in (*PAIRED_KINDS, NO_DECLINE) and result.low is not None and result.high is not None:
         assert result.difference is not None and result.threshold is not None
         scale = abs(result.threshold) * 2 or max(abs(result.low), abs(result.high), 1e-6)
         low, middle, high = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import pandas as pd
@@ -23,6 +23,8 @@ Verdict = Literal["pass", "fail", "not_enough_evidence", "not_applicable"]
 Outcome = Literal["promoted", "refused", "not_enough_evidence", "nothing_to_do"]
 BOOTSTRAP_SEED = 20
 PAIRED_KINDS = ("non_inferiority", "superiority")
+NO_DECLINE = "no_decline"
+"""Kind of the results that ask, beside non-inferiority to the champion, for that to the best champion so far."""
 COMPLETE = "complete"
 """Kind of the results that only say whether all held-out rows were scored."""
 ROUNDING = 1e-9
@@ -54,6 +56,45 @@ class Evidence:
     def slice(self, metric: str) -> Slice:
         """The held-out rows behind a figure. Raises MetricError."""
         return slice_of(metric, self.per_image, self.per_pair, self.per_single)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best champion so far by one figure, where that is not the champion of now.
+
+    `behind`: how far the champion of now falls short of it by the gates that each promotion since has passed, below 0.
+    `evidence`: None where it cannot be scored any more.
+    """
+
+    version: int
+    behind: float
+    evidence: Evidence | None
+
+
+@dataclass(frozen=True)
+class Use:
+    """Which question these held-out rows answer, 1 the first; `spending` is `registry.spending`."""
+
+    number: int = 1
+    spending: float = 1.0
+
+    def confidence(self, nominal: float) -> float:
+        """The confidence of this use's intervals, that all uses together may be wrong no more often than 1 - `nominal`.
+
+        Question k may spend k**-s - (k + 1)**-s of that (s: `spending`; the shares of all questions sum to 1), at the
+        one end of its interval that lets a challenger pass. With s = 1 the first asks for `nominal` itself.
+        """
+        share = math.pow(self.number, -self.spending) - math.pow(self.number + 1, -self.spending)
+        return 1 - 2 * share * (1 - nominal)
+
+    def said(self, confidence: float) -> str:
+        """This use in words; nothing of the first, which is as sure as the settings say."""
+        if self.number == 1:
+            return ""
+        return f"; {_ordinal(self.number)} use of these rows: {_percent(confidence)} confidence"
+
+
+FIRST_USE = Use()
 
 
 @dataclass(frozen=True)
@@ -105,6 +146,7 @@ def check_settings(settings: Settings, profile_name: str) -> list[Gate]:
         raise GateSettingsError(f"there is no profile {profile_name!r} in params.yaml; it has {sorted(profiles)}")
     try:
         gates = expand(settings.registry.gates, profiles[profile_name])
+        _check_confidence(gates, settings)
         _check_shadow(gates, settings.registry.shadow_batches)
         return gates
     except GateSettingsError as error:
@@ -119,11 +161,15 @@ def judge(
     versions: tuple[int, int | None],
     heldout: frozenset[tuple[str, str]],
     settings: EvaluationSettings,
+    use: Use = FIRST_USE,
+    best: Mapping[str, Best] | None = None,
 ) -> list[GateResult]:
     """Judge every gate.
 
     `versions`: the numbers of challenger and champion (None: there is no champion yet) that were resolved before any
-    figure was read. `heldout`: (source, path) of every held-out row with a label, from the manifest itself.
+    figure was read. `heldout`: (source, path) of every held-out row with a label, from the manifest itself. `use`: how
+    often these rows were asked before. `best`: by figure the best champion so far, where it is not this champion; a
+    challenger may fall behind that one too by no more than the margin.
     Raises EvidenceMismatch where the evidence is of another version than that.
     """
     found = (challenger.version, champion.version if champion is not None else None)
@@ -140,7 +186,9 @@ def judge(
         if evidence is not None
     ]
     for gate in gates:
-        results.append(_judge_one(gate, challenger, champion, settings))
+        results.append(_judge_one(gate, challenger, champion, settings, use))
+        if gate.kind == "non_inferiority" and champion is not None and gate.metric in (best or {}):
+            results.append(_no_decline(gate, challenger, (best or {})[gate.metric], results[-1], settings, use))
     return results
 
 
@@ -165,9 +213,11 @@ def table(results: Sequence[GateResult]) -> str:
     return "\n".join(lines)
 
 
-def _judge_one(gate: Gate, challenger: Evidence, champion: Evidence | None, settings: EvaluationSettings) -> GateResult:
+def _judge_one(
+    gate: Gate, challenger: Evidence, champion: Evidence | None, settings: EvaluationSettings, use: Use
+) -> GateResult:
     if gate.kind in PAIRED_KINDS:
-        return _comparison(gate, challenger, champion, settings)
+        return _comparison(gate, challenger, champion, settings, use)
     return _bound(gate, challenger)
 
 
@@ -203,10 +253,15 @@ def _too_few(gate: Gate, challenger: Evidence) -> str | None:
 
 
 def _comparison(
-    gate: Gate, challenger: Evidence, champion: Evidence | None, settings: EvaluationSettings
+    gate: Gate,
+    challenger: Evidence,
+    champion: Evidence | None,
+    settings: EvaluationSettings,
+    use: Use,
+    than: str = "the champion",
 ) -> GateResult:
     threshold = gate.margin if gate.kind == "superiority" else -gate.margin
-    confidence = gate.confidence or settings.confidence
+    confidence = use.confidence(gate.confidence or settings.confidence)
     if champion is None:
         return GateResult(gate.metric, gate.kind, "not_applicable", "there is no champion yet", threshold=threshold)
     try:
@@ -217,12 +272,12 @@ def _comparison(
         said = str(error) if str(error).startswith(gate.metric) else f"{gate.metric}: {error}"
         return GateResult(gate.metric, gate.kind, "fail", said, threshold=threshold)
     weigh = _weigh_gain if gate.kind == "superiority" else _weigh_loss
-    verdict, message = weigh(gate, interval, confidence)
+    verdict, message = weigh(gate, interval, confidence, than)
     return GateResult(
         gate.metric,
         gate.kind,
         verdict,
-        message,
+        message + use.said(confidence),
         *values,
         threshold=threshold,
         difference=interval.difference,
@@ -233,6 +288,36 @@ def _comparison(
         groups=interval.groups,
         rows=interval.rows,
     )
+
+
+def _no_decline(
+    gate: Gate, challenger: Evidence, best: Best, beside: GateResult, settings: EvaluationSettings, use: Use
+) -> GateResult:
+    """The gate again, against the best champion so far; `beside` is what it said of the champion of now."""
+    than = f"version {best.version}, the best champion so far"
+    if best.evidence is not None:
+        found = _comparison(gate, challenger, best.evidence, settings, use, than)
+        return replace(found, kind=NO_DECLINE)
+    known = replace(beside, kind=NO_DECLINE, champion=None)
+    if beside.difference is None or beside.low is None or beside.high is None:
+        return known
+    spent = [value + best.behind for value in (beside.difference, beside.low, beside.high)]
+    verdict, why = _weigh_spent(gate, spent[2], spent[1])
+    message = (
+        f"{than}, cannot be scored any more; by the gates passed since, the champion of now is {-best.behind:.4f} "
+        f"behind it, and with this step it would be {spent[0]:+.4f} ({spent[1]:+.4f} to {spent[2]:+.4f}): {why}"
+    )
+    difference, low, high = spent
+    message += use.said(beside.confidence or settings.confidence)
+    return replace(known, verdict=verdict, message=message, difference=difference, low=low, high=high)
+
+
+def _weigh_spent(gate: Gate, high: float, low: float) -> tuple[Verdict, str]:
+    if high < -gate.margin - ROUNDING:
+        return "fail", f"more than the margin of {gate.margin:g} is spent"
+    if low >= -gate.margin - ROUNDING:
+        return "pass", f"within the margin of {gate.margin:g}"
+    return "not_enough_evidence", f"the interval reaches past the margin of {gate.margin:g}"
 
 
 def _compare(metric: str, ours: Slice, theirs: Slice, settings: EvaluationSettings, confidence: float) -> Interval:
@@ -258,19 +343,29 @@ def _detectable(interval: Interval) -> float:
 
 
 def _spread(interval: Interval, confidence: float) -> str:
-    return (
-        f"difference {interval.difference:+.4f}, {confidence:.0%} interval {interval.low:+.4f} to {interval.high:+.4f}"
-    )
+    span = f"{interval.low:+.4f} to {interval.high:+.4f}"
+    return f"difference {interval.difference:+.4f}, {_percent(confidence)} interval {span}"
 
 
-def _weigh_loss(gate: Gate, interval: Interval, confidence: float) -> tuple[Verdict, str]:
+def _percent(confidence: float) -> str:
+    """As many digits as tell it from certainty."""
+    digits = max(0, -math.floor(math.log10(100 * (1 - confidence))))
+    return f"{100 * confidence:.{digits}f}%"
+
+
+def _ordinal(number: int) -> str:
+    teen = number % 100 in (11, 12, 13)
+    return f"{number}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
+
+
+def _weigh_loss(gate: Gate, interval: Interval, confidence: float, than: str = "the champion") -> tuple[Verdict, str]:
     spread, detectable = _spread(interval, confidence), _detectable(interval)
     if interval.high < -gate.margin - ROUNDING:
-        return "fail", f"{spread}: worse than the champion by more than the margin of {gate.margin:g}"
+        return "fail", f"{spread}: worse than {than} by more than the margin of {gate.margin:g}"
     if interval.groups < gate.min_groups:
         return "not_enough_evidence", f"{spread}; {interval.groups} groups, the gate asks for {gate.min_groups}"
     if interval.low > ROUNDING:
-        return "pass", f"{spread}: better than the champion"
+        return "pass", f"{spread}: better than {than}"
     if detectable > gate.margin + ROUNDING:
         return "not_enough_evidence", (
             f"{spread}: underpowered, the smallest loss that {interval.groups} groups can tell is {detectable:.4f} and "
@@ -281,10 +376,10 @@ def _weigh_loss(gate: Gate, interval: Interval, confidence: float) -> tuple[Verd
     return "not_enough_evidence", f"{spread}: the interval reaches past the margin of {gate.margin:g}"
 
 
-def _weigh_gain(gate: Gate, interval: Interval, confidence: float) -> tuple[Verdict, str]:
+def _weigh_gain(gate: Gate, interval: Interval, confidence: float, than: str = "the champion") -> tuple[Verdict, str]:
     spread = _spread(interval, confidence)
     if interval.high <= gate.margin + ROUNDING:
-        return "fail", f"{spread}: not better than the champion by more than {gate.margin:g}"
+        return "fail", f"{spread}: not better than {than} by more than {gate.margin:g}"
     if interval.groups < gate.min_groups:
         return "not_enough_evidence", f"{spread}; {interval.groups} groups, the gate asks for {gate.min_groups}"
     if interval.low > gate.margin + ROUNDING:
@@ -341,6 +436,18 @@ def _check(gate: Gate, sets: frozenset[str]) -> None:
         )
 
 
+def _check_confidence(gates: Sequence[Gate], settings: Settings) -> None:
+    first = Use(spending=settings.registry.spending)
+    for gate in gates:
+        nominal = gate.confidence or settings.evaluation.confidence
+        if gate.kind in PAIRED_KINDS and first.confidence(nominal) <= 0.5:
+            raise GateSettingsError(
+                f"gate {gate.metric!r}: with confidence {nominal:g} and registry.spending {first.spending:g} the first "
+                f"use of held-out rows would be {first.confidence(nominal):.0%} sure, which is no better than a coin; "
+                "raise the confidence, or lower registry.spending"
+            )
+
+
 def _check_shadow(gates: Sequence[Gate], batches: int) -> None:
     for gate in gates:
         if not gate.metric.startswith(SHADOW):
@@ -363,6 +470,7 @@ def _must_be(result: GateResult) -> str:
     limit = _shown(result.threshold)
     words = {"floor": f"≥ {limit}", "ceiling": f"≤ {limit}", "non_inferiority": f"difference ≥ {limit}"}
     words["superiority"] = f"difference > {limit}"
+    words[NO_DECLINE] = f"since the best ≥ {limit}"
     return words.get(result.kind, "all rows")
 
 

@@ -20,10 +20,11 @@ from packshot.progress import say
 from packshot.registry.alias import CHALLENGER, ChampionChanged, champion, exclusive, heal, move, remove_alias
 from packshot.registry.alias_check import alias_version
 from packshot.registry.approval import answered, check_approved, passed_gates
+from packshot.registry.decline import best_so_far, question_number
 from packshot.registry.events import Event, Intent
-from packshot.registry.gates import Evidence, GateResult, Outcome, check_settings, judge, outcome, table
+from packshot.registry.gates import Best, Evidence, GateResult, Outcome, Use, check_settings, judge, outcome, table
 from packshot.registry.ledger import Ledger
-from packshot.registry.models import ArtefactsDamaged, Entry, bundle_path, recorded, resolve
+from packshot.registry.models import ArtefactsDamaged, Entry, NoSuchModel, bundle_path, recorded, resolve
 from packshot.registry.serving_check import ModelDoesNotServe, measure, signature_kept
 from packshot.registry.shadow import evidence as shadow_evidence
 from packshot.registry.shadow import follow
@@ -164,6 +165,7 @@ def _assess(settings: Settings, ledger: Ledger, number: int, believed: int | Non
     gates = check_settings(settings, source.profile)
     profile = {str(key): one for key, one in settings.profiles.items()}[source.profile]
     revision = _right_data(entry, workspace)
+    use = Use(question_number(ledger, revision, (name, number, now)), settings.registry.spending)
     shadow = shadow_evidence(settings, gates, number, now)
     with metered() as meter:
         serving, broken = _serving(settings, number, now)
@@ -174,6 +176,8 @@ def _assess(settings: Settings, ledger: Ledger, number: int, believed: int | Non
             versions=(number, now),
             heldout=_expected(profile, workspace),
             settings=settings.evaluation,
+            use=use,
+            best=_best_so_far(settings, ledger, [gate.metric for gate in shadow.gates], workspace),
         )
     results = [*results, *shadow.answered, *broken]
     decided = replace(blank, outcome=outcome(results), gates=tuple(results), data_rev=revision)
@@ -214,6 +218,25 @@ def _evidence(settings: Settings, entry: Entry, workspace: Path, measured: Mappi
 def _champions_evidence(settings: Settings, entry: Entry, workspace: Path) -> Evidence:
     with _comparable(entry.version):
         return _evidence(settings, entry, workspace, {})
+
+
+def _best_so_far(settings: Settings, ledger: Ledger, metrics: Sequence[str], workspace: Path) -> dict[str, Best]:
+    """By figure the best champion so far, scored on the same rows, where it is not the champion of now."""
+    name = settings.registry.model_name
+    events, state = ledger.events(name), ledger.state(name)
+    found = {metric: best for metric in metrics if (best := best_so_far(events, state, metric)) is not None}
+    evidence = {version: _earlier_evidence(settings, version, workspace) for version, _ in found.values()}
+    return {metric: Best(version, behind, evidence[version]) for metric, (version, behind) in found.items()}
+
+
+def _earlier_evidence(settings: Settings, version: int, workspace: Path) -> Evidence | None:
+    try:
+        return _evidence(settings, recorded(settings, version), workspace, {})
+    except (BundleError, ArtefactsDamaged, NoSuchModel) as error:
+        say(
+            f"version {version}, the best champion so far, cannot be scored any more; the ledger stands for it: {error}"
+        )
+        return None
 
 
 @contextmanager
