@@ -17,6 +17,7 @@ from sample_batch import BrightnessJudge, make_batch, picture, save, scorer
 from test_scoring_engine import contents, die_at, in_a_child, rows, settings_with
 
 from packshot.config import Settings
+from packshot.revision import code_rev
 from packshot.scoring.batch import merge_batch, plan_batch, score, score_part
 from packshot.scoring.listing import BatchFile
 from packshot.scoring.plan import _runs
@@ -212,6 +213,19 @@ def test_other_rules_or_another_name_ask_for_a_folder_of_their_own(
     patient = settings.validation.model_copy(update={"decode_deadline_s": 77.0, "max_bad_share": 0.7})
     assert score(settings.model_copy(update={"validation": patient}), folder, out, scorer=scorer()).judged == 0
     assert set(everything(out).batch_id) == {"monday"}
+
+
+def test_verdicts_of_other_code_are_kept_and_a_folder_of_its_own_is_asked_for(
+    tmp_path: Path, settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as earlier:
+        earlier.setattr("packshot.scoring.shards.code_rev", lambda *_: "0123456789abcdef")
+        score(settings, folder, out, scorer=scorer())
+    before = contents(out), (out / "verdicts.parquet").read_bytes()
+    with pytest.raises(OutputHolds, match=rf"code: 0123456789abcdef, now {code_rev('score')}.*--out {out}-"):
+        score(settings, folder, out, scorer=scorer())
+    assert (contents(out), (out / "verdicts.parquet").read_bytes()) == before
 
 
 def test_shards_that_were_never_merged_are_begun_again_under_other_rules(
