@@ -16,6 +16,7 @@ import argparse
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -25,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clean_products import Material, Pixels, Random, as_jpeg, clean_products
-from packshot.config import load_settings
+from packshot.config import RuleBound, load_settings
 from packshot.home import project_root
 from packshot.scoring.rules import RULES, Picture, measure
 from packshot.scoring.rules.border import sides_of
@@ -68,9 +69,15 @@ class Answer:
         return self.frame or self.perhaps
 
 
+@cache
+def profile() -> dict[str, RuleBound]:
+    """The bounds that are asked."""
+    return load_settings().scoring.profiles[PROFILE]
+
+
 def asked(image: Pixels) -> Answer:
     """What is said of a picture."""
-    bounds = {name: bound.threshold for name, bound in load_settings().scoring.profiles[PROFILE].items()}
+    bounds = {name: bound.threshold for name, bound in profile().items()}
     picture = Picture(image)
 
     def broken(name: str, value: float | None) -> bool:
@@ -164,15 +171,14 @@ def loaded(files: Iterable[Path]) -> list[tuple[str, Pixels]]:
 
 def milliseconds(images: Sequence[Pixels], second_look: bool) -> float:
     """One core's time for all rules of the profile, for a picture."""
-    profile = load_settings().scoring.profiles[PROFILE]
     text_spotter()
     start = time.process_time()
     for image in images:
         if second_look:
-            measure(Picture(image), profile)
+            measure(Picture(image), profile())
         else:
             picture = Picture(image)
-            for name in profile:
+            for name in profile():
                 RULES[name].measure(picture)
     return 1000 * (time.process_time() - start) / len(images)
 

@@ -91,6 +91,8 @@ def around(picture: Picture) -> list[Side]:
     """The sides with a band around the picture: no part of what stands in it, nor the ground that a box stands on."""
     sides = sides_of(picture)
     banded = [side for side in sides if side.band is not None and (side.page or not _stands_in(side, picture))]
+    if len(banded) < 3:  # a frame drawn further in runs around
+        banded = [side for side in banded if not _stands_in(side, picture)]
     return [] if _is_ground(picture, sides, banded) else banded
 
 

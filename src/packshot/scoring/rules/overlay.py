@@ -33,6 +33,9 @@ DIFFERENT = 3
 WHITE_PAGE, PAPER = 254, 0.02
 """Least channel of a pure white page, of 255, and the least share of it between the letters of a line: a white carton
 on such a page is a level or two darker."""
+CROWDED, SHORT, BESIDE = 4, 2, 0.1
+"""Letters in a part as wide as high from which on they are its print; the length of such a line over its thickness, at
+most; and the share of what stands in it that may reach out of it, as a product does."""
 LEGIBLE = 0.75
 """Mean probability of the letters of a line from which on it is text."""
 
@@ -50,8 +53,9 @@ def letters(picture: Picture) -> float | None:
     lines = [line for line in spotter.lines(picture.view) if _stands_apart(line * scale, standing)]
     lines = [line for line in lines if not _printed(line, picture)]
     lines.sort(key=lambda line: _sides(line)[1] / max(_sides(line)[0], 1), reverse=True)
-    read = [spotter.read(picture.view, line) for line in lines[:MOST_READ]]
-    return float(sum(reading.letters for reading in read if _is_text(reading)))
+    read = [(line, spotter.read(picture.view, line)) for line in lines[:MOST_READ]]
+    text = [(line, reading.letters) for line, reading in read if _is_text(reading)]
+    return float(sum(count for line, count in text if not _on_one_part(line * scale, count, standing)))
 
 
 @most(
@@ -100,16 +104,31 @@ def _sides(line: NDArray[np.float32]) -> tuple[float, float]:
     return min(first, second), max(first, second)
 
 
+def _pixels_in(line: NDArray[np.float32], standing: Standing) -> NDArray[np.intp]:
+    """How many pixels of each part lie in a line of text, given by its corners at PLAN."""
+    inside = np.zeros(standing.labels.shape, np.uint8)
+    cv2.fillConvexPoly(inside, np.rint(line).astype(np.int32), (1,))
+    return np.bincount(standing.labels[inside > 0], minlength=len(standing.order) + 1)[standing.order]
+
+
 def _stands_apart(line: NDArray[np.float32], standing: Standing) -> bool:
     """Whether a line of text, given by its corners at PLAN, holds a part whole that is as large as its letters."""
     thick, _ = _sides(line)
     if thick > THICKEST * min(standing.labels.shape):
         return False
-    inside = np.zeros(standing.labels.shape, np.uint8)
-    cv2.fillConvexPoly(inside, np.rint(line).astype(np.int32), (1,))
-    pixels = np.bincount(standing.labels[inside > 0], minlength=len(standing.order) + 1)[standing.order]
-    whole = (pixels >= IN_LINE * standing.boxes[:, 4]) & (standing.boxes[:, 2:4].max(axis=1) >= OF_LINE * thick)
+    whole = _pixels_in(line, standing) >= IN_LINE * standing.boxes[:, 4]
+    whole &= standing.boxes[:, 2:4].max(axis=1) >= OF_LINE * thick
     return bool(whole[1:].any())  # the largest part is the product
+
+
+def _on_one_part(line: NDArray[np.float32], letters: int, standing: Standing) -> bool:
+    """Whether so many letters are the print of small parts: letters that touch are one part, but a wide one."""
+    pixels = _pixels_in(line, standing)
+    whole = pixels >= IN_LINE * standing.boxes[:, 4]
+    thick, length = _sides(line)
+    beside = pixels[~whole].sum() > BESIDE * pixels.sum()
+    wide = (standing.boxes[whole, 2] / standing.boxes[whole, 3]).sum()
+    return bool(length < SHORT * thick and not beside and letters > CROWDED * wide)
 
 
 def _printed(line: NDArray[np.float32], picture: Picture) -> bool:
