@@ -17,12 +17,14 @@ from packshot.registry.events import parse
 from packshot.registry.gates import (
     FIRST_USE,
     NO_DECLINE,
+    ROUNDING,
     Best,
     Evidence,
     GateResult,
     GateSettingsError,
     Use,
     _weigh_loss,
+    _weigh_spent,
     check_settings,
     judge,
 )
@@ -77,7 +79,14 @@ def test_the_first_use_is_as_sure_as_the_settings_say_and_later_ones_say_how_sur
     for number, expected in words.items():
         use = Use(number)
         assert use.said(use.confidence(0.95)) == f"; {expected}"
-    assert [Use(n).said(0.9)[2:6] for n in (21, 22, 23, 111, 112)] == ["21st", "22nd", "23rd", "111t", "112t"]
+    assert [Use(n).said(0.9)[2:6] for n in (21, 22, 23, 111, 112, 113)] == [
+        "21st",
+        "22nd",
+        "23rd",
+        "111t",
+        "112t",
+        "113t",
+    ]
 
 
 def test_beyond_what_resamples_can_show_the_interval_goes_by_their_standard_error() -> None:
@@ -150,7 +159,24 @@ def test_where_the_best_cannot_be_scored_the_ledger_stands_for_it(settings: Sett
             "version 1, the best champion so far, cannot be scored any more; by the gates passed since, the champion "
             f"of now is {-behind:.4f} behind it, and with this step it would be {found.difference:+.4f} ("
         )
+        assert beside.high is not None and found.high == pytest.approx(beside.high + behind)
+        assert f"({found.low:+.4f} to {found.high:+.4f}): " in found.message
         assert found.message.endswith("; 2nd use of these rows: 98% confidence") and found.champion is None
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict", "why"),
+    [
+        (-9.0, -MARGIN - 3 * ROUNDING, "fail", "more than the margin of 0.3 is spent"),
+        (-9.0, -MARGIN - ROUNDING, "not_enough_evidence", "the interval reaches past the margin of 0.3"),
+        (-9.0, -MARGIN, "not_enough_evidence", "the interval reaches past the margin of 0.3"),
+        (-MARGIN - 3 * ROUNDING, 0.0, "not_enough_evidence", "the interval reaches past the margin of 0.3"),
+        (-MARGIN - ROUNDING, 0.0, "pass", "within the margin of 0.3"),
+        (-MARGIN, 0.0, "pass", "within the margin of 0.3"),
+    ],
+)
+def test_a_margin_is_spent_to_the_last_rounding(low: float, high: float, verdict: str, why: str) -> None:
+    assert _weigh_spent(GAIN, high, low) == (verdict, why)
 
 
 def entries(*steps: tuple[str, int | None, int, float | None]) -> list[dict[str, object]]:
@@ -175,6 +201,10 @@ FIRST, SECOND = ("promoted", None, 1, None), ("promoted", 1, 2, -0.1)
     ("steps", "best"),
     [
         ([FIRST], None),
+        ([("adopted", None, 1, None), SECOND], (1, -0.1)),
+        # the deepest fall counts, wherever it lies; of two that are equally good the later one
+        ([FIRST, ("promoted", 1, 2, 0.2), ("promoted", 2, 3, -0.3)], (2, -0.3)),
+        ([FIRST, ("promoted", 1, 2, 0.0), ("promoted", 2, 3, -0.1)], (2, -0.1)),
         ([FIRST, SECOND], (1, -0.1)),
         ([FIRST, ("promoted", 1, 2, 0.1)], None),
         ([FIRST, SECOND, ("promoted", 2, 3, 0.04)], (1, -0.06)),

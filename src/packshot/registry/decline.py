@@ -7,6 +7,7 @@ and a challenger is let through by luck the sooner, the more of them are tried o
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from packshot.registry.events import Committed, Event, Intent
 from packshot.registry.ledger import Ledger
@@ -37,7 +38,7 @@ def best_so_far(events: Iterable[Event], state: State, metric: str) -> tuple[int
     promotions = _promotions(events)
     standing, level = state.standing, 0.0
     best: tuple[int, float] | None = None
-    for before, version in zip(reversed(standing[:-1]), reversed(standing), strict=False):
+    for version, before in pairwise(reversed(standing)):
         step = _difference(promotions.get(version), before, metric)
         if step is None:
             break
