@@ -133,6 +133,24 @@ def test_renditions_have_their_sizes_and_are_never_enlarged(tmp_path: Path, batc
     assert {path for path, _ in rows} == {"a/one.jpg", "b/one.png", "b/ONE.jpg", "d/dark.jpg"}
 
 
+def test_a_picture_that_goes_away_while_it_is_placed_is_left_out(
+    tmp_path: Path, batch: Batch, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from packshot.exports import tree
+
+    def go_away(picture: Any) -> Path:
+        file = judged(picture)
+        if picture.path in ("b/one.png", "d/dark.jpg"):
+            file.unlink()
+        return file
+
+    judged = tree._judged
+    monkeypatch.setattr(tree, "_judged", go_away)
+    report = write_tree(settings.exports, batch.files(), tmp_path / "tree")
+    assert (report["pictures"], report["left_out"]) == (2, 2)
+    assert {row["path"] for row in read_csv(tmp_path / "tree" / "tree.csv")} == {"a/one.jpg", "b/ONE.jpg"}
+
+
 def test_renditions_go_on_after_a_kill_and_follow_changes(
     tmp_path: Path, batch: Batch, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,12 +69,12 @@ def _placed(
     for picture in track(pictures, "placing"):
         try:
             file = _judged(picture)
+            name = _name(picture, _folder(rules, picture, layout), taken)
+            _place(file, building / name, placing)
         except BadImage as error:
             left_out.append(picture.path)
             say(f"{picture.path} is left out: {error.detail}")
             continue
-        name = _name(picture, _folder(rules, picture, layout), taken)
-        _place(file, building / name, placing)
         facts = {column: picture.facts[column] for column in ("sku", "decision", "category", "style")}
         yield {"file": name, "batch_id": picture.batch_id, "path": picture.path, "source": picture.source, **facts}
 
@@ -123,6 +123,7 @@ def _name(picture: Shown, folder: str, taken: set[str]) -> str:
 
 
 def _place(file: Path, target: Path, placing: Placing) -> None:
+    """Raises BadImage where the file has gone meanwhile, OutputNotWritable where the target cannot be written."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if placing == "link":
@@ -133,4 +134,6 @@ def _place(file: Path, target: Path, placing: Placing) -> None:
                 pass  # another disk, or one without hard links
         shutil.copyfile(file, target)
     except OSError as error:
+        if not file.is_file():
+            raise BadImage("missing_file", "the file went away while it was placed", file.name) from error
         raise OutputNotWritable(target, error) from error
