@@ -2,8 +2,8 @@
 
     python benchmarks/text_rules.py [--images IMAGES] [--half tuned] [--count 240]
 
-Clean pictures: drawn and composed ones of many small parts, sets, framed prints, posters, screens and boxes
-(`clean_products.py`), and those of the collections that the first look takes for text although a person sees none.
+Clean pictures: drawn ones, and ones composed of products and photographs of the collections, of many small parts, sets,
+framed prints, posters, screens and boxes (`clean_products.py`).
 Faults: text, watermarks and banners on packshots, frames and bars around packshots and around photographs. Each is
 asked of the first look alone, which is the rule as it was before there was a second one (any even band is a border),
 and of the rules as they are. Then the share of whole collections that is flagged, and the time. Every second product

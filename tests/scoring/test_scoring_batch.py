@@ -114,6 +114,25 @@ def test_rules_are_asked_of_the_file_that_would_be_kept(tmp_path: Path, settings
     assert not (tmp_path / "tight" / "enhanced").exists()
 
 
+def test_a_file_that_changes_or_goes_away_while_at_work_says_so_in_its_row(tmp_path: Path, settings: Settings) -> None:
+    folder = tmp_path / "in"
+    save(folder / "gone.png", picture(110, 1))
+    save(folder / "other.png", picture(110, 2))
+
+    class Meanwhile(BrightnessJudge):
+        def enhance(self, image: np.ndarray) -> np.ndarray:
+            (folder / "gone.png").unlink(missing_ok=True)
+            save(folder / "other.png", picture(30))
+            return super().enhance(image)
+
+    score(settings, folder, tmp_path / "out", scorer=scorer(Meanwhile()))
+    rows = read(tmp_path / "out")
+    assert set(rows.decision) == {"review"} and rows.enhanced_path.isna().all()
+    assert "not_enhanced: the file has changed since it was read" in rows.loc["other.png", "reasons"][-1]
+    assert rows.loc["gone.png", "reasons"][-1].startswith("not_enhanced: ")
+    assert "enhancer failed" not in rows.loc["gone.png", "reasons"][-1]
+
+
 def test_what_is_odd_beside_the_picture_is_a_note(tmp_path: Path, settings: Settings) -> None:
     folder, frames = tmp_path / "in", [Image.fromarray(picture(level)) for level in (200, 100)]
     folder.mkdir()

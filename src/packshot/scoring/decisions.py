@@ -87,11 +87,12 @@ def reasons_of(findings: Iterable[Finding]) -> tuple[str, ...]:
 def settle(
     first: Decision,
     scores: Scores,
-    enhanced: Enhanced | None,
+    enhanced: Enhanced | str | None,
     rules: ScoringSettings,
     findings: Sequence[Finding] = (),
 ) -> Decision:
-    """The decision after an attempt at enhancement (`None`: it could not be made); `findings` are the input's.
+    """The decision after an attempt at enhancement (a text says why it could not be made; None: the enhancer failed);
+    `findings` are the input's.
 
     The enhanced image is kept when it is still the same picture (SSIM at least 1 - `max_enhanced_shift`), its colours
     moved by no more than `max_colour_shift` or are better balanced for it, the judge's score rose by at least
@@ -141,9 +142,11 @@ def shortfalls(scores: Scores, rules: ScoringSettings) -> tuple[str, ...]:
     return tuple(text for _, text in sorted(found, key=lambda pair: (-pair[0], pair[1])))
 
 
-def _obstacle(scores: Scores, enhanced: Enhanced | None, rules: ScoringSettings) -> str | None:
+def _obstacle(scores: Scores, enhanced: Enhanced | str | None, rules: ScoringSettings) -> str | None:
     if enhanced is None:
         return "not_enhanced: the enhancer failed on this image"
+    if isinstance(enhanced, str):
+        return f"not_enhanced: {enhanced}"
     after = enhanced.scores
     if not (after.finite and math.isfinite(enhanced.similarity) and math.isfinite(enhanced.colour_shift)):
         return "not_enhanced: the enhanced image has no usable score"
@@ -164,7 +167,11 @@ def _obstacle(scores: Scores, enhanced: Enhanced | None, rules: ScoringSettings)
     return None
 
 
-def _rule_broken(enhanced: Enhanced | None, findings: Sequence[Finding]) -> str | None:
+def _rule_broken(enhanced: Enhanced | str | None, findings: Sequence[Finding]) -> str | None:
     noted = {finding.rule for finding in findings if finding.effect == "note"}
-    broken = [finding for finding in enhanced.findings if finding.rule not in noted] if enhanced is not None else []
+    broken = (
+        [finding for finding in enhanced.findings if finding.rule not in noted]
+        if isinstance(enhanced, Enhanced)
+        else []
+    )
     return f"breaks_{broken[0].reason}" if broken else None

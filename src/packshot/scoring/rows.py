@@ -193,11 +193,12 @@ def _decided(
     if first.decision != "enhance":
         return {"decision": first.decision, "reasons": list(first.reasons)}
     attempt = _attempt(work, item, pixels, scores)
-    decision = settle(first, scores, attempt.enhanced if attempt else None, work.settings.scoring, broken)
+    made = attempt.enhanced if isinstance(attempt, Attempt) else attempt
+    decision = settle(first, scores, made, work.settings.scoring, broken)
     columns: dict[str, Any] = {"decision": decision.decision, "reasons": list(decision.reasons)}
-    if attempt is not None and np.isfinite(attempt.enhanced.scores.quality):
+    if isinstance(attempt, Attempt) and np.isfinite(attempt.enhanced.scores.quality):
         columns["quality_after"] = attempt.enhanced.scores.quality
-    if decision.decision == "enhance" and attempt is not None:
+    if decision.decision == "enhance" and isinstance(attempt, Attempt):
         columns["enhanced_path"] = _keep(work, item, attempt)
         if columns["enhanced_path"] is None:
             columns |= _without_file(settle(first, scores, None, work.settings.scoring))
@@ -217,8 +218,9 @@ class Attempt:
     enhanced: Enhanced
 
 
-def _attempt(work: Work, item: Opened, pixels: NDArray[np.uint8], scores: Scores) -> Attempt | None:
-    """The catalogue rules are asked of the file itself, as a buyer gets it. None where none can be made."""
+def _attempt(work: Work, item: Opened, pixels: NDArray[np.uint8], scores: Scores) -> Attempt | str | None:
+    """The catalogue rules are asked of the file itself, as a buyer gets it. A text says what is wrong with the source
+    by now; None: the enhancer failed."""
     if item.info is None:
         return None
     path, source, text = item.file.path, item.info, item.file.text()
@@ -235,8 +237,7 @@ def _attempt(work: Work, item: Opened, pixels: NDArray[np.uint8], scores: Scores
         written = Picture(decode(content, work.limits), kept_format(source.format), len(content))
         broken, _ = _ruled(work, written)
     except BadImage as error:
-        say(f"{path} could not be enhanced: {error}")
-        return None
+        return error.detail
     except Exception as error:
         say(f"{path} could not be enhanced: {type(error).__name__}: {error}")
         return None
