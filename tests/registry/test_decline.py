@@ -23,10 +23,13 @@ from packshot.registry.gates import (
     GateResult,
     GateSettingsError,
     Use,
+    _no_decline,
+    _percent,
     _weigh_loss,
     _weigh_spent,
     check_settings,
     judge,
+    table,
 )
 from packshot.registry.ledger import Ledger
 from packshot.registry.state import replay
@@ -179,6 +182,32 @@ def test_a_margin_is_spent_to_the_last_rounding(low: float, high: float, verdict
     assert _weigh_spent(GAIN, high, low) == (verdict, why)
 
 
+@pytest.mark.parametrize("known", [(None, -0.1, 0.1), (0.0, None, 0.1), (0.0, -0.1, None)])
+def test_a_comparison_without_an_interval_spends_nothing(
+    settings: Settings, known: tuple[float | None, float | None, float | None]
+) -> None:
+    difference, low, high = known
+    beside = GateResult(GAIN.metric, GAIN.kind, "fail", "unusable", 1.0, 1.0, -MARGIN, difference, low, high)
+    champion = model(1, np.zeros(GROUPS))
+    found = _no_decline(GAIN, champion, Best(1, -0.1, None), beside, settings.evaluation, FIRST_USE)
+    assert (found.kind, found.verdict, found.message, found.champion) == (NO_DECLINE, "fail", "unusable", None)
+    assert (found.difference, found.low, found.high) == known
+
+
+def test_the_table_says_what_a_decline_must_not_pass() -> None:
+    assert "since the best ≥ -0.3" in table([GateResult(GAIN.metric, NO_DECLINE, "pass", "", threshold=-MARGIN)])
+
+
+def test_a_confidence_has_the_digits_that_tell_it_from_certainty() -> None:
+    assert [_percent(value) for value in (0.95, 0.9899, 0.99, 0.99005, 0.9991)] == [
+        "95%",
+        "99%",
+        "99%",
+        "99.0%",
+        "99.91%",
+    ]
+
+
 def entries(*steps: tuple[str, int | None, int, float | None]) -> list[dict[str, object]]:
     """Ledger entries of moves: kind (promoted, rolled back, adopted), from, to, difference that the gate measured."""
     found: list[dict[str, object]] = []
@@ -228,6 +257,8 @@ def test_the_best_champion_so_far_is_found_along_the_promotions(
 
 
 def test_a_question_is_counted_once_and_only_where_something_is_compared(ledger: Ledger) -> None:
+    ledger.record("gate", model_name="packshot", to_version=9, from_version=8, data_rev="d")
+
     def ask(version: int, champion: int | None, data_rev: str = "d") -> int:
         number = question_number(ledger, data_rev, ("packshot", version, champion))
         ledger.record(
@@ -252,6 +283,19 @@ def test_a_first_use_that_would_be_no_better_than_a_coin_is_refused(shop: Shop, 
     evaluation = shop.settings.evaluation.model_copy(update={"confidence": 0.7})
     with pytest.raises(GateSettingsError, match=r"confidence 0\.7 and registry\.spending .* no better than a coin"):
         check_settings(shop.settings.model_copy(update={"registry": registry, "evaluation": evaluation}), "own")
+
+
+@pytest.mark.parametrize(("kind", "refused"), [("superiority", True), ("non_inferiority", True), ("floor", False)])
+def test_only_comparisons_need_to_be_surer_than_a_coin(shop: Shop, kind: str, refused: bool) -> None:
+    gate = Gate(metric="quality/srcc/{quality}", kind=kind, margin=0.1)
+    registry = shop.settings.registry.model_copy(update={"gates": (gate,), "spending": 1.0})
+    evaluation = shop.settings.evaluation.model_copy(update={"confidence": 0.5})
+    settings = shop.settings.model_copy(update={"registry": registry, "evaluation": evaluation})
+    if not refused:
+        assert [one.kind for one in check_settings(settings, "own")] == ["floor"]
+        return
+    with pytest.raises(GateSettingsError, match=r"coin; raise the confidence, or lower registry\.spending"):
+        check_settings(settings, "own")
 
 
 @pytest.mark.parametrize("spending", ["0", "-1", "nan", "inf", "5"])
