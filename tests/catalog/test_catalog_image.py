@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from packshot.catalog.image import BadImage, ImageLimits, decode, encode, inspect, probe, read_alpha, resolve_inside
+from packshot.catalog.image import BadImage, ImageLimits, decode, encode, inspect, probe, read_carried, resolve_inside
 from packshot.catalog.statistics import image_statistics
 
 LIMITS = ImageLimits(64, 64, 32, ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP"))
@@ -192,12 +192,12 @@ def test_jpeg_keeps_full_chroma(tmp_path):
 def test_alpha_survives_and_shows_the_same_picture_on_white(tmp_path):
     alpha = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (48, 1))
     source = saved(tmp_path / "in.png", Image.fromarray(np.dstack([scene(), alpha])))
-    shown, kept = decode(source, LIMITS), read_alpha(source, LIMITS)
+    shown, kept = decode(source, LIMITS), read_carried(source, LIMITS).alpha
     assert kept is not None and (kept == alpha).all()
     encode(shown, tmp_path / "out.png", format="PNG", alpha=kept)
-    assert (read_alpha(tmp_path / "out.png", LIMITS) == alpha).all()
+    assert (read_carried(tmp_path / "out.png", LIMITS).alpha == alpha).all()
     assert np.abs(decode(tmp_path / "out.png", LIMITS).astype(int) - shown.astype(int)).max() <= 1
-    assert read_alpha(saved(tmp_path / "plain.png", Image.fromarray(scene())), LIMITS) is None
+    assert read_carried(saved(tmp_path / "plain.png", Image.fromarray(scene())), LIMITS).alpha is None
     with pytest.raises(ValueError, match="alpha"):
         encode(shown, tmp_path / "no.jpg", format="JPEG", alpha=kept)
 

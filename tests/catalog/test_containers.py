@@ -18,7 +18,7 @@ from PIL import Image, ImageCms
 
 from packshot.catalog.containers import exif, jpeg, png
 from packshot.catalog.containers.colour import srgb_profile
-from packshot.catalog.image import BadImage, ImageInfo, ImageLimits, decode, inspect, read_carried, read_profile
+from packshot.catalog.image import BadImage, ImageInfo, ImageLimits, decode, inspect, read_carried
 
 LIMITS = ImageLimits(64, 64, 32, ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP"))
 PHOTO = made.photograph()
@@ -364,18 +364,18 @@ def test_colours_are_those_that_the_profile_speaks_of(tmp_path, format):
     assert np.abs(pixels.astype(int) - PHOTO).mean() < 2.5 and info.notes == ()
     untagged = decode(made.saved(made.converted(PHOTO, made.ADOBE_RGB), format, **options), LIMITS)
     assert np.abs(untagged.astype(int) - PHOTO).mean() > 4
-    assert read_profile(wide, LIMITS) == srgb_profile()
+    assert read_carried(wide, LIMITS).profile == srgb_profile()
 
 
 def test_a_profile_of_srgb_changes_no_pixel_and_is_kept():
     other = made.primaries((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
     for profile in (srgb_profile(), ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()):
         content = made.saved(PHOTO, "PNG", icc_profile=profile)
-        assert np.array_equal(decode(content, LIMITS), PHOTO) and read_profile(content, LIMITS) == profile
+        assert np.array_equal(decode(content, LIMITS), PHOTO) and read_carried(content, LIMITS).profile == profile
     assert not np.array_equal(decode(made.saved(PHOTO, "PNG", icc_profile=other), LIMITS), PHOTO), (
         "a gamma of 2.2 is not"
     )
-    assert read_profile(PNG, LIMITS) is None
+    assert read_carried(PNG, LIMITS).profile is None
 
 
 def test_grey_with_a_profile_is_converted_and_stays_neutral():
@@ -407,7 +407,7 @@ def test_a_profile_that_cannot_be_used_is_a_note(tmp_path, profile, format):
     info, pixels = seen(tmp_path, made.saved(PHOTO, format, icc_profile=profile))
     assert codes(info) == ["profile_unusable"]
     assert np.array_equal(pixels, decode(made.saved(PHOTO, format), LIMITS))
-    assert read_profile(made.saved(PHOTO, format, icc_profile=profile), LIMITS) is None
+    assert read_carried(made.saved(PHOTO, format, icc_profile=profile), LIMITS).profile is None
 
 
 def test_exif_upright_drops_the_thumbnail_and_moves_nothing():

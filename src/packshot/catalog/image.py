@@ -37,9 +37,7 @@ __all__ = [
     "encoded",
     "inspect",
     "probe",
-    "read_alpha",
     "read_carried",
-    "read_profile",
     "read_rgba",
     "resolve_inside",
 ]
@@ -122,17 +120,6 @@ def read_rgba(path: Path | bytes, limits: ImageLimits) -> Pixels:
     found = read(content, limits, name)
     opaque = np.full(found.colours.shape[:2], 255, np.uint8)
     return np.dstack([found.colours, opaque if found.alpha is None else found.alpha])
-
-
-def read_alpha(path: Path | bytes, limits: ImageLimits) -> Pixels | None:
-    """The alpha channel as H x W uint8 (255 opaque), upright; None where the file has none."""
-    return read_carried(path, limits).alpha
-
-
-def read_profile(path: Path | bytes, limits: ImageLimits) -> bytes | None:
-    """The ICC profile of the colours that `decode` gives: the file's own where it is sRGB, that of sRGB where they were
-    converted; None where the file has none that can be used."""
-    return read_carried(path, limits).profile
 
 
 def read_carried(path: Path | bytes, limits: ImageLimits) -> Carried:

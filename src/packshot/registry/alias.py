@@ -15,7 +15,7 @@ from packshot.config import Settings
 from packshot.errors import PackshotError
 from packshot.lock import held, lock_path
 from packshot.progress import say
-from packshot.registry.alias_check import CHAMPION, AliasMovedByHand, agreed, alias_version
+from packshot.registry.alias_check import CHAMPION, AliasMovedByHand, agreed, alias_version, in_words
 from packshot.registry.approval import check_approved
 from packshot.registry.ledger import Ledger
 from packshot.registry.models import bundle_path, recorded
@@ -69,8 +69,8 @@ def heal(settings: Settings, ledger: Ledger) -> Pending | None:
     found = alias_version(settings, CHAMPION)
     if found not in pending.ends:
         raise AliasMovedByHand(
-            f"a move of {CHAMPION!r} from {_version(begun.from_version)} to {_version(begun.to_version)} was "
-            f"interrupted, and the alias is now at {_version(found)}: somebody moved it by hand. "
+            f"a move of {CHAMPION!r} from {in_words(begun.from_version)} to {in_words(begun.to_version)} was "
+            f"interrupted, and the alias is now at {in_words(found)}: somebody moved it by hand. "
             "`packshot registry adopt` accepts where it is now"
         )
     say(f"finishing the interrupted move of {CHAMPION} to version {begun.to_version}")
@@ -116,7 +116,7 @@ def _follow(settings: Settings, ledger: Ledger, moved_to: int) -> None:
     if now is not None and now != moved_to:
         set_alias(settings, CHAMPION, now)
         raise ChampionChanged(
-            f"version {moved_to} became champion, and another machine made {_version(now)} champion since"
+            f"version {moved_to} became champion, and another machine made {in_words(now)} champion since"
         )
 
 
@@ -129,7 +129,7 @@ def _unchanged(settings: Settings, from_version: int | None, state: State) -> No
         )
     if state.champion != from_version:
         raise ChampionChanged(
-            f"the champion of {name} was {_version(from_version)} when this began and is {_version(state.champion)} "
+            f"the champion of {name} was {in_words(from_version)} when this began and is {in_words(state.champion)} "
             "now: somebody else moved it. Nothing was changed; run it again to be compared with that one"
         )
 
@@ -150,7 +150,7 @@ def adopt(settings: Settings, ledger: Ledger | None = None) -> int | None:
                 bundle_path(settings, str(found))
             entry = recorded(settings, found, book).lineage.entry() if found is not None else {"model_name": name}
             book.record("adopted", from_version=state.champion, **entry)
-            say(f"{CHAMPION} of {name} is {_version(found)}; accepted as it was set by hand")
+            say(f"{CHAMPION} of {name} is {in_words(found)}; accepted as it was set by hand")
         return found
 
 
@@ -188,7 +188,3 @@ class _ClosedElsewhere(Exception):
 def _still_open(intent: int, state: State) -> None:
     if state.pending is None or state.pending.entry.id != intent:
         raise _ClosedElsewhere
-
-
-def _version(number: int | None) -> str:
-    return "no version" if number is None else f"version {number}"

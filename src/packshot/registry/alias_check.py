@@ -52,7 +52,7 @@ def promoted(settings: Settings, ledger: Ledger) -> int | None:
             found = alias_version(settings, CHAMPION)
         except TrackingUnreachable as error:
             raise AliasUnknown(
-                f"whether the alias {CHAMPION!r} of {name} is where the ledger left it ({_version(state.champion)}) "
+                f"whether the alias {CHAMPION!r} of {name} is where the ledger left it ({in_words(state.champion)}) "
                 f"cannot be told: {error} To go by the ledger alone, set registry.alias_check to ledger_only"
             ) from error
         # a move that ends between the two reads looks like one by hand, once
@@ -69,9 +69,9 @@ def agreed(settings: Settings, state: State, found: int | None) -> int | None:
     if found not in state.alias_may_be:
         name = settings.registry.model_name
         raise AliasMovedByHand(
-            f"the alias {CHAMPION!r} of {name} points at {_version(found)}, the ledger's last word is "
-            f"{_version(state.champion)}: somebody moved it by hand. `packshot registry adopt` accepts where it is "
-            f"now; to undo it, set the alias back to {_version(state.champion)}. Until then nothing is scored, "
+            f"the alias {CHAMPION!r} of {name} points at {in_words(found)}, the ledger's last word is "
+            f"{in_words(state.champion)}: somebody moved it by hand. `packshot registry adopt` accepts where it is "
+            f"now; to undo it, set the alias back to {in_words(state.champion)}. Until then nothing is scored, "
             "reported, exported, promoted or rolled back by it"
         )
     return state.champion
@@ -164,5 +164,6 @@ def _by_mlflow(settings: Settings, name: str, alias: str) -> int | None:
         raise
 
 
-def _version(number: int | None) -> str:
+def in_words(number: int | None) -> str:
+    """A version number, or that there is none."""
     return "no version" if number is None else f"version {number}"
