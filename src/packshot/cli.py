@@ -599,17 +599,20 @@ def code_deps(
     write: Annotated[bool, typer.Option("--write", help="Write them into dvc.yaml: after imports changed.")] = False,
     workspace: Folder = HERE,
 ) -> None:
-    """What code each stage depends on, with its hash: whatever the stage imports, as files, and the lock file.
+    """What code each stage depends on, with its hash: whatever the stage imports, and the lock file.
 
-    99 with --write: dvc.yaml says so already.
+    Of a stage that is named every file, of all how many. 99 with --write: dvc.yaml says so already.
     """
     from packshot.revision import code_rev
     from packshot.stages import code_deps as deps_of
     from packshot.stages import named_parts, write_code_deps
 
     changed = write_code_deps(workspace / "dvc.yaml") if write else True
-    parts = named_parts(stage)
-    finish({part: {"code_rev": code_rev(part), "files": list(deps_of(part))} for part in parts}, done=changed)
+    told: dict[str, Any] = {}
+    for part in named_parts(stage):
+        files = list(deps_of(part))
+        told[part] = {"code_rev": code_rev(part), "files": files if stage else len(files)}
+    finish(told, done=changed)
 
 
 @app.command()
