@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,106 +25,39 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from packshot.catalog.image import ImageLimits, decode, encode, resolve_inside
+from packshot.catalog.image import ImageLimits, decode, resolve_inside
 from packshot.catalog.manifest import read_manifest
 from packshot.config import Settings, load_settings
-from packshot.degrade.everyday import Plan, damaged, other_plans, usual_plans
+from packshot.degrade.everyday import other_plans, usual_plans
 from packshot.evaluation.heldout import profile_of
-from packshot.evaluation.metrics import psnr
 from packshot.evaluation.pairs import IMAGES, pristine_rows
 from packshot.files import write_bytes, write_json
-from packshot.progress import track
+from packshot.ops.rescue import CLEAN, DECISIONS, Clean, Figures, by_plan, outcomes, plant, shares
 from packshot.revision import SPLIT_MANIFEST
 from packshot.scoring.batch import score
-from packshot.scoring.verdicts import read_verdicts
 
 Pixels = NDArray[np.uint8]
-DECISIONS = ("accept", "enhance", "review", "reject")
-RESCUED_DB = 1.0
-HARMED_DB = 0.3
-CLEAN = Plan("clean", ())
 SHOWN, TILE = 6, 240
 """Pictures of each plan on a sheet, and their side in pixels."""
-MENDABLE = ("dark", "flat", "cast", "noise")
-
-
-@dataclass(frozen=True)
-class Clean:
-    """A pristine picture, its set and its undamaged pixels, H x W x 3 uint8 RGB."""
-
-    name: str
-    source: str
-    pixels: Pixels
 
 
 def pristine(settings: Settings, workspace: Path, count: int) -> list[Clean]:
-    """At most `count` whole pictures of the test split, shared out over the sets."""
+    """At most `count` pictures of the test split, shared out over the sets."""
     manifest = read_manifest(workspace / SPLIT_MANIFEST)
     rows = pristine_rows(manifest, profile_of(settings, workspace), "test", count, settings.training.seed)
-    limits = ImageLimits.from_settings(settings.validation)
     return [
-        Clean(f"{place:03d}", str(row["source"]), decode(resolve_inside(workspace / IMAGES, str(row["path"])), limits))
+        Clean(f"{place:03d}", str(row["source"]), resolve_inside(workspace / IMAGES, str(row["path"])))
         for place, row in enumerate(rows.to_dict("records"))
     ]
 
 
-def plant(folder: Path, pictures: Sequence[Clean], plans: Sequence[Plan]) -> dict[str, tuple[Plan, Clean]]:
-    """Write every picture under every plan below `folder`, without loss; each name with its plan and clean picture."""
-    planted = {}
-    for plan in plans:
-        for place, clean in enumerate(pictures):
-            image = damaged(clean.pixels, plan, seed=place)
-            name = f"{plan.name.replace(' ', '_')}/{clean.name}.png"
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            encode(image, folder / name, format="PNG")
-            planted[name] = (plan, clean)
-    return planted
-
-
-def outcomes(out: Path, folder: Path, planted: dict[str, tuple[Plan, Clean]], settings: Settings) -> pd.DataFrame:
-    """One row a picture: plan, source, decision, reasons, and of what was enhanced and delivered `gain`, dB of PSNR to
-    the undamaged picture over the input's."""
-    limits = ImageLimits.from_settings(settings.validation)
-    table = read_verdicts(out / "verdicts.parquet")
-    rows = table.select(["path", "decision", "reasons", "quality", "enhanced_path"]).to_pylist()
-    found = []
-    for row in track(rows, "comparing", total=len(rows)):
-        plan, clean = planted[row["path"]]
-        gain = np.nan
-        if row["enhanced_path"]:
-            before, after = decode(folder / row["path"], limits), decode(out / row["enhanced_path"], limits)
-            gain = psnr(clean.pixels, after) - psnr(clean.pixels, before)
-        found.append(row | {"plan": plan.name, "source": clean.source, "gain": gain})
-    return pd.DataFrame(found)
-
-
-def shares(rows: pd.DataFrame) -> dict[str, float]:
-    """The figures of some rows, shares 0..1 and `mean_gain` in dB."""
-    kept = rows[rows["decision"] == "enhance"]
-    figures = {name: float((rows["decision"] == name).mean()) for name in DECISIONS}
-    figures["rescued"] = float((kept["gain"] >= RESCUED_DB).sum() / max(len(rows), 1))
-    figures["harmed"] = float((kept["gain"] < -HARMED_DB).mean()) if len(kept) else float("nan")
-    figures["mean_gain"] = float(kept["gain"].mean()) if len(kept) else float("nan")
-    return figures | {"pictures": float(len(rows))}
-
-
-def tables(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Figures of each plan, then of the damaged together, those that can be mended by the enhancer, and of all."""
-    names = list(dict.fromkeys(rows["plan"]))
-    found = {name: shares(rows[rows["plan"] == name]) for name in names}
-    broken = rows[rows["plan"] != CLEAN.name]
-    steps = broken["plan"].str.split(" ").str[0].str.split("+")
-    lit = broken[[all(step in MENDABLE for step in each) for each in steps]]
-    return found | {"damaged": shares(broken), "of tone and noise": shares(lit), "all": shares(rows)}
-
-
-def printed(found: dict[str, dict[str, float]], title: str) -> Table:
+def printed(found: dict[str, Figures], title: str) -> Table:
     """The figures as a table."""
     columns = (*DECISIONS, "rescued", "harmed", "mean_gain", "pictures")
     table = Table("damage", *columns, title=title)
     for name, figures in found.items():
-        cells = [f"{figures[column]:.2f}" if np.isfinite(figures[column]) else "–" for column in columns[:-1]]
-        table.add_row(name, *cells, f"{figures['pictures']:.0f}")
+        cells = ["–" if (value := figures[column]) is None else f"{value:.2f}" for column in columns[:-1]]
+        table.add_row(name, *cells, f"{figures['pictures'] or 0:.0f}")
     return table
 
 
@@ -168,13 +100,13 @@ def main() -> None:
     chosen = {"usual": usual_plans(), "others": other_plans(), "all": [*usual_plans(), *other_plans()]}[given.plans]
     with tempfile.TemporaryDirectory(prefix="packshot-rescue-") as scratch:
         folder, out = Path(scratch) / "batch", Path(scratch) / "verdicts"
-        planted = plant(folder, pictures, [CLEAN, *chosen])
+        planted = plant(folder, pictures, [CLEAN, *chosen], ImageLimits.from_settings(settings.validation))
         score(settings, folder, out, model=str(given.bundle or given.workspace / "models" / "packshot"))
         rows = outcomes(out, folder, planted, settings)
         if given.sheet:
             for path in sheets(folder, rows, given.sheet, out, settings):
                 print(path)
-    found = tables(rows)
+    found = by_plan(rows)
     Console(width=130).print(printed(found, f"{len(pictures)} pictures that no training and no tuning saw"))
     by_source = {str(source): shares(part) for source, part in rows[rows["plan"] != CLEAN.name].groupby("source")}
     Console(width=130).print(printed(by_source, "the damaged by set"))

@@ -1244,6 +1244,24 @@ def drill_bad_challenger() -> None:
     finish(outcome.record, outcome.done)
 
 
+@drill.command("damage")
+def drill_damage(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder of good pictures; default: those held back from training.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="Pictures at most; each is damaged in six ways.")] = 16,
+    model: Model = "champion",
+) -> None:
+    """Plant everyday damage on good pictures, to see what a model rescues, harms, passes on or sends to a person.
+
+    The next report shows it. Nothing is recorded; 99 where it was tried on these pictures before.
+    """
+    from packshot.ops.drills import planted_damage
+
+    outcome = planted_damage(load_settings(), folder, count, model)
+    finish(outcome.record, outcome.done)
+
+
 def main() -> None:
     """Entry point: an error that a user can mend is one message, not a traceback."""
     # threads that spin at a barrier cost a factor of 2 and more as soon as another process wants the core

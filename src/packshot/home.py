@@ -117,6 +117,11 @@ class Home:
         return self.root / "models"
 
     @property
+    def drills(self) -> Path:
+        """What rehearsals leave to look at."""
+        return self.root / "drills"
+
+    @property
     def spool(self) -> Path:
         """What passes between an object store and scoring, a folder for each batch at work."""
         return self.root / "spool"

@@ -123,6 +123,7 @@ def _main_job(demo: Demo, home: Home, begun: float, meter: Meter) -> int:
     batches = {kind: _batch_name(home, kind) for kind in ("same", "foreign")}
     _score_and_check(demo, home, champion, "same", batches["same"], alarm_expected=False)
     _score_and_check(demo, home, champion, "foreign", batches["foreign"], alarm_expected=True)
+    _planted_damage(demo)
     _report(demo)
     summary = _summary(demo, home, champion, time.monotonic() - begun, meter.so_far().peak_mb)
     save_state(home, DemoState(stamp(demo.settings), champion, drill, tuple(batches.values()), summary))
@@ -269,6 +270,16 @@ def _answer(demo: Demo, since: datetime) -> str:
     run = demo.follower.started_by_event("retrain", since, EVENT_WITHIN_S)
     demo.follower.finished("retrain", run.run_id, TRAINING_WITHIN_S)
     return f"{queued}; the alarm started retrain: {answer['reason']}"
+
+
+def _planted_damage(demo: Demo) -> None:
+    with demo.step("drill: everyday damage planted on good pictures") as step:
+        figures = {each["damage"]: each for each in demo.packshot("drill", "damage").result["figures"]}
+        broken, clean = figures["damaged"], figures["clean"]
+        step.outcome = (
+            f"{broken['rescued']:.0%} of the damaged rescued, {broken['accept']:.0%} accepted as they are; "
+            f"{clean['accept']:.0%} of the undamaged accepted"
+        )
 
 
 def _report(demo: Demo) -> None:

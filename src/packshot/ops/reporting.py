@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from packshot.config import Settings
 from packshot.files import write_json
 from packshot.home import Home, project_root
+from packshot.ops.drills import damage_folder
 from packshot.ops.pipeline import inbox_batches, verdict_folder
 from packshot.progress import say
 
@@ -30,6 +31,7 @@ def write_report(
     of their rows; of one that this registry does not know none are shown. metrics.json maps the name of each held-out
     figure (task/measure/set/subset) to its value. Raises NothingToReport without a scored batch, VerdictsUnreadable.
     """
+    from packshot.evaluation.digest import bundle_digest
     from packshot.registry.events import RUNS
     from packshot.registry.ledger import Ledger
     from packshot.serving.report import render
@@ -57,6 +59,7 @@ def write_report(
         source=judge.workspace / "data" / "raw" / "source.json" if judge.workspace is not None else None,
         links=_links(judge.run_id),
         weighed=_weighed(settings, judge.workspace) if judge.workspace is not None else None,
+        damage=damage_folder(bundle_digest(judge.bundle)) if judge.bundle is not None else None,
     )
     write_json(target / "metrics.json", metrics)
     say(f"report: {page}")

@@ -21,7 +21,8 @@ from packshot.scoring.verdicts import LINEAGE_SCHEMA, SCORES, read_verdicts
 from packshot.serving.thumbnails import Thumbnails
 
 DECISIONS = ("accept", "enhance", "review", "reject")
-SHOWN = 6
+SHOWN = 12
+"""Pictures of each decision."""
 LISTED = 12
 MAP_POINTS = 600
 _COLUMNS = (
@@ -79,6 +80,15 @@ class Card:
 
 
 @dataclass(frozen=True)
+class Decided:
+    """Some pictures of one decision: `count` there are, of which `cards` are shown."""
+
+    decision: str
+    count: int
+    cards: list[Card]
+
+
+@dataclass(frozen=True)
 class ReasonShare:
     """How many images of a batch have a reason."""
 
@@ -99,9 +109,7 @@ class BatchView:
     mean_quality: float | None
     mean_gain: float | None
     histograms: list[tuple[str, Markup]]
-    best: list[Card]
-    worst: list[Card]
-    pairs: list[Card]
+    decided: list[Decided]
     reasons: list[ReasonShare]
     styles: list[tuple[str, int, float]]
     errors: list[tuple[str, str]]
@@ -118,19 +126,24 @@ def view_batch(folder: Path, images: Path | None, thumbnails: Thumbnails) -> Bat
     frame: pd.DataFrame = read_verdicts(folder / "verdicts.parquet", _COLUMNS).to_pandas()
     judged = frame[frame["error"].isna()].sort_values(["quality", "path"], kind="stable")
     enhanced = judged[judged["decision"] == "enhance"]
-    gains = enhanced["quality_after"] - enhanced["quality"]
-    most_gained = enhanced.loc[gains.sort_values(ascending=False, kind="stable").index]
     failed = frame[frame["error"].notna()]
     drift = _read_json(folder / "drift.json")
     first = frame.iloc[0] if len(frame) else pd.Series({name: None for name in frame.columns})
 
-    count = min(SHOWN, len(judged) // 2) if len(judged) > 1 else len(judged)
-    best, worst = judged.tail(count).iloc[::-1], judged.head(count)
+    chosen = {name: _spread(judged[judged["decision"] == name]) for name in DECISIONS}
+    paths = {str(path) for rows in chosen.values() for path in rows["path"]}
     examples = [str(path) for path in (drift or {}).get("examples", [])]
-    small = previews(folder / "verdicts.parquet", {*best["path"], *worst["path"], *examples})
+    small = previews(folder / "verdicts.parquet", paths | set(examples))
 
     def shown(path: str) -> str | None:
         return thumbnails.kept(small.get(path)) or thumbnails.of(images, path)
+
+    def card(row: dict[Any, Any]) -> Card:
+        return (
+            _pair(row, folder, images, thumbnails)
+            if _plain(row["enhanced_path"])
+            else _card(row, shown(str(row["path"])))
+        )
 
     points, texts = _style_points(folder / "verdicts.parquet")
     return BatchView(
@@ -142,11 +155,13 @@ def view_batch(folder: Path, images: Path | None, thumbnails: Thumbnails) -> Bat
             (name, n, n / max(len(frame), 1)) for name in DECISIONS if (n := int((frame.decision == name).sum()))
         ],
         mean_quality=_mean(judged["quality"]),
-        mean_gain=_mean(gains),
+        mean_gain=_mean(enhanced["quality_after"] - enhanced["quality"]),
         histograms=_histograms(judged, enhanced),
-        pairs=[_pair(row, folder, images, thumbnails) for row in most_gained.head(SHOWN).to_dict("records")],
-        best=[_card(row, shown(str(row["path"]))) for row in best.to_dict("records")],
-        worst=[_card(row, shown(str(row["path"]))) for row in worst.to_dict("records")],
+        decided=[
+            Decided(name, int((judged["decision"] == name).sum()), [card(row) for row in rows.to_dict("records")])
+            for name, rows in chosen.items()
+            if len(rows)
+        ],
         reasons=_reasons(frame),
         styles=_shares(judged["style"]),
         errors=[(str(row["path"]), str(row["error"])) for row in failed.head(LISTED).to_dict("records")],
@@ -157,6 +172,12 @@ def view_batch(folder: Path, images: Path | None, thumbnails: Thumbnails) -> Bat
         style_points=points,
         style_texts=texts,
     )
+
+
+def _spread(rows: pd.DataFrame) -> pd.DataFrame:
+    """At most SHOWN of the rows, evenly over their order."""
+    places = np.unique(np.linspace(0, len(rows) - 1, min(SHOWN, len(rows))).round().astype(int))
+    return rows.iloc[places]
 
 
 def _pair(row: dict[Any, Any], folder: Path, images: Path | None, thumbnails: Thumbnails) -> Card:

@@ -28,6 +28,7 @@ from packshot.home import Home
 from packshot.progress import say
 from packshot.scoring.shards import read_manifest
 from packshot.serving.batches import MAP_POINTS, BatchView, view_batch
+from packshot.serving.damage import view_damage
 from packshot.serving.decisions import view_decisions
 from packshot.serving.figures import figure_rows, gate_rows
 from packshot.serving.thumbnails import Thumbnails
@@ -65,6 +66,7 @@ def render(
     source: Path | Mapping[str, Any] | None = None,
     links: Mapping[str, str] | None = None,
     weighed: Weighed | None = None,
+    damage: Path | None = None,
 ) -> Path:
     """Write the report to `out` (an .html file, or a folder for index.html) and return its path.
 
@@ -72,7 +74,8 @@ def render(
     its input images (by default where it was scored from; where that is gone no pictures are shown); `gates`: the
     record of a promotion; `metrics`: held-out figures by name; `history`: entries of the ledger; `plots`: a folder of
     PNGs; `reference`: the champion's reference.parquet, for the style map; `source`: the source.json of the data;
-    `links`: text to http(s) address; `weighed`: what the champion's decisions cost. What is absent is left out.
+    `links`: text to http(s) address; `weighed`: what the champion's decisions cost; `damage`: what
+    `packshot drill damage` left. What is absent is left out.
     Raises NothingToReport without batches, VerdictsUnreadable, OutputNotWritable.
     """
     if not batches:
@@ -99,6 +102,7 @@ def render(
             figures=figure_rows(_numbers(metrics)),
             metrics=sorted(_numbers(metrics).items()),
             decisions=view_decisions(views[-1].batch_id, read_manifest(shown[-1]), weighed),
+            damage=view_damage(damage, thumbnails),
             style_map=_style_map(views, reference),
             windows=_windows(settings, views[-1]),
             history=[_entry(entry) for entry in list(history or [])[-MOST_ENTRIES:]][::-1],

@@ -1,10 +1,10 @@
-"""The benchmark of rescued pictures: its shares where the answer is known."""
+"""Rescued pictures: their shares where the answer is known."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from rescue import shares, tables
+from packshot.ops.rescue import by_plan, shares
 
 ROWS = pd.DataFrame(
     [
@@ -32,11 +32,11 @@ def test_rescued_counts_all_pictures_and_harmed_those_delivered():
 
 
 def test_where_nothing_was_delivered_harm_is_unknown():
-    assert np.isnan(shares(ROWS[ROWS["plan"] == "blur 1.1"])["harmed"])
+    assert shares(ROWS[ROWS["plan"] == "blur 1.1"])["harmed"] is None
 
 
 def test_clean_pictures_are_not_among_the_damaged_and_mixes_with_others_not_among_tone_and_noise():
-    found = tables(ROWS)
+    found = by_plan(ROWS)
     assert found["damaged"]["pictures"] == 8
     assert found["of tone and noise"]["pictures"] == 6
     assert found["all"]["pictures"] == 10
