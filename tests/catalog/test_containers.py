@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import pickle
 import struct
@@ -9,6 +10,7 @@ import time
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import picture_bytes as made
 import pytest
@@ -124,7 +126,15 @@ def test_a_wrong_length_of_a_metadata_segment_costs_nothing(tmp_path):
         assert np.array_equal(pixels, decode(JPEG, LIMITS)), length
 
 
+@pytest.mark.parametrize("short", [(0xE0, b"JFIF"), (0xEE, b"Adobe"), (0xE0, b"JFIF\0\1")])
+def test_a_header_segment_that_is_too_short_costs_nothing(tmp_path, short):
+    _, pixels = seen(tmp_path, made.with_segment(JPEG, *short))
+    assert np.array_equal(pixels, decode(JPEG, LIMITS))
+
+
 PNG_ODDITIES = {
+    "transparency of another kind of colour": made.chunk(b"tRNS", b"\0\1"),
+    "transparency of nothing": made.chunk(b"tRNS", b""),
     "profile with a wrong checksum": made.chunk(b"iCCP", b"x\0\0" + zlib.compress(srgb_profile()), 1),
     "profile that does not unpack": made.chunk(b"iCCP", b"x\0\0" + zlib.compress(srgb_profile())[:40]),
     "profile that is none": made.chunk(b"iCCP", b"x\0\0" + zlib.compress(b"nothing" * 30)),
@@ -214,6 +224,81 @@ def test_lost_and_flipped_bytes_that_the_decoder_warns_of_are_damage():
     restarted = made.saved(made.photograph(400, 400), "JPEG", quality=92, restart_marker_rows=2)
     third = restarted.index(b"\xff\xd3")
     assert refused(restarted[:third] + restarted[restarted.index(b"\xff\xd5") :]).reason == "damaged"
+
+
+def filled(content: bytes, share: float, filling: bytes) -> bytes:
+    """A file of which so much has come, and that was made longer before: what is missing is something else."""
+    there = cut_scan(content, share)
+    return there + (filling * len(content))[: 3 * len(content)]
+
+
+FILLINGS = {"zeros": bytes(64), "spaces": b" " * 64, "a page": b"<p>504 Gateway Timeout</p>\r\n", "noise": None}
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"optimize": True}, {"restart_marker_rows": 1}])
+@pytest.mark.parametrize("filling", FILLINGS)
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_jpeg_of_which_the_rest_is_filled_with_something_else_is_never_a_picture(options, filling, ended):
+    whole = made.saved(PHOTO, "JPEG", quality=90, **options)
+    noise = np.random.default_rng(5).integers(0, 255, 4096, np.uint8).tobytes()
+    for share in (0.2, 0.5, 0.8):
+        content = filled(whole, share, FILLINGS[filling] or noise) + (jpeg.EOI if ended else b"")
+        assert refused(content).reason in ("truncated", "damaged"), share
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"optimize": True}, {"restart_marker_rows": 1}])
+def test_a_whole_jpeg_on_white_may_end_in_padding(tmp_path, options):
+    page = np.full((200, 200, 3), 255, np.uint8)
+    page[30:90, 40:120] = made.photograph(60, 80)
+    whole = made.saved(page, "JPEG", quality=90, **options)
+    ends = [b"", b"\xff" * 50 + jpeg.EOI]
+    if "optimize" not in options:  # there white itself is coded as zeros, which cannot be told from a filling
+        ends += [bytes(100), bytes(100) + jpeg.EOI]
+    for end in ends:
+        _, pixels = seen(tmp_path, whole[:-2] + end)
+        assert np.array_equal(pixels, decode(whole, LIMITS)), end[:4]
+
+
+def test_a_picture_that_was_transferred_as_text_is_named():
+    webp = made.saved(made.photograph(400, 400), "WEBP", quality=90)
+    assert webp.count(b"\n") > 20
+    for content in (
+        webp.replace(b"\n", b"\r\n"),
+        PNG.replace(b"\r\n", b"\n"),
+        PNG.replace(b"\n", b"\r\n"),
+        JPEG.decode("latin-1").encode(),
+        PNG.decode("utf-8", "replace").encode(),
+    ):
+        assert "transferred as text" in refused(content).detail
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\xef\xbb\xbf" + JPEG, "before the picture"),
+        (b"\r\n" + PNG, "before the picture"),
+        (base64.b64encode(JPEG), "base64"),
+        (b"data:image/png;base64," + base64.b64encode(PNG), "base64"),
+        (b'{"error": "not found"}', "error message"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
+    ],
+)
+def test_what_stands_in_place_of_a_picture_is_named(content, said):
+    error = refused(content)
+    assert error.reason == "not_an_image" and said in error.detail and "upload" in error.detail
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits", None])
+def test_a_tiff_that_ends_early_is_cut_off_and_not_unknown(compression):
+    whole = made.saved(PHOTO, "TIFF", **({"compression": compression} if compression else {}))
+    for share in (0.3, 0.6, 0.9):
+        assert refused(whole[: int(share * len(whole))]).reason == "truncated"
+
+
+def test_a_tiff_of_samples_that_are_not_read_is_named():
+    encoded = cv2.imencode(".tif", PHOTO.astype(np.float32) / 255)[1].tobytes()
+    error = refused(encoded)
+    assert error.reason == "unsupported_format" and "32 bits, floating point" in error.detail
 
 
 def test_bytes_before_the_end_marker_are_padding_only_where_they_mean_nothing(tmp_path):

@@ -17,6 +17,8 @@ X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
 XMP, IPTC, PHOTOSHOP, ICC = 700, 33723, 34377, 34675
 SUB_IFDS, EXIF_IFD = 330, 34665
 DNG_VERSION, MAKE, PHOTOMETRIC, SUBFILE_TYPE = 50706, 271, 262, 254
+BITS, SAMPLE_KIND = 258, 339
+SAMPLE_KINDS = {1: "whole numbers", 2: "signed numbers", 3: "floating point", 5: "complex", 6: "complex"}
 THUMBNAIL_AT, THUMBNAIL_BYTES = 513, 514
 SENSOR_DATA = (32803, 34892)
 """Photometric interpretations of what a camera's sensor saw: colour filter array, linear raw."""

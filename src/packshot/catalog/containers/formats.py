@@ -77,6 +77,28 @@ _MAKERS = (
 )
 
 
+_READ: tuple[tuple[bytes, str], ...] = (
+    (b"\xff\xd8", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF8", "GIF"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"RIFF", "WEBP"),
+    (b"BM", "BMP"),
+)
+_AS_TEXT = (
+    *(b"\x89PNG\n", b"\x89PNG\r\r", b"\x89PNG\r\n\x1a\r", b"\tPNG", b"\xc2\x89PNG", b"\xef\xbf\xbdPNG"),
+    *(b"\xc3\xbf\xc3\x98\xc3\xbf", b"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd", b"\x7fX\x7f"),
+)
+"""PNG and JPEG with line ends changed, without their eighth bits, or converted as if they were text."""
+AS_TEXT = "the file was transferred as text, which destroys a picture; upload the original again (by FTP: binary)"
+MANY_ENDS = 16
+"""Line feeds that have a carriage return before them by chance in one file of 10³⁸."""
+_IN_BASE64 = (b"/9j/", b"iVBORw0KGgo", b"UklGR", b"R0lGOD", b"data:image/")
+_NEAR = 64
+"""Bytes before a picture among which other things are passed over."""
+
+
 @dataclass(frozen=True)
 class Foreign:
     """A format that is not read, and the remedy."""
@@ -104,6 +126,33 @@ def foreign(content: bytes) -> Foreign | None:
     if re.match(rb"\s*<(!doctype html|html)\b", content[:256], re.I):
         return Foreign("an HTML page", "a web page in place of the picture; fetch the picture itself and upload that")
     return None
+
+
+def begins_as(content: bytes) -> str | None:
+    """The format that is read of which a file has the first bytes."""
+    return next((name for signature, name in _READ if content.startswith(signature)), None)
+
+
+def spoilt(content: bytes) -> str | None:
+    """What happened to a file that is no picture any more, in words; None where that cannot be told."""
+    if content.startswith(_AS_TEXT):
+        return AS_TEXT
+    start = content[:_NEAR].lstrip(b"\xef\xbb\xbf \r\n\t")
+    if start.startswith(_IN_BASE64):
+        return "the content is a picture in base64, a text; upload the picture itself"
+    if begins_as(start) is not None and not content.startswith(start):
+        return "bytes stand before the picture that do not belong to it; upload the original again"
+    if start.startswith(b"version https://git-lfs"):
+        return "the content is a pointer of Git LFS in place of the picture; fetch the picture itself and upload that"
+    if start[:1] in (b"{", b"<"):
+        return "the content is a text in place of the picture, perhaps an error message; upload the picture itself"
+    return None
+
+
+def line_ends_changed(packed: bytes) -> bool:
+    """Whether data that are as good as random have a carriage return before each of many line feeds."""
+    ends = packed.count(b"\r\n")
+    return ends >= MANY_ENDS and ends == packed.count(b"\n")
 
 
 def _branded(content: bytes) -> Foreign:

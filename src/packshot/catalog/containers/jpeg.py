@@ -1,36 +1,25 @@
-"""JPEG: its segments, its pixels, and whether all of them are there.
-
-libjpeg decodes what is damaged as well as it can and only warns, of two missing bytes as of half a picture. Pillow
-does not pass its warnings on. So a picture is decoded strictly; where the decoder warns, it is counted what was there.
-"""
+"""JPEG: its segments, the header of its frame, and its scans; nothing is decoded here."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-
-import numpy as np
-import simplejpeg
-
-from packshot.catalog.containers.planes import Make, Pixels, scratch
 
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 _SOF = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _PROGRESSIVE = frozenset({0xC2, 0xCA})
 _DECODED = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
 """Baseline, extended and progressive, with Huffman or arithmetic coding."""
-_SOS, _COM = 0xDA, 0xFE
+_SOS, _COM, _DRI = 0xDA, 0xFE, 0xDD
 _APP = range(0xE0, 0xF0)
 _PIXELS = frozenset({0xE0, 0xEE})
 """Application segments by which a decoder tells what colours the channels are."""
 _MARKER = re.compile(rb"\xff+([\x02-\xcf\xd8-\xfe])")
 MOST_SEGMENTS = 10_000
 MOST_CANDIDATES = 64
-FILLING = b"\x5a\xc3\x17\x69" * 1024
-"""What is put where a picture ends early. It is no padding that a decoder would take for the end."""
-_PADDING = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 
 
 @dataclass(frozen=True)
@@ -44,18 +33,34 @@ class Segment:
 
 @dataclass(frozen=True)
 class Frame:
-    """What the header of a frame says: its kind, bits a sample, size in pixels, and the number of each channel."""
+    """What the header of a frame says: its kind, bits a sample, size in pixels, and of each channel its number and how
+    finely it is sampled (across in the upper four bits, down in the lower)."""
 
     marker: int
     precision: int
     height: int
     width: int
     ids: bytes
+    sampling: bytes
 
     @property
     def channels(self) -> int:
         """How many there are."""
         return len(self.ids)
+
+    @property
+    def progressive(self) -> bool:
+        """Whether its scans refine each other."""
+        return self.marker in _PROGRESSIVE
+
+    def units(self, channels: bytes) -> int:
+        """How many units (MCU) a scan of these channels has."""
+        steps = [(value >> 4 or 1, value & 15 or 1) for value in self.sampling]
+        most = (max(across for across, _ in steps), max(down for _, down in steps))
+        if len(channels) > 1 or channels not in self.ids:
+            return -(-self.width // (8 * most[0])) * -(-self.height // (8 * most[1]))
+        across, down = steps[self.ids.index(channels)]
+        return -(-self.width * across // (8 * most[0])) * -(-self.height * down // (8 * most[1]))
 
     @property
     def strange(self) -> str | None:
@@ -81,7 +86,8 @@ class Jpeg:
             body = self.content[segment.start : segment.end]
             if segment.marker in _SOF and len(body) >= 6:
                 height, width = (int.from_bytes(body[at : at + 2], "big") for at in (1, 3))
-                return Frame(segment.marker, body[0], height, width, body[6 : 6 + 3 * body[5] : 3])
+                end = 6 + 3 * body[5]
+                return Frame(segment.marker, body[0], height, width, body[6:end:3], body[7:end:3])
         return None
 
     @cached_property
@@ -110,19 +116,6 @@ class Jpeg:
             and self.content[segment.start : segment.start + len(prefix)] == prefix
             and segment.start + len(prefix) <= segment.end
         ]
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """H x W x 3 uint8 RGB, what is `damaged` about them in words, and `notes` on what is odd beside them.
-
-    `pixels` is None where only another decoder can read them, `cut` where the file ends before its picture does.
-    """
-
-    pixels: Pixels | None
-    damage: str | None = None
-    cut: bool = False
-    notes: tuple[str, ...] = ()
 
 
 def parse(content: bytes) -> Jpeg | None:
@@ -178,93 +171,35 @@ def _area(jpeg: Jpeg) -> int:
     return jpeg.frame.height * jpeg.frame.width if jpeg.frame is not None else 0
 
 
-def decode(jpeg: Jpeg, plane: Make = scratch) -> Decoded:
-    """Decode into a `plane`, and say what is damaged. Raises ValueError for what cannot be decoded at all."""
-    frame = jpeg.frame
-    space = {1: "RGB", 3: "RGB", 4: "CMYK"}.get(frame.channels) if frame is not None else None
-    if frame is None or space is None:
-        return Decoded(None, _scans_missing(jpeg))
-    into = plane((frame.height, frame.width, 3)) if space == "RGB" else None
-    try:
-        pixels = simplejpeg.decode_jpeg(jpeg.core, space, strict=True, buffer=into)
-        found = Decoded(pixels, _scans_missing(jpeg))
-    except ValueError as warning:
-        if "subsampling" in str(warning):
-            return Decoded(None, _scans_missing(jpeg))
-        pixels = simplejpeg.decode_jpeg(jpeg.core, space, strict=False, buffer=into)
-        found = _judged(jpeg, space, pixels, str(warning))
-    return found if space == "RGB" else replace(found, pixels=None)
+@dataclass(frozen=True)
+class Scan:
+    """One pass over a picture: its channels, the first and last coefficient, the bits that are left for later scans,
+    and how many restart markers its data has."""
+
+    channels: bytes
+    first: int
+    last: int
+    left: int
+    restarts: int
 
 
-def _judged(jpeg: Jpeg, space: str, pixels: Pixels, warning: str) -> Decoded:
-    """What the first warning of the decoder comes down to."""
-    notes: tuple[str, ...] = ()
-    if "JFIF" in warning or "Adobe" in warning:
-        notes = (f"header_odd: {warning}",)
-        further = _warning(jpeg.bare, space)
-        if further is None:
-            return Decoded(pixels, _scans_missing(jpeg), notes=notes)
-        warning = further
-    missing = _scans_missing(jpeg)
-    if "Premature end of JPEG file" in warning:
-        missing = _rows_missing(jpeg, space) or missing
-        note = "end_missing: the end marker is missing, with all pixels there"
-        return Decoded(pixels, missing, missing is not None, notes if missing else (*notes, note))
-    padding = _PADDING.search(warning)
-    if missing is None and padding is not None and _is_padding(jpeg, int(padding.group(1))):
-        return Decoded(pixels, notes=(*notes, "padded: bytes that mean nothing stand before the end marker"))
-    early = _rows_missing(jpeg, space) if "premature end" in warning else None
-    return Decoded(pixels, missing or early or warning.removeprefix("Corrupt JPEG data: "), notes=notes)
-
-
-def _warning(content: bytes, space: str) -> str | None:
-    try:
-        simplejpeg.decode_jpeg(content, space, strict=True)
-    except ValueError as warning:
-        return str(warning)
-    return None
-
-
-def _rows_missing(jpeg: Jpeg, space: str) -> str | None:
-    """From where on a file lacks pixels at its end, in words; None where it has all.
-
-    Bytes that follow the last pixel change none: the file is decoded with different ones behind it.
-    """
-    there = jpeg.core.removesuffix(EOI).rstrip(b"\xff")
-    first, second = (simplejpeg.decode_jpeg(there + behind + EOI, space, strict=False) for behind in (b"", FILLING))
-    rows = np.flatnonzero((first != second).any(axis=(1, 2)))
-    if not len(rows):
-        return None
-    return f"the data ends early: rows from {rows[0]} of {len(first)} on are missing or incomplete"
-
-
-def _scans_missing(jpeg: Jpeg) -> str | None:
-    """Which share of a picture in several scans none of them brings, in words; None where nothing is missing."""
-    frame, header = jpeg.frame, jpeg.content[jpeg.scan_at + 4 : jpeg.scan_at + 5]
-    if frame is None or (frame.marker not in _PROGRESSIVE and header == bytes([frame.channels])):
-        return None
-    bits = {channel: np.full(64, 99) for channel in frame.ids}
-    for channels, first, last, low in scans(jpeg):
-        for channel in channels:
-            if channel in bits:
-                bits[channel][first : last + 1] = low
-    incomplete = float(np.mean([values > 0 for values in bits.values()]))
-    return f"scans are missing: {incomplete:.0%} of its detail is not complete" if incomplete else None
-
-
-def scans(jpeg: Jpeg) -> Iterator[tuple[bytes, int, int, int]]:
-    """Of each scan: its channels, the first and last coefficient, and the bits that are left for later scans."""
+def scans(jpeg: Jpeg) -> Iterator[Scan]:
+    """Each scan whose header is whole."""
     content, at = jpeg.content, jpeg.scan_at
-    while (found := _MARKER.search(content, at)) is not None and found.group(1) != EOI[1:]:
+    found = _MARKER.search(content, at)
+    while found is not None and found.group(1) != EOI[1:]:
         body = found.end() + 2
         at = found.end() + int.from_bytes(content[found.end() : body], "big")
+        following = _MARKER.search(content, at)
         if found.group(1)[0] == _SOS and at <= len(content) and at - body >= 4:
-            count = content[body]
+            end = len(content) if following is None else following.start()
+            restarts = sum(1 for _ in _RESTART.finditer(content, at, end))
             first, last, bits = content[at - 3 : at]
-            yield content[body + 1 : body + 1 + 2 * count : 2], first, last, bits & 15
+            yield Scan(content[body + 1 : body + 1 + 2 * content[body] : 2], first, last, bits & 15, restarts)
+        found = following
 
 
-def _is_padding(jpeg: Jpeg, count: int) -> bool:
-    """Whether the bytes before the end marker are all the same: what is left over from damage is not."""
-    end = jpeg.content.find(EOI, jpeg.scan_at)
-    return end >= 0 and len(set(jpeg.content[max(end - count, jpeg.scan_at) : end])) == 1
+def restart_interval(jpeg: Jpeg) -> int:
+    """After how many units a restart marker stands in the data; 0 where none does."""
+    bodies = [jpeg.content[one.start : one.end] for one in jpeg.segments if one.marker == _DRI]
+    return int.from_bytes(bodies[-1][:2], "big") if bodies else 0

@@ -166,16 +166,21 @@ def _unhexed(text: bytes) -> bytes | None:
 def of_webp(content: bytes) -> Described:
     """From the chunks of a WebP file."""
     chunks: dict[bytes, bytes] = {}
-    for kind, body in _riff(content):
+    for kind, body in _riff(content, (b"EXIF", b"XMP ", b"ICCP")):
         chunks.setdefault(kind, body)
     return described(chunks.get(b"EXIF"), chunks.get(b"XMP "), chunks.get(b"ICCP"))
 
 
-def _riff(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+def pixels_of_webp(content: bytes) -> bytes:
+    """The coded pixels of a WebP file that is no animation."""
+    return next((body for _, body in _riff(content, (b"VP8 ", b"VP8L"))), b"")
+
+
+def _riff(content: bytes, kinds: tuple[bytes, ...]) -> Iterator[tuple[bytes, bytes]]:
     at = 12
     while at + 8 <= len(content):
         kind, length = struct.unpack_from("<4sI", content, at)
-        if kind in (b"EXIF", b"XMP ", b"ICCP"):
+        if kind in kinds:
             yield kind, content[at + 8 : at + 8 + length]
         at += 8 + length + length % 2
 
@@ -204,6 +209,16 @@ def pages_of_tiff(content: bytes) -> int:
     block = exif.Block(content)
     reduced = [(block.integer(page.entries.get(exif.SUBFILE_TYPE)) or 0) & 1 for page in block.directories()]
     return len(reduced) - sum(reduced)
+
+
+def samples_of_tiff(content: bytes) -> str | None:
+    """How many bits of what kind the samples of a TIFF file have, in words; None where its directory is not there."""
+    block = exif.Block(content)
+    bits = block.integers(block.first.entries.get(exif.BITS)) if block.first is not None else ()
+    if not bits or block.first is None or block.first.cut:
+        return None
+    kind = exif.SAMPLE_KINDS.get(block.integer(block.first.entries.get(exif.SAMPLE_KIND)) or 1, "unknown samples")
+    return f"{len(bits)} channel(s) of {bits[0]} bits, {kind}"
 
 
 def _in_order(block: exif.Block, entry: exif.Entry | None) -> bytes | None:

@@ -42,7 +42,8 @@ class Png:
 def read(content: bytes) -> Png:
     """Take a PNG file apart. Never raises: what is missing, the decoder of `core` will miss."""
     found = list(_chunks(content))
-    pixels = [chunk for chunk in found if chunk.kind in PIXELS and (chunk.sound or chunk.kind != b"tRNS")]
+    header = next((content[chunk.start : chunk.end] for chunk in found if chunk.kind == b"IHDR"), b"")
+    pixels = [chunk for chunk in found if chunk.kind in PIXELS and (chunk.kind != b"tRNS" or _usable(chunk, header))]
     others = [chunk for chunk in found if chunk.kind not in (*PIXELS, b"IEND")]
     unsound = {chunk.kind for chunk in pixels if not chunk.sound}
     notes = [
@@ -50,10 +51,12 @@ def read(content: bytes) -> Png:
         for chunk in {chunk.kind: chunk for chunk in found if not chunk.sound and chunk.kind not in unsound}.values()
         if chunk.kind != b"IEND"
     ]
+    if any(chunk.kind == b"tRNS" and chunk.sound and chunk not in pixels for chunk in found):
+        notes.append("png_chunk: the chunk tRNS is not of the picture's kind and was passed over")
     if not any(chunk.kind == b"IEND" for chunk in found):
         notes.append("end_missing: the end of the file is missing, with all pixels there")
     notes += [
-        f"png_text: a text of more than {MOST_TEXT // 1_000_000} MB was passed over"
+        f"png_text: a text that cannot be read, or of more than {MOST_TEXT // 1_000_000} MB, was passed over"
         for chunk in others
         if chunk.kind in TEXTS and chunk.sound and text(chunk.kind, content[chunk.start : chunk.end]) is None
     ][:1]
@@ -61,6 +64,13 @@ def read(content: bytes) -> Png:
     kept = tuple((chunk.kind, content[chunk.start : chunk.end]) for chunk in others if chunk.sound)
     frames = next((int.from_bytes(body[:4], "big") for kind, body in kept if kind == b"acTL"), 1)
     return Png(_core(content, pixels), damage, tuple(notes), kept, frames)
+
+
+def _usable(chunk: Chunk, header: bytes) -> bool:
+    """Whether a chunk of transparency is whole and of a length that fits the picture's kind of colour."""
+    length, kind = chunk.end - chunk.start, header[9:10]
+    fits = {b"\0": length == 2, b"\2": length == 6, b"\3": 0 < length <= 256}
+    return chunk.sound and fits.get(kind, False)
 
 
 def _core(content: bytes, pixels: list[Chunk]) -> bytes:

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from packshot.catalog.containers import exif, jpeg, metadata, planes, png
+from packshot.catalog.containers import exif, jpeg, jpeg_decoding, metadata, planes, png
 from packshot.catalog.containers.colour import to_srgb
-from packshot.catalog.containers.formats import foreign
+from packshot.catalog.containers.formats import AS_TEXT, begins_as, foreign, line_ends_changed, spoilt
 from packshot.catalog.containers.metadata import Described, Metadata
 from packshot.catalog.containers.planes import Pixels
 from packshot.catalog.limits import DECODABLE, BadImage, ImageLimits, Reason, check_header
@@ -84,12 +84,26 @@ def read(content: bytes, limits: ImageLimits, name: str | None) -> Found:
     except Image.DecompressionBombError as error:
         raise BadImage("too_many_pixels", f"more pixels than the decoder's guard allows ({error})", name) from error
     except UnidentifiedImageError as error:
-        detail = "the content is not that of any known image format, whatever its name says"
-        raise BadImage("not_an_image", detail, name) from error
+        raise _unidentified(content, name) from error
     except (OSError, EOFError, IndexError, struct.error, SyntaxError) as error:
         raise BadImage("truncated", f"the image data is cut off or damaged ({error})", name) from error
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise BadImage("not_an_image", f"the decoder cannot make sense of the file ({error})", name) from error
+
+
+def _unidentified(content: bytes, name: str | None) -> BadImage:
+    """For a file of which no decoder makes a picture: what it was meant to be, as far as can be told."""
+    kind = begins_as(content)
+    if kind is None:
+        what = spoilt(content) or "the content is not that of any known image format, whatever its name says"
+        return BadImage("not_an_image", what, name)
+    samples = metadata.samples_of_tiff(content) if kind == "TIFF" else None
+    if samples is not None:
+        detail = f"the content is TIFF of {samples}, which is not read: export it as JPEG or PNG and upload that"
+        return BadImage("unsupported_format", detail, name)
+    return BadImage(
+        "truncated", f"the file begins as {kind}, and is cut off or damaged; upload the original again", name
+    )
 
 
 @dataclass(frozen=True)
@@ -103,9 +117,21 @@ class _Header:
 
 def _header(content: bytes) -> _Header:
     # a decoder of WebP takes memory for its pixels as soon as it has the header: it is let go of here
-    with _opened(content) as image:
-        found = _format(image)
-        return _Header(found, image.size, getattr(image, "n_frames", 1) if found == "WEBP" else 1)
+    try:
+        with _opened(content) as image:
+            return _header_of(image)
+    except (Image.DecompressionBombError, MemoryError):
+        raise
+    except Exception:
+        found = jpeg.parse(content) if content.startswith(jpeg.SOI) else None
+        if found is None or found.frame is None:
+            raise
+        return _Header("JPEG", (found.frame.width, found.frame.height))
+
+
+def _header_of(image: Image.Image) -> _Header:
+    found = _format(image)
+    return _Header(found, image.size, getattr(image, "n_frames", 1) if found == "WEBP" else 1)
 
 
 @contextmanager
@@ -127,8 +153,7 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
 def _core(content: bytes) -> bytes | None:
     if content.startswith(png.SIGNATURE):
         return png.read(content).core
-    found = jpeg.parse(content) if content.startswith(jpeg.SOI) else None
-    return found.core if found is not None else None
+    return None
 
 
 def _read_jpeg(content: bytes, limits: ImageLimits, name: str | None) -> Found:
@@ -142,7 +167,7 @@ def _read_jpeg(content: bytes, limits: ImageLimits, name: str | None) -> Found:
     _check_scans(found, name)
     said = metadata.of_jpeg(found)
     try:
-        decoded = jpeg.decode(found, _plane_for(said))
+        decoded = jpeg_decoding.decode(found, _plane_for(said))
     except ValueError as error:
         raise BadImage("damaged", f"the file is damaged and cannot be decoded ({error})", name) from error
     if decoded.damage is not None:
@@ -165,7 +190,7 @@ def _check_scans(found: jpeg.Jpeg, name: str | None) -> None:
         raise BadImage("too_many_scans", detail, name)
 
 
-def _refuse_damaged(decoded: jpeg.Decoded, name: str | None) -> None:
+def _refuse_damaged(decoded: jpeg_decoding.Decoded, name: str | None) -> None:
     reason: Reason = "truncated" if decoded.cut else "damaged"
     what = "the file is cut off or damaged" if decoded.cut else "the file is damaged"
     raise BadImage(reason, f"{what} ({decoded.damage}); upload the original again", name)
@@ -203,6 +228,8 @@ def _read_webp(content: bytes, header: _Header, name: str | None) -> Found:
         decoded = None
     if decoded is None:
         raise BadImage("truncated", "the image data is cut off or damaged", name)
+    if line_ends_changed(metadata.pixels_of_webp(content)):
+        raise BadImage("damaged", AS_TEXT, name)
     said = metadata.of_webp(content)
     colours, alpha = _plane_for(said)((*decoded.shape[:2], 3)), None
     if decoded.shape[2] == 4:
