@@ -615,6 +615,24 @@ def code_deps(
     finish(told, done=changed)
 
 
+@app.command("verdict-schema")
+def verdict_schema(
+    write: Annotated[bool, typer.Option("--write", help="Write it to docs/verdict.schema.json.")] = False,
+    workspace: Folder = HERE,
+) -> None:
+    """The JSON Schema of a verdict. 99 with --write: the file says so already."""
+    from packshot.files import write_text
+    from packshot.scoring.contract import SCHEMA_FILE, SCHEMA_VERSION, json_schema
+
+    if not write:
+        print(json_schema(), end="")
+        return
+    target, schema = workspace / SCHEMA_FILE, json_schema()
+    changed = not target.is_file() or target.read_text(encoding="utf-8") != schema
+    write_text(target, schema)
+    finish({"schema": str(target), "schema_version": SCHEMA_VERSION}, done=changed)
+
+
 @app.command()
 def demo() -> None:
     """The main job, end to end, in a real Airflow: from collecting images to the report."""

@@ -15,6 +15,8 @@ from packshot.scoring.shards import read_manifest
 from packshot.scoring.verdicts import NEWER, VERDICT_SCHEMA, VerdictsUnreadable, check_columns, verdict_parts
 
 VERDICTS = "verdicts.parquet"
+TOGETHER = 128
+"""Rows that are Python objects at a time: with its checks a row takes some 20 kB."""
 
 
 class NothingToExport(PackshotError):
@@ -47,7 +49,8 @@ class VerdictFile:
     def each(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
         """The columns named, one row at a time."""
         for batch in self.batches(columns):
-            yield from batch.to_pylist()
+            for start in range(0, batch.num_rows, TOGETHER):
+                yield from batch.slice(start, TOGETHER).to_pylist()
 
     def images(self, named: Path | None = None) -> Path | None:
         """The folder of the judged pictures: `named`, else where they were scored from; None if that is gone."""

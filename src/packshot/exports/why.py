@@ -24,6 +24,7 @@ from packshot.registry.ledger import Ledger
 from packshot.registry.lineage import LINEAGE
 from packshot.registry.story import Entered, Story, entered, story_of
 from packshot.revision import RunKey, code_rev
+from packshot.scoring.contract import Verdict
 from packshot.scoring.shards import read_manifest
 from packshot.scoring.verdicts import SCORES, SHARD_SCHEMA, STATISTICS
 from packshot.workspace import CATALOG, WorkspaceMissing, commit_of_data, commit_of_model
@@ -75,6 +76,7 @@ def why(
         "found": {name: row[name] for name in FOUND} | {"measures": dict(row["measures"] or ())},
         "enhanced": _enhanced(file, row, chain),
         "decision": {"decision": row["decision"], "reasons": row["reasons"], "error": row["error"]},
+        "verdict": Verdict.from_row(row).model_dump(mode="json"),
         "scored_at": row["scored_at"].isoformat(),
         "verdicts": str((file.folder / VERDICTS).resolve()),
         "model": model,

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 import pyarrow as pa
 
 from packshot.catalog.same_picture import Look
+from packshot.scoring.checks import with_copy
 from packshot.scoring.decisions import FORCED, SHOWN, reasons_of
 from packshot.scoring.duplicates import Candidate, KnownPictures, Standing, Worth
-from packshot.scoring.rules import findings
+from packshot.scoring.rules import Finding, findings
 from packshot.scoring.rules.copies import ELSEWHERE, EXACT, NEAR
 from packshot.scoring.rules.findings import Profile
+
+Rows = Sequence[Mapping[str, Any]]
 
 DAMAGE = ("blur", "noise", "compression", "clipped")
 """Rules that tell of damage: of two copies of one size the one that breaks fewer is shown."""
@@ -45,7 +48,24 @@ def mark_copies(table: pa.Table, known: KnownPictures, profile: Profile) -> pa.T
         place = table.schema.get_field_index(name)
         column = pa.array([row[name] for row in marked], type=table.schema.field(name).type)
         table = table.set_column(place, table.schema.field(name), column)
-    return table
+    place = table.schema.get_field_index("checks")
+    return table.set_column(place, table.schema.field(place), _checked(table["checks"], rows, marked))
+
+
+def _checked(checks: pa.ChunkedArray, rows: Rows, marked: Rows) -> pa.Array:
+    """The checks of the rows of a shard; only those of pictures with copies are taken apart."""
+    order = list(range(len(rows)))
+    fresh: list[list[dict[str, Any]]] = []
+    for place, (row, after) in enumerate(zip(rows, marked, strict=True)):
+        found = [one for one in after["findings"] or () if one["rule"] in (EXACT, NEAR)]
+        before = checks[place].as_py() if found else None
+        if before is None:
+            continue
+        withdrawn = row["enhanced_path"] is not None and after["enhanced_path"] is None
+        order[place] = len(rows) + len(fresh)
+        fresh.append(with_copy(before, Finding(**found[0]), withdrawn))
+    told = pa.array(fresh, type=checks.type)
+    return pa.chunked_array([*checks.chunks, told], type=checks.type).take(pa.array(order, pa.int64())).combine_chunks()
 
 
 def _judged(row: Mapping[str, Any]) -> bool:

@@ -21,6 +21,8 @@ from packshot.catalog.statistics import image_statistics
 from packshot.config import Settings
 from packshot.files import OutputNotWritable, write_bytes
 from packshot.progress import say
+from packshot.scoring.checks import Mending, checks_of
+from packshot.scoring.contract import SCHEMA_VERSION
 from packshot.scoring.decisions import Decision, Enhanced, Scores, decide, refuse, settle
 from packshot.scoring.enhancing import true_colours
 from packshot.scoring.fidelity import colour_shift, luma_similarity
@@ -130,10 +132,20 @@ def _judge(scorer: Scorer, items: Sequence[Opened]) -> list[Judgement | Exceptio
 
 
 def _row(work: Work, item: Opened, judged: Judgement | Exception | None) -> dict[str, Any]:
-    row: dict[str, Any] = {"path": item.file.path, "scored_at": datetime.now(UTC)}
+    row, broken, mending = _found(work, item, judged)
+    checks = checks_of(row, work.settings.scoring, broken, mending)
+    return row | {"schema_version": SCHEMA_VERSION, "checks": [check.model_dump() for check in checks]}
+
+
+Found = tuple[dict[str, Any], tuple[Finding, ...], Mending]
+"""The columns of a row, the rules that the picture breaks, and what enhancing came to."""
+
+
+def _found(work: Work, item: Opened, judged: Judgement | Exception | None) -> Found:
+    row: dict[str, Any] = {"path": item.file.path, "scored_at": datetime.now(UTC), "error": None}
     row |= {name: item.file.facts.get(name) for name in ("sku", "title", "sender", "category")}
     if item.info is None or item.pixels is None:
-        return row | _refused(item.reason or "unreadable", item.detail)
+        return row | _refused(item.reason or "unreadable", item.detail), (), Mending()
     row |= {"image_id": item.info.image_id, "format": item.info.format}
     row |= {"width": item.info.width, "height": item.info.height, "notes": list(item.info.notes)}
     picture = Picture(item.pixels, item.info.format, item.info.bytes)
@@ -144,11 +156,12 @@ def _row(work: Work, item: Opened, judged: Judgement | Exception | None) -> dict
     row |= {name: statistics[name] for name in STATISTICS}
     row["preview"] = preview(item.pixels, work.settings.scoring.preview_side)
     if judged is None or isinstance(judged, Exception):
-        return row | _refused("not_judged", f"{type(judged).__name__}: {judged}")
+        return row | _refused("not_judged", f"{type(judged).__name__}: {judged}"), broken, Mending()
     scores = _scores(judged)
     if not scores.finite:
-        return row | _refused("not_judged", "the judge gave a score that is not a number")
-    return row | _judged_columns(judged) | asdict(scores) | _decided(work, item, item.pixels, scores, broken)
+        return row | _refused("not_judged", "the judge gave a score that is not a number"), broken, Mending()
+    decided, mending = _decided(work, item, item.pixels, scores, broken)
+    return row | _judged_columns(judged) | asdict(scores) | decided, broken, mending
 
 
 def _ruled(work: Work, picture: Picture) -> tuple[tuple[Finding, ...], dict[str, Any]]:
@@ -188,10 +201,10 @@ def _judged_columns(judged: Judgement) -> dict[str, Any]:
 
 def _decided(
     work: Work, item: Opened, pixels: NDArray[np.uint8], scores: Scores, broken: Sequence[Finding]
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Mending]:
     first = decide(scores, work.settings.scoring, broken)
     if first.decision != "enhance":
-        return {"decision": first.decision, "reasons": list(first.reasons)}
+        return {"decision": first.decision, "reasons": list(first.reasons)}, Mending()
     attempt = _attempt(work, item, pixels, scores)
     made = attempt.enhanced if isinstance(attempt, Attempt) else attempt
     decision = settle(first, scores, made, work.settings.scoring, broken)
@@ -202,7 +215,7 @@ def _decided(
         columns["enhanced_path"] = _keep(work, item, attempt)
         if columns["enhanced_path"] is None:
             columns |= _without_file(settle(first, scores, None, work.settings.scoring))
-    return columns
+    return columns, Mending(True, attempt.enhanced if isinstance(attempt, Attempt) else None)
 
 
 def _without_file(decision: Decision) -> dict[str, Any]:

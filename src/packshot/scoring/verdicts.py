@@ -7,13 +7,15 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel
 
 from packshot.errors import PackshotError
 from packshot.files import atomic_path
+from packshot.scoring.contract import Check
 
 VERDICTS = "verdicts.parquet"
 STATISTICS = ("brightness", "contrast", "saturation", "white_share", "sharp_laplacian", "aspect")
@@ -31,6 +33,28 @@ FINDING = pa.struct(
 )
 """A catalogue rule that an image breaks: what was measured, against what, the decision it calls for, and what to tell
 the seller."""
+
+
+def _struct(model: type[BaseModel]) -> pa.StructType:
+    """The Arrow type of a model's fields: text, numbers, and models in it, each null where the field may be None."""
+    fields = {name: field.annotation for name, field in model.model_fields.items()}
+    return pa.struct([pa.field(name, *_arrow(annotation)) for name, annotation in fields.items()])
+
+
+def _arrow(annotation: Any) -> tuple[pa.DataType, bool]:
+    """The Arrow type of an annotation, and whether it may be null."""
+    parts = get_args(annotation)
+    if type(None) in parts:
+        return _arrow(parts[0])[0], True
+    if get_origin(annotation) is Annotated:
+        return _arrow(parts[0])
+    if get_origin(annotation) is Literal or annotation is str:
+        return _text, False
+    return (_number if annotation is float else _struct(annotation)), False
+
+
+CHECK = _struct(Check)
+"""One thing that a picture was asked: `contract.Check`."""
 SHARD_SCHEMA = pa.schema(
     [
         pa.field("path", _text, nullable=False),
@@ -49,6 +73,7 @@ SHARD_SCHEMA = pa.schema(
         pa.field("profile", _text),
         pa.field("findings", pa.list_(FINDING)),
         pa.field("measures", pa.map_(_text, _number)),
+        pa.field("checks", pa.list_(CHECK)),
         pa.field("perceptual_hash", _text),
         pa.field("duplicate_of", _text),
         pa.field("same_as", _text),
@@ -60,6 +85,7 @@ SHARD_SCHEMA = pa.schema(
         pa.field("quality_after", _number),
         pa.field("error", _text),
         pa.field("scored_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("schema_version", _text),
     ]
 )
 STORED_SCHEMA = pa.schema([*SHARD_SCHEMA, pa.field("hashes", _text), pa.field("thumbnail", pa.binary())])
@@ -75,6 +101,7 @@ LINEAGE_SCHEMA = pa.schema(
 VERDICT_SCHEMA = pa.schema([*SHARD_SCHEMA, *LINEAGE_SCHEMA])
 NEWER = frozenset(
     {"notes", "profile", "findings", "measures", "perceptual_hash", "duplicate_of", "same_as", "displaces", "preview"}
+    | {"schema_version", "checks"}
 )
 """Columns that verdicts of earlier versions lack."""
 ROWS_TOGETHER = 2048

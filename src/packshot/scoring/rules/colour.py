@@ -15,7 +15,12 @@ PAINTED = 60.0
 COLOURFUL = 0.99
 
 
-@most("colour_cast", "White looks tinted (by {value:.0f}, at most {threshold:.0f}); set the white balance.")
+@most(
+    "colour_cast",
+    "White looks tinted (by {value:.0f}, at most {threshold:.0f}); set the white balance.",
+    unit="distance in a*, b*",
+    unmeasured="the picture has no light, plain ground",
+)
 def colour_cast(picture: Picture) -> float | None:
     """Distance of a light, plain ground from grey, in a*, b* of CIELAB.
 
@@ -29,7 +34,7 @@ def colour_cast(picture: Picture) -> float | None:
     return distance if lightness / 2.55 >= LIGHT_FROM and distance <= PAINTED else None
 
 
-@least("greyscale", "The picture has no colour; upload one in colour.")
+@least("greyscale", "The picture has no colour; upload one in colour.", unit="levels of 255")
 def greyscale(picture: Picture) -> float:
     """Difference between a pixel's largest and smallest channel that 1 % of the picture exceed, of 255."""
     return float(quantile(cv2.subtract(picture.highest, picture.lowest), COLOURFUL))

@@ -22,7 +22,12 @@ LARGEST = 1024
 """The middle of a larger picture stands for it: blocks are lost where a picture is scaled."""
 
 
-@most("compression", "Blocks of heavy compression show ({value:.2f}); save the original again at a higher quality.")
+@most(
+    "compression",
+    "Blocks of heavy compression show ({value:.2f}); save the original again at a higher quality.",
+    unit="share",
+    unmeasured="the picture is smaller than 32 pixels",
+)
 def compression(picture: Picture) -> float | None:
     """How much more often a step between two pixels tops its neighbours on edges of 8 x 8 blocks than elsewhere, 0..1.
 

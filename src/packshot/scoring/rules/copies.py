@@ -10,13 +10,15 @@ ELSEWHERE = "This picture also stands for another product, or for one that is no
 """What is told where no picture of the same SKU is shown in its place."""
 
 
-@most(EXACT, "This product has this very file already; upload another view of it, or leave it out.")
+@most(EXACT, "This product has this very file already; upload another view of it, or leave it out.", unit="copies")
 def exact_duplicate(picture: Picture) -> float | None:
     """1 where the bytes of another picture are the same."""
     return None
 
 
-@least(NEAR, "This product has this picture already, in another size or format; upload another view of it.")
+@least(
+    NEAR, "This product has this picture already, in another size or format; upload another view of it.", unit="share"
+)
 def near_duplicate(picture: Picture) -> float | None:
     """How much the picture differs, where it differs most, from another that shows the same: 0 not at all, up to 1."""
     return None

@@ -9,19 +9,31 @@ BRIGHTEST, DARKEST = 0.98, 0.05
 WHITE, BLACK = 254, 1
 
 
-@least("dark", "The brightest parts reach {value:.0%} of white; use more light, so that they reach {threshold:.0%}.")
+@least(
+    "dark",
+    "The brightest parts reach {value:.0%} of white; use more light, so that they reach {threshold:.0%}.",
+    unit="share of white",
+)
 def dark(picture: Picture) -> float:
     """Luma that only 2 % of the picture exceed, 0..1: a black product on white is not dark."""
     return float(quantile(picture.grey, BRIGHTEST) / 255)
 
 
-@most("light", "The product is washed out: its darkest parts are at {value:.0%} of white; expose less.")
+@most(
+    "light",
+    "The product is washed out: its darkest parts are at {value:.0%} of white; expose less.",
+    unit="share of white",
+)
 def light(picture: Picture) -> float:
     """Luma that 5 % of the product are below, 0..1; the ground does not count."""
     return float(quantile(picture.grey, DARKEST, picture.product) / 255)
 
 
-@most("clipped", "{value:.0%} of the product is burnt out or lost in black; expose so that it keeps its detail.")
+@most(
+    "clipped",
+    "{value:.0%} of the product is burnt out or lost in black; expose so that it keeps its detail.",
+    unit="share of the product",
+)
 def clipped(picture: Picture) -> float:
     """Share of the product that is white or black without detail, 0..1; the ground does not count."""
     lost = (picture.highest >= WHITE) | (picture.highest <= BLACK)

@@ -23,6 +23,8 @@ WORST = 10.0
 @most(
     "blur",
     "Even the sharpest edges are {value:.1f} pixels soft; take the picture again in focus (at most {threshold:.1f}).",
+    unit="pixels",
+    unmeasured="the picture has too few edges",
 )
 def blur(picture: Picture) -> float | None:
     """Deviation of the blur at the sharpest quarter of the edges, in pixels of the view, at most WORST.

@@ -16,6 +16,8 @@ OWN_PRODUCT = 0.25
 @least(
     "fill",
     "The product fills {value:.0%} of the frame; move closer or crop, so that it fills at least {threshold:.0%}.",
+    unit="share of the frame",
+    unmeasured="the picture has no plain ground",
 )
 def fill(picture: Picture) -> float | None:
     """The longer of the product's width and height, as a share of the frame's."""
@@ -33,13 +35,20 @@ def fill(picture: Picture) -> float | None:
 @most(
     "overfill",
     "The product fills {value:.0%} of the frame; leave some room around it, so that it fills at most {threshold:.0%}.",
+    unit="share of the frame",
+    unmeasured="the picture has no plain ground",
 )
 def overfill(picture: Picture) -> float | None:
     """The same, for shops that ask for room around the product."""
     return fill(picture)
 
 
-@most("products", "{value:.0f} things stand apart in the picture; show {threshold:.0f}, the product that is sold.")
+@most(
+    "products",
+    "{value:.0f} things stand apart in the picture; show {threshold:.0f}, the product that is sold.",
+    unit="things",
+    unmeasured="nothing stands on a plain ground",
+)
 def products(picture: Picture) -> float | None:
     """How many things of about the size of the largest stand apart on the ground."""
     parts = picture.parts

@@ -15,6 +15,7 @@ RIM = 4
 @least(
     "white_ground",
     "Only {value:.0%} of the picture's border is white; show the product on pure white (at least {threshold:.0%}).",
+    unit="share of the border",
 )
 def white_ground(picture: Picture) -> float:
     """Share of the border that is white: every channel at 250 or above."""

@@ -15,7 +15,11 @@ STRUCTURE = 5.0
 """Deviation of brightness within a cell, of 255, from which on something is to be seen there."""
 
 
-@least("low_information", "Hardly anything is to be seen ({value:.1%} of the picture); upload one of the product.")
+@least(
+    "low_information",
+    "Hardly anything is to be seen ({value:.1%} of the picture); upload one of the product.",
+    unit="share of the picture",
+)
 def low_information(picture: Picture) -> float:
     """Share of the picture with something in it, 0..1."""
     small = cv2.resize(picture.plan_grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)

@@ -19,7 +19,12 @@ _BEND = np.array([1, -2, 1], np.float32)
 """His mask is this one across itself."""
 
 
-@most("noise", "The picture is grainy (noise of {value:.1f} levels); use more light or a lower ISO setting.")
+@most(
+    "noise",
+    "The picture is grainy (noise of {value:.1f} levels); use more light or a lower ISO setting.",
+    unit="levels of 255",
+    unmeasured="the picture has too few even parts",
+)
 def noise(picture: Picture) -> float | None:
     """Deviation of the noise in levels of 255, on the evenest blocks.
 

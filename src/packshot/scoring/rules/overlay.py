@@ -62,6 +62,8 @@ def letters(picture: Picture) -> float | None:
     "overlay",
     "{value:.0f} letters or marks lie over the ground; upload the picture without text, logo or watermark.",
     second_look=letters,
+    unit="letters or marks",
+    unmeasured="the picture has no plain ground",
 )
 def overlay(picture: Picture) -> float | None:
     """Letter-sized marks that stand apart from the product on a plain ground.

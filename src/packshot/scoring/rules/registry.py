@@ -19,7 +19,7 @@ class Rule:
     `measure` gives the value, or None where it means nothing for this picture; `bound` says whether the threshold of a
     profile is the least or the most that passes; `sentence` tells the seller, with {value} and {threshold}.
     `second_look`, where a rule has one, costs more and is right more often: its value counts where the first would
-    break the rule.
+    break the rule. `unit` is that of value and threshold; `unmeasured` says why there may be no value.
     """
 
     name: str
@@ -27,6 +27,8 @@ class Rule:
     bound: Literal["least", "most"]
     sentence: str
     second_look: Measure | None = None
+    unit: str = ""
+    unmeasured: str = "it means nothing for this picture"
 
     def broken(self, value: float, threshold: float) -> bool:
         """Whether a value does not pass."""
@@ -43,21 +45,32 @@ class Rule:
 RULES: dict[str, Rule] = {}
 
 
-def least(name: str, sentence: str) -> Callable[[M], M]:
+def least(name: str, sentence: str, unit: str = "", unmeasured: str = Rule.unmeasured) -> Callable[[M], M]:
     """Register the decorated measure as a rule whose value has to be at least the threshold."""
-    return _register(name, "least", sentence)
+    return _register(name, "least", sentence, None, unit, unmeasured)
 
 
-def most(name: str, sentence: str, second_look: Measure | None = None) -> Callable[[M], M]:
+def most(
+    name: str,
+    sentence: str,
+    second_look: Measure | None = None,
+    unit: str = "",
+    unmeasured: str = Rule.unmeasured,
+) -> Callable[[M], M]:
     """Register the decorated measure as a rule whose value may be at most the threshold."""
-    return _register(name, "most", sentence, second_look)
+    return _register(name, "most", sentence, second_look, unit, unmeasured)
 
 
 def _register(
-    name: str, bound: Literal["least", "most"], sentence: str, second_look: Measure | None = None
+    name: str,
+    bound: Literal["least", "most"],
+    sentence: str,
+    second_look: Measure | None,
+    unit: str,
+    unmeasured: str,
 ) -> Callable[[M], M]:
     def add(measure: M) -> M:
-        RULES[name] = Rule(name, measure, bound, sentence, second_look)
+        RULES[name] = Rule(name, measure, bound, sentence, second_look, unit, unmeasured)
         return measure
 
     return add

@@ -9,37 +9,59 @@ FORMATS = ("JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP")
 """Formats in the order in which shops leave them out."""
 
 
-@least("longest_side", "The longer side has {value:.0f} pixels; upload a picture of at least {threshold:.0f}.")
+@least(
+    "longest_side",
+    "The longer side has {value:.0f} pixels; upload a picture of at least {threshold:.0f}.",
+    unit="pixels",
+)
 def longest_side(picture: Picture) -> float:
     """In pixels."""
     return float(max(picture.width, picture.height))
 
 
-@least("shortest_side", "The shorter side has {value:.0f} pixels; upload a picture of at least {threshold:.0f}.")
+@least(
+    "shortest_side",
+    "The shorter side has {value:.0f} pixels; upload a picture of at least {threshold:.0f}.",
+    unit="pixels",
+)
 def shortest_side(picture: Picture) -> float:
     """In pixels."""
     return float(min(picture.width, picture.height))
 
 
-@most("megapixels", "The picture has {value:.0f} megapixels; upload one of at most {threshold:.0f}.")
+@most("megapixels", "The picture has {value:.0f} megapixels; upload one of at most {threshold:.0f}.", unit="megapixels")
 def megapixels(picture: Picture) -> float:
     """Millions of pixels."""
     return picture.width * picture.height / 1e6
 
 
-@most("aspect", "One side is {value:.1f} times the other; crop the picture to at most {threshold:.1f} times.")
+@most(
+    "aspect",
+    "One side is {value:.1f} times the other; crop the picture to at most {threshold:.1f} times.",
+    unit="longer side over the shorter",
+)
 def aspect(picture: Picture) -> float:
     """The longer side over the shorter."""
     return longest_side(picture) / shortest_side(picture)
 
 
-@most("file_size", "The file has {value:.1f} MB; save it with at most {threshold:.1f} MB.")
+@most(
+    "file_size",
+    "The file has {value:.1f} MB; save it with at most {threshold:.1f} MB.",
+    unit="MB",
+    unmeasured="the size of the file is not known",
+)
 def file_size(picture: Picture) -> float | None:
     """Millions of bytes."""
     return None if picture.file_bytes is None else picture.file_bytes / 1e6
 
 
-@most("format", "The file's format is not among those that the shop takes; save the picture as JPEG or PNG.")
+@most(
+    "format",
+    "The file's format is not among those that the shop takes; save the picture as JPEG or PNG.",
+    unit="place in FORMATS",
+    unmeasured="the format of the file is not known",
+)
 def format(picture: Picture) -> float | None:
     """Place of the format in FORMATS, from 1; one more than there are for any other."""
     if picture.format is None:

@@ -1,0 +1,172 @@
+"""The checks of a verdict: every rule of a profile, bound on a score and fault, and how the picture stood it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from packshot.config import RuleBound, ScoringSettings
+from packshot.scoring.contract import SCORE_UNIT, SCORED, UNCERTAIN, Check, Done, Severity, box
+from packshot.scoring.decisions import Enhanced
+from packshot.scoring.rules import RULES, Finding, profile_in_force
+from packshot.scoring.rules.copies import EXACT, NEAR
+from packshot.scoring.rules.findings import Profile
+
+COPIES = (EXACT, NEAR)
+"""Rules that a picture passes unless a copy of it is met."""
+NOT_A_NUMBER = "its value is not a number"
+FIX = {
+    "low_quality": "Take the picture again in good light and in focus, or send a better one.",
+    "low_sharpness": "Take the picture again in focus, or send the original in full size.",
+    "low_colour_balance": "Set the white balance, and light the product evenly.",
+    "low_detail": "Send the original: noise or compression hides detail.",
+    UNCERTAIN: "A person has to look at the picture.",
+}
+"""What to do about a score."""
+
+
+@dataclass(frozen=True)
+class Mending:
+    """Whether enhancing was tried, and what came of it; None where it gave no picture."""
+
+    tried: bool = False
+    enhanced: Enhanced | None = None
+
+
+def checks_of(
+    row: Mapping[str, Any], scoring: ScoringSettings, broken: Sequence[Finding] = (), mending: Mending | None = None
+) -> list[Check]:
+    """The checks of a row of the verdicts whose other columns are filled.
+
+    `broken`: the rules that the picture breaks. Of a picture that could not be read nothing was checked; of one that
+    could not be judged, no score.
+    """
+    mending = mending or Mending()
+    kept = row.get("enhanced_path") is not None
+    profile = profile_in_force(scoring)
+    unread = row["error"] if row.get("measures") is None else None
+    unasked = dict.fromkeys(profile, unread) if unread is not None else {}
+    after = mending.enhanced if kept else None
+    still = {finding.rule for finding in after.findings} if after else set()
+    done = {name: _done(mending.tried, after is not None, name not in still) for name in profile}
+    rules = rule_checks(row.get("measures") or {}, profile, broken, unasked, done)
+    return [*rules, *_score_checks(row, scoring, mending.tried, after), *_fault_checks(row)]
+
+
+def rule_checks(
+    measures: Mapping[str, float],
+    profile: Profile,
+    broken: Sequence[Finding],
+    unasked: Mapping[str, str] | None = None,
+    done: Mapping[str, Done] | None = None,
+) -> Iterator[Check]:
+    """A check for each rule of a profile, in its order. `unasked`: why a rule was not asked; `done`: what was done
+    about it, where it is broken."""
+    found = {finding.rule: finding for finding in broken}
+    unasked, done = unasked or {}, done or {}
+    for name, bound in profile.items():
+        value = measures.get(name)
+        if name in unasked:
+            yield _rule(name, bound, status="not_checked", why=unasked[name])
+        elif name in found:
+            yield _failed(found[name], done.get(name))
+        elif value is not None and not math.isfinite(value):
+            yield _rule(name, bound, status="not_checked", why=NOT_A_NUMBER)
+        elif value is None and name not in COPIES:
+            yield _rule(name, bound, status="not_checked", why=RULES[name].unmeasured)
+        else:
+            yield _rule(name, bound, status="passed", measured=0.0 if value is None and name == EXACT else value)
+
+
+def with_copy(checks: Sequence[Mapping[str, Any]], finding: Finding, withdrawn: bool) -> list[dict[str, Any]]:
+    """The stored checks of a picture that a copy was met of. `withdrawn`: its enhanced picture is not shown."""
+    told = _failed(finding, "not_tried").model_dump()
+    marked = [told if _is(check, finding.rule) else dict(check) for check in checks]
+    for check in marked:
+        if withdrawn and check["done"] == "fixed":
+            check["done"] = "not_fixed"
+    return marked
+
+
+def _is(check: Mapping[str, Any], rule: str) -> bool:
+    return bool(check["kind"] == "rule" and check["rule"] == rule)
+
+
+def _rule(name: str, bound: RuleBound, **more: Any) -> Check:
+    rule = RULES[name]
+    return Check(
+        kind="rule",
+        rule=name,
+        severity=bound.effect,
+        required=bound.threshold,
+        bound=rule.bound,
+        unit=rule.unit or None,
+        **more,
+    )
+
+
+def _failed(finding: Finding, done: Done | None) -> Check:
+    rule = RULES[finding.rule]
+    return Check(
+        kind="rule",
+        rule=finding.rule,
+        status="failed",
+        severity=finding.effect,
+        measured=finding.value,
+        required=finding.threshold,
+        bound=rule.bound,
+        unit=rule.unit or None,
+        where=box(getattr(finding, "where", None)),
+        advice=finding.sentence,
+        done=done,
+    )
+
+
+def _score_checks(
+    row: Mapping[str, Any], scoring: ScoringSettings, tried: bool, after: Enhanced | None
+) -> Iterator[Check]:
+    for code, name in SCORED.items():
+        least = scoring.accept_at if name == "quality" else scoring.attribute_floor
+        severity: Severity = "enhance" if name == "quality" else "note"
+        mended = getattr(after.scores, name) >= least if after else False
+        done = _done(tried, after is not None, mended)
+        yield _score(row, code, row.get(name), least, "least", severity, done)
+    low, high = row.get("quality_low"), row.get("quality_high")
+    width = None if low is None or high is None else high - low
+    yield _score(row, UNCERTAIN, width, scoring.review_width, "most", "review", "not_tried")
+
+
+def _score(
+    row: Mapping[str, Any], code: str, value: float | None, bound: float, side: Any, severity: Severity, done: Done
+) -> Check:
+    said: dict[str, Any] = {"kind": "score", "rule": code, "severity": severity}
+    said |= {"required": bound, "bound": side, "unit": SCORE_UNIT}
+    if value is None or not math.isfinite(value):
+        return Check(**said, status="not_checked", why=row.get("error") or "the judge gave no score")
+    missed = value < bound if side == "least" else value > bound
+    if not missed:
+        return Check(**said, status="passed", measured=value)
+    return Check(**said, status="failed", measured=value, advice=FIX[code], done=done)
+
+
+def _fault_checks(row: Mapping[str, Any]) -> Iterator[Check]:
+    """Those of the column `faults`, where the model tells any."""
+    for fault in row.get("faults") or ():
+        said = {"kind": "fault", "rule": fault["fault"], "severity": "enhance", "unit": fault["unit"]}
+        probability, strength = fault["probability"], fault["strength"]
+        if probability is None or not math.isfinite(probability):
+            yield Check(**said, status="not_checked", why=NOT_A_NUMBER)
+            continue
+        done = fault["outcome"] if fault["outcome"] != "none" else None
+        measured = strength if strength is not None and math.isfinite(strength) else None
+        status = "failed" if fault["present"] else "passed"
+        done = done if fault["present"] else None
+        yield Check(**said, status=status, measured=measured, probability=probability, done=done)
+
+
+def _done(tried: bool, kept: bool, mended: bool) -> Done:
+    if kept and mended:
+        return "fixed"
+    return "not_fixed" if tried else "not_tried"
