@@ -23,13 +23,15 @@ from packshot.errors import PackshotError
 from packshot.files import write_json
 from packshot.home import keep_private
 from packshot.progress import say
+from packshot.purposes import ByPurpose
+from packshot.redaction import redacted
 from packshot.relocation import settle
 
 REFUSED, NOT_ENOUGH_EVIDENCE, ALARM, GAP, BROKEN_CHAIN, NOTHING_TO_DO = 3, 4, 5, 6, 65, 99
 
 app = typer.Typer(
+    cls=ByPurpose,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Judge, enhance and route the pictures of a shop's catalogue, and keep the model that does it good.",
 )
@@ -86,6 +88,12 @@ Encoding = Annotated[
     str | None, typer.Option(help="Of the catalogue: auto, utf-8, cp1252, utf-16, ...; as catalog.encoding.")
 ]
 Model = Annotated[str, typer.Option(help="Alias, version number, or path of a model bundle.")]
+RuleProfile = Annotated[
+    str | None,
+    typer.Option(
+        "--profile", help="Catalogue rules to keep, as amazon-main; a wrong name lists them. Default: scoring.profile."
+    ),
+]
 Verdicts = Annotated[
     list[Path] | None,
     typer.Option(help="Folder that `packshot score` wrote; may be repeated. Default: all the champion scored."),
@@ -111,6 +119,15 @@ def hand_on(record: dict[str, Any]) -> None:
     named = os.environ.get("PACKSHOT_RESULT")
     if named:
         write_json(Path(named), json.loads(json.dumps(record, default=str)))
+
+
+def tell(record: dict[str, Any], shown: str) -> None:
+    """Show `shown` to a person at a terminal; give programs the record, as `emit` does."""
+    if not sys.stdout.isatty():
+        emit(record)
+        return
+    print(redacted(shown), flush=True)
+    hand_on(record)
 
 
 def finish(record: dict[str, Any], done: bool = True) -> None:
@@ -339,21 +356,29 @@ def promote(
 
 @app.command()
 def score(
-    directory: Annotated[
-        str, typer.Argument(metavar="DIR", help="Every file below is judged. A folder, or s3://BUCKET/PREFIX.")
+    pictures: Annotated[
+        list[str],
+        typer.Argument(metavar="PICTURES", help="A folder, all of it; one or several files; or s3://BUCKET/PREFIX."),
     ],
     out: Annotated[
-        str, typer.Option(help="For verdicts.parquet and enhanced/; the same one resumes. A folder, or an address.")
-    ],
+        str | None,
+        typer.Option(
+            help="For verdicts.parquet and enhanced/; the same one resumes. A folder, or an address. "
+            "Default: a folder beside the pictures, its name ending in -verdicts."
+        ),
+    ] = None,
     model: Model = "champion",
+    profile: RuleProfile = None,
+    open_page: Annotated[bool, typer.Option("--open", help="Write the page OUT/report, and open it.")] = False,
     catalog: Annotated[
-        Path | None, typer.Option(help="CSV or Parquet with path, sku, title, sender, category; default: in DIR.")
+        Path | None,
+        typer.Option(help="CSV or Parquet with path, sku, title, sender, category; default: beside the pictures."),
     ] = None,
     engine: Engine = None,
     delimiter: Delimiter = None,
     encoding: Encoding = None,
     drop_gone: Annotated[
-        bool, typer.Option("--drop-gone", help="Let go of verdicts in OUT of files that are no longer below DIR.")
+        bool, typer.Option("--drop-gone", help="Let go of verdicts in OUT of files that are no longer there.")
     ] = False,
     record: Annotated[
         bool,
@@ -364,16 +389,36 @@ def score(
         ),
     ] = False,
 ) -> None:
-    """Judge every file below DIR: one row each in OUT/verdicts.parquet, enhanced images in OUT/enhanced/.
+    """Judge pictures: one row each in OUT/verdicts.parquet, enhanced images in OUT/enhanced/.
 
     The same OUT again judges what is new or has changed. Exit code 73: that would lose verdicts it holds; the message
     says which, and what to do.
     """
     from packshot.ops.pipeline import score_folder
+    from packshot.ops.reporting import command_for, open_report, page_of
+    from packshot.scoring.named import named, place_for
+    from packshot.scoring.summary import summary
 
-    settings = load_settings().scored_by(engine).catalog_read_as(delimiter, encoding)
-    report = score_folder(settings, directory, out, model=model, catalog=catalog, drop_gone=drop_gone, recorded=record)
-    emit(report.as_record())
+    settings = load_settings().scored_by(engine).judged_by(profile).catalog_read_as(delimiter, encoding)
+    what = named(pictures)
+    place = place_for(what, out)
+    page = page_of(place) if open_page else None
+    if out is None:
+        say(f"verdicts go to {place}; --out names another folder")
+    report = score_folder(
+        settings,
+        what.directory,
+        place,
+        model=model,
+        catalog=catalog,
+        drop_gone=drop_gone,
+        recorded=record,
+        pictures=what.pictures,
+    )
+    if page is not None:
+        open_report(settings, page, place)
+    shown = f"page: {page}" if page is not None else f"page: {command_for(place)}"
+    tell(report.as_record(), f"{summary(report)}\n{shown}")
 
 
 @app.command()

@@ -721,6 +721,15 @@ class Settings(Section):
             return self
         return self.model_copy(update={"scoring": self.scoring.model_copy(update={"engine": engine})})
 
+    def judged_by(self, profile: str | None) -> Settings:
+        """These settings with another `scoring.profile`; None leaves them as they are. Raises SettingsError."""
+        if profile is None:
+            return self
+        if profile not in self.scoring.profiles:
+            known = ", ".join(sorted(self.scoring.profiles))
+            raise SettingsError(f"there is no profile {profile!r}; params.yaml has {known}")
+        return self.model_copy(update={"scoring": self.scoring.model_copy(update={"profile": profile})})
+
     def catalog_read_as(self, delimiter: str | None, encoding: str | None) -> Settings:
         """These settings with other `catalog.delimiter` and `catalog.encoding`; None leaves one as it is.
 
@@ -804,8 +813,13 @@ def _explain(path: Path, error: ValidationError) -> str:
         elif problem["type"] == "missing":
             lines.append(f"  {where}: missing key; add it")
         else:
-            lines.append(f"  {where}: {problem['msg']} (found {problem['input']!r})")
+            lines.append(f"  {where}: {problem['msg']}{_found(problem['input'])}")
     return "\n".join(lines)
+
+
+def _found(value: Any) -> str:
+    """A value as it was found; nothing of a whole section, which the message of its check speaks of already."""
+    return "" if isinstance(value, dict | BaseModel) else f" (found {value!r})"
 
 
 def dump_settings(settings: Settings) -> str:

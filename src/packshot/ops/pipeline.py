@@ -301,6 +301,7 @@ def score_folder(
     catalog: Path | None = None,
     drop_gone: bool = False,
     recorded: bool = True,
+    pictures: tuple[Path, ...] = (),
 ) -> ScoreReport:
     """Score a folder; the other arguments are those of `scoring.batch.score`.
 
@@ -319,7 +320,7 @@ def score_folder(
     if is_address(source) or is_address(target):
         run = partial(score_stored, settings, source, target)
     else:
-        run = partial(score, settings, Path(source), Path(target))
+        run = partial(score, settings, Path(source), Path(target), pictures=pictures)
     known = Known(Home.from_environment().known_pictures, record=recorded)
     run = partial(run, scorer=scorer, batch_id=batch_id, catalog=catalog, known=known, drop_gone=drop_gone)
     if not recorded:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from packshot.config import Settings
+from packshot.errors import PackshotError
 from packshot.files import write_json
 from packshot.home import Home, project_root
 from packshot.ops.drills import damage_folder
@@ -19,6 +21,12 @@ from packshot.progress import say
 if TYPE_CHECKING:
     from packshot.evaluation.decision_costs import Weighed
     from packshot.registry.lineage import Lineage
+
+
+class PageElsewhere(PackshotError):
+    """The page of a batch in an object store cannot be opened."""
+
+    exit_code = 2
 
 
 def write_report(
@@ -68,6 +76,29 @@ def write_report(
         "metrics": str(target / "metrics.json"),
         "batches": [str(folder) for folder in batches],
     }
+
+
+def page_of(out: str) -> Path:
+    """Where the page of a scored batch goes. Raises PageElsewhere where the batch does not lie on this machine."""
+    from packshot.scoring.bucket import is_address
+
+    if is_address(out):
+        raise PageElsewhere(f"the verdicts go to {out}, and a page is written from a folder: leave --open out")
+    return Path(out).resolve() / "report" / "index.html"
+
+
+def command_for(out: str) -> str:
+    """The command, for a shell, that writes the page of a scored batch."""
+    return f"packshot report --verdicts {shlex.quote(out)} --out {shlex.quote(f'{out}/report')}"
+
+
+def open_report(settings: Settings, page: Path, out: str) -> None:
+    """Write the page of a scored batch and show it in the browser; where there is none, only its address is said."""
+    import webbrowser
+
+    write_report(settings, out=page.parent, folders=[Path(out)])
+    if not webbrowser.open(page.as_uri()):
+        say(f"no browser opens here; the page is {page.as_uri()}")
 
 
 @dataclass(frozen=True)

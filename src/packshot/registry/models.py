@@ -291,7 +291,11 @@ def _how_to_get(settings: Settings, ref: str) -> str:
     name = settings.registry.model_name
     if _VERSION.fullmatch(ref):
         return f"model {name!r} has no version {ref}; `packshot registry history` lists what was registered"
-    made_by = {"challenger": "packshot register", CHAMPION: "packshot promote"}.get(ref)
-    if made_by is None:
-        return f"{ref!r} is neither a bundle folder, nor a version number, nor an alias of model {name!r}"
-    return f"model {name!r} has no {ref}; `{made_by}` makes one"
+    if ref == CHAMPION:
+        return (
+            f"model {name!r} has no champion yet: `make demo` trains and promotes one (`packshot promote`, where a "
+            "challenger waits), or name a model of yours with --model FOLDER"
+        )
+    if ref == "challenger":
+        return f"model {name!r} has no challenger; `packshot register` makes one"
+    return f"{ref!r} is neither a bundle folder, nor a version number, nor an alias of model {name!r}"

@@ -72,8 +72,9 @@ def score(
     scorer: Scorer | None = None,
     known: Known = NOT_KNOWN,
     drop_gone: bool = False,
+    pictures: tuple[Path, ...] = (),
 ) -> ScoreReport:
-    """Judge every file below `directory` into `out/verdicts.parquet` and `out/enhanced/`.
+    """Judge every file below `directory`, or of these only `pictures`, into `out/verdicts.parquet`, `out/enhanced/`.
 
     The same `out` again goes on where a killed run stopped, and does nothing where all is done; with more files it
     judges those alone, and a file whose content has changed anew. What would lose verdicts is refused; `drop_gone`
@@ -86,7 +87,7 @@ def score(
     JudgeFailed, UnknownRule, DuplicatesUnusable.
     """
     check_output_apart(directory, out)
-    source = open_batch(directory, out, catalog)
+    source = open_batch(directory, out, catalog, pictures)
     scorer = scorer if scorer is not None else open_scorer(settings, model)
     bounds = in_force(settings.scoring, scorer.rated)
     settings = bounds.applied(settings)

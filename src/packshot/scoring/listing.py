@@ -56,11 +56,13 @@ class BatchFile:
 
 @dataclass(frozen=True)
 class BatchSource:
-    """Where a batch lies. `root` is resolved; `catalog` is None where there is none."""
+    """Where a batch lies. `root` is resolved; `catalog` is None where there is none; `only` are the files of a batch
+    that is not all there is below `root`."""
 
     root: Path
     catalog: Path | None
     leave_out: frozenset[str]
+    only: tuple[Path, ...] = field(default=(), kw_only=True)
 
     @property
     def address(self) -> str:
@@ -75,6 +77,9 @@ class BatchSource:
         files are listed; a link to a folder that leads out, and a folder that may not be read, are listed as files that
         cannot be read; a link that stays inside is not followed (its files are listed where they are).
         """
+        if self.only:
+            yield from (_describe(self.root, str(path)) for path in self.only if str(path) not in self.leave_out)
+            return
         passed = PassedOver()
         for found in _walk(self.root, self.leave_out, passed):
             yield _describe(self.root, found)
@@ -92,8 +97,9 @@ class BatchSource:
             return None
 
 
-def open_batch(directory: Path, out: Path, catalog: Path | None) -> BatchSource:
-    """The batch below `directory`, with `catalog` or else the one beside the images.
+def open_batch(directory: Path, out: Path, catalog: Path | None, pictures: tuple[Path, ...] = ()) -> BatchSource:
+    """The batch below `directory`, with `catalog` or else the one beside the images; of it only `pictures`, if given:
+    absolute paths below it, whose folders are resolved.
 
     Raises BatchFolderMissing, EmptyBatch.
     """
@@ -104,7 +110,7 @@ def open_batch(directory: Path, out: Path, catalog: Path | None) -> BatchSource:
     beside = [directory / name for name in CATALOG_NAMES]
     chosen = catalog if catalog is not None else next((path for path in beside if path.is_file()), None)
     named = [out.resolve(), *(path.resolve() for path in (chosen,) if path), *(root / name for name in CATALOG_NAMES)]
-    source = BatchSource(root, chosen, frozenset(map(str, named)))
+    source = BatchSource(root, chosen, frozenset(map(str, named)), only=pictures)
     if next(source.files(), None) is None:
         raise EmptyBatch(f"{directory} holds no files to work on (hidden files and the catalogue do not count)")
     return source
