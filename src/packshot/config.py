@@ -119,6 +119,9 @@ class ValidationSettings(Section):
     formats: tuple[str, ...]
     decode_deadline_s: Annotated[float, Field(gt=0)]
     """Seconds after which the decoder of a picture is ended and the picture refused."""
+    max_unreadable_share: Unit
+    """Scoring stops when a larger share of the files that it lists cannot be read: that is the disk, not the pictures.
+    1 makes each of them a row."""
     max_bad_share: Unit
     """The batch is refused when a larger share of rows is quarantined."""
     min_class_share: Unit

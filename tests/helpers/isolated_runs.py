@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -84,37 +85,44 @@ def model(folder: Path, out: Path) -> object:
 
 
 def shown(folder: Path, out: Path) -> object:
-    """What is made for people, and for training, of pictures that have gone bad since they were judged."""
-    from hostile_decoder import hostile
+    """What is made for people, and for training, of pictures of which one kills its decoder; renditions and features
+    are asked for again, as after a kill."""
+    from hostile_decoder import hostile, obeyed
+    from sample_verdicts import verdict, write_verdicts
 
+    from packshot.catalog.decoding.attempts import Attempts
     from packshot.catalog.image import BadImage, ImageLimits
+    from packshot.exports.pictures import digest_of
     from packshot.exports.renditions import write_renditions
     from packshot.exports.source import open_verdicts
-    from packshot.scoring.batch import score as score_all
     from packshot.serving.thumbnails import Thumbnails
-    from packshot.training.features import _opener
+    from packshot.training.features import ATTEMPTS, _opener
 
-    chosen = settings()
-    report = score_all(chosen, folder, out, scorer=scorer())
-    accepted = sorted(folder.rglob("*.png"))[-2:]
-    hostile(accepted[0], "dies")
-    exported = write_renditions(chosen, open_verdicts([out]), out / "renditions", folder)
+    chosen, environment = settings(), dict(os.environ)
+    files = sorted(folder.rglob("*.png"))
+    hostile(files[0], "dies")
+    names = {path: path.relative_to(folder).as_posix() for path in files}
+    rows = [verdict(name, image_id=digest_of(path)) for path, name in names.items()]
+    verdicts = open_verdicts([write_verdicts(out / "verdicts", rows, images=folder)])
+    exported = [write_renditions(chosen, verdicts, out / "renditions") for _ in range(2)]
+    tried = [obeyed(environment)["dies"]]
     thumbnails = Thumbnails(ImageLimits.from_settings(chosen.validation), 10**6)
-    pages = [thumbnails.of(folder, path.relative_to(folder).as_posix()) is not None for path in accepted]
-    images = out / "workspace/data/raw/images"
-    images.mkdir(parents=True)
-    hostile(images / "dies.png", "dies")
-    try:
-        _opener(chosen, out / "workspace")("dies.png")
-        features = "read"
-    except BadImage as bad:
-        features = bad.reason
+    pages = [thumbnails.of(folder, name) is not None for name in names.values()]
+    tried.append(obeyed(environment)["dies"])
+    hostile(out / "workspace/data/raw/images/dies.png", "dies")
+    features = []
+    for _ in range(2):
+        try:
+            _opener(chosen, out / "workspace", Attempts(out / "workspace" / ATTEMPTS))("dies.png")
+        except BadImage as bad:
+            features.append(bad.reason)
+    tried.append(obeyed(environment)["dies"])
     return {
-        "rows": report.rows,
-        "left_out": exported["pictures_left_out"],
-        "made": exported["made"] > 0,
+        "left_out": [report["pictures_left_out"] for report in exported],
+        "made": [report["made"] for report in exported],
         "thumbnails": pages,
         "features": features,
+        "tried": tried,
     }
 
 

@@ -12,7 +12,7 @@ from sample_verdicts import verdict, write_verdicts
 
 from packshot.config import Settings, load_settings
 from packshot.exports import renditions as module
-from packshot.exports.pictures import PicturesGone, digest_of
+from packshot.exports.pictures import PicturesGone, Shown, digest_of
 from packshot.exports.renditions import write_renditions
 from packshot.exports.source import open_verdicts
 from packshot.exports.tree import LayoutUnknown, write_tree
@@ -133,22 +133,51 @@ def test_renditions_have_their_sizes_and_are_never_enlarged(tmp_path: Path, batc
     assert {path for path, _ in rows} == {"a/one.jpg", "b/one.png", "b/ONE.jpg", "d/dark.jpg"}
 
 
-def test_a_picture_that_goes_away_while_it_is_placed_is_left_out(
-    tmp_path: Path, batch: Batch, settings: Settings, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("placing", ["link", "copy"])
+def test_a_picture_that_changes_or_goes_away_while_it_is_placed_is_left_out(
+    tmp_path: Path, batch: Batch, settings: Settings, monkeypatch: pytest.MonkeyPatch, placing: Any
 ) -> None:
-    from packshot.exports import tree
-
-    def go_away(picture: Any) -> Path:
-        file = judged(picture)
-        if picture.path in ("b/one.png", "d/dark.jpg"):
+    def change(picture: Any) -> Path:
+        file = locate(picture)
+        if picture.path in ("a/one.jpg", "d/dark.jpg"):
+            file.write_bytes(file.read_bytes() + b"more")
+        if picture.path == "b/one.png":
             file.unlink()
         return file
 
-    judged = tree._judged
-    monkeypatch.setattr(tree, "_judged", go_away)
-    report = write_tree(settings.exports, batch.files(), tmp_path / "tree")
-    assert (report["pictures"], report["left_out"]) == (2, 2)
-    assert {row["path"] for row in read_csv(tmp_path / "tree" / "tree.csv")} == {"a/one.jpg", "b/ONE.jpg"}
+    batch.rows[-1]["enhanced_id"] = digest_of(batch.out / "enhanced/d/dark.jpg")
+    files, locate = batch.files(), Shown.locate
+    monkeypatch.setattr(Shown, "locate", change)
+    report = write_tree(settings.exports, files, tmp_path / "tree", placing=placing)
+    assert (report["pictures"], report["left_out"]) == (1, 3)
+    placed = {row["file"] for row in read_csv(tmp_path / "tree" / "tree.csv")}
+    assert everything(tmp_path / "tree") == {"tree.csv", "export.json"} | placed and len(placed) == 1
+
+
+def test_an_enhanced_picture_that_is_not_the_one_that_was_made_is_not_shown(
+    tmp_path: Path, batch: Batch, settings: Settings
+) -> None:
+    enhanced = batch.out / "enhanced/d/dark.jpg"
+    batch.rows[-1]["enhanced_id"] = digest_of(enhanced)
+    files = batch.files()
+    assert write_renditions(settings, files, tmp_path / "r")["made"] == 8
+    save(enhanced, picture(40, 9, (60, 90)))
+    assert write_tree(settings.exports, files, tmp_path / "tree")["examples_left_out"] == ["d/dark.jpg"]
+    assert write_renditions(settings, files, tmp_path / "other")["pictures_left_out"] == 1
+
+
+def test_renditions_are_made_from_the_bytes_that_were_checked(
+    tmp_path: Path, batch: Batch, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def change(source: Any, *arguments: Any, **options: Any) -> Any:
+        save(batch.images / "a/one.jpg", picture(10, 3, (60, 90)))
+        return inspect(source, *arguments, **options)
+
+    inspect = module.inspect
+    monkeypatch.setattr(module, "inspect", change)
+    write_renditions(settings, batch.files(), tmp_path / "r")
+    made = Image.open(tmp_path / "r/zoom/monday/a/one.jpg")
+    assert np.asarray(made).mean() > 100 and made.info["icc_profile"] == SRGB
 
 
 def test_renditions_go_on_after_a_kill_and_follow_changes(

@@ -91,17 +91,16 @@ def test_the_logged_model_says_which_files_its_decoder_fails_on(tmp_path: Path) 
     assert len(said) == 3 and obeyed(environment) == {"dies": 2}
 
 
-def test_renditions_thumbnails_and_features_survive_their_decoder(tmp_path: Path) -> None:
+def test_renditions_thumbnails_and_features_survive_their_decoder_and_remember_the_file(tmp_path: Path) -> None:
     environment = install(tmp_path / "hostile")
-    done = run("shown", make_batch(tmp_path / "in", 4), tmp_path / "out", environment)
+    done = run("shown", make_batch(tmp_path / "in", 3), tmp_path / "out", environment)
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout.splitlines()[-1])
-    assert said == {
-        "rows": 4,
-        "left_out": 1,
-        "made": True,
-        "thumbnails": [False, True],
-        "features": "decoder_crashed",
+    assert json.loads(done.stdout.splitlines()[-1]) == {
+        "left_out": [1, 1],
+        "made": [6, 0],
+        "thumbnails": [False, True, True],
+        "features": ["decoder_crashed", "decoder_crashed"],
+        "tried": [2, 4, 6],
     }
 
 

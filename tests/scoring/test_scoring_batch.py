@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -18,7 +19,7 @@ from packshot.files import OutputNotWritable
 from packshot.home import project_root
 from packshot.ops.pipeline import score_folder
 from packshot.registry.ledger import Ledger
-from packshot.scoring.batch import JudgeFailed, score
+from packshot.scoring.batch import FilesUnreadable, JudgeFailed, score
 from packshot.scoring.listing import BatchFolderMissing, EmptyBatch
 from packshot.scoring.shards import OtherModel, OutputBusy, sole_writer
 from packshot.scoring.writing import OutputIsInput
@@ -131,6 +132,36 @@ def test_a_file_that_changes_or_goes_away_while_at_work_says_so_in_its_row(tmp_p
     assert "not_enhanced: the file has changed since it was read" in rows.loc["other.png", "reasons"][-1]
     assert rows.loc["gone.png", "reasons"][-1].startswith("not_enhanced: ")
     assert "enhancer failed" not in rows.loc["gone.png", "reasons"][-1]
+
+
+def test_a_share_that_is_not_there_stops_the_batch_and_tells_no_seller(tmp_path: Path, settings: Settings) -> None:
+    folder, out = make_batch(tmp_path / "in", 20), tmp_path / "out"
+    share, unmounted = folder / ".share", folder / ".unmounted"
+    share.mkdir()
+    for path in (folder / "shop").iterdir():
+        path.rename(share / path.name)
+        path.symlink_to(f"../.share/{path.name}")
+    share.rename(unmounted)
+    with pytest.raises(FilesUnreadable, match="files of a shard were listed") as caught:
+        score(settings, folder, out, scorer=scorer())
+    assert caught.value.exit_code == 74 and not (out / "verdicts.parquet").exists()
+    unmounted.rename(share)
+    assert score(settings, folder, out, scorer=scorer()).errors == 0
+    (share / "item003.png").unlink()  # one that is gone is one row
+    assert score(settings, folder, tmp_path / "one", scorer=scorer()).errors == 1
+    share.rename(unmounted)
+    limits = settings.validation.model_copy(update={"max_unreadable_share": 1.0})
+    tolerant = settings.model_copy(update={"validation": limits})
+    assert score(tolerant, folder, tmp_path / "rows", scorer=scorer()).errors == 20
+
+
+def test_an_enhanced_image_is_named_by_its_bytes(tmp_path: Path, settings: Settings) -> None:
+    out = tmp_path / "out"
+    score(settings, make_batch(tmp_path / "in", 12), out, scorer=scorer())
+    enhanced = read(out).dropna(subset=["enhanced_path"])
+    assert len(enhanced) and read(out).enhanced_id.notna().sum() == len(enhanced)
+    for row in enhanced.itertuples():
+        assert hashlib.sha256((out / row.enhanced_path).read_bytes()).hexdigest() == row.enhanced_id
 
 
 def test_what_is_odd_beside_the_picture_is_a_note(tmp_path: Path, settings: Settings) -> None:

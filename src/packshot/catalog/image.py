@@ -99,9 +99,9 @@ def decode(path: Path | bytes, limits: ImageLimits, *, longest: int | None = Non
     return _shrunk(read(content, limits, name).on_white(), longest)
 
 
-def inspect(path: Path, limits: ImageLimits, *, longest: int | None = None) -> tuple[ImageInfo, Pixels]:
+def inspect(source: Path | bytes, limits: ImageLimits, *, longest: int | None = None) -> tuple[ImageInfo, Pixels]:
     """`probe` and `decode` for the price of one: the size is that of the file. Raises BadImage."""
-    content, name = content_of(path, limits)
+    content, name = content_of(source, limits)
     found = read(content, limits, name)
     pixels = found.on_white()
     height, width = pixels.shape[:2]

@@ -15,7 +15,7 @@ from packshot.exports.source import VerdictFile
 from packshot.scoring.decisions import SHOWN
 
 FACTS = ("sku", "sender", "category", "style", "style_confidence", "decision")
-_READ = ("batch_id", "path", "image_id", "enhanced_path", *FACTS)
+_READ = ("batch_id", "path", "image_id", "enhanced_path", "enhanced_id", *FACTS)
 
 
 class PicturesGone(PackshotError):
@@ -26,20 +26,16 @@ class PicturesGone(PackshotError):
 
 @dataclass(frozen=True)
 class Shown:
-    """One picture to show. `folder` holds it under `relative`; `image_id` is the sha256 of an original's bytes, None
-    for an enhanced picture."""
+    """One picture to show. `folder` holds it under `relative`; `digest` is the sha256 of its bytes, None where verdicts
+    of an earlier version do not say it of an enhanced one."""
 
     batch_id: str
     path: str
     folder: Path
     relative: str
-    image_id: str | None
+    source: Literal["original", "enhanced"]
+    digest: str | None
     facts: dict[str, Any]
-
-    @property
-    def source(self) -> Literal["original", "enhanced"]:
-        """Which of the two it is."""
-        return "enhanced" if self.image_id is None else "original"
 
     def locate(self) -> Path:
         """The file, links followed. Raises BadImage where there is none, or the path leads out of its folder."""
@@ -47,6 +43,12 @@ class Shown:
         if not file.is_file():
             raise BadImage("missing_file", "there is no such file", self.relative)
         return file
+
+    def check(self, digest: str) -> None:
+        """Raise BadImage where bytes of this sha256 (hex) are not those that were judged, or made."""
+        if self.digest not in (None, digest):
+            what = "judged" if self.source == "original" else "enhanced"
+            raise BadImage("missing_file", f"the file has changed since it was {what}", self.relative)
 
 
 def shown_pictures(files: Sequence[VerdictFile], images: Path | None = None) -> Iterator[Shown]:
@@ -86,5 +88,5 @@ def digest_of(file: Path) -> str:
 def _shown(row: dict[str, Any], folder: Path, root: Path) -> Shown:
     facts = {name: row[name] for name in FACTS}
     if row["decision"] == "enhance" and row["enhanced_path"]:
-        return Shown(row["batch_id"], row["path"], folder, row["enhanced_path"], None, facts)
-    return Shown(row["batch_id"], row["path"], root, row["path"], row["image_id"], facts)
+        return Shown(row["batch_id"], row["path"], folder, row["enhanced_path"], "enhanced", row["enhanced_id"], facts)
+    return Shown(row["batch_id"], row["path"], root, row["path"], "original", row["image_id"], facts)

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from packshot.catalog.decoding.attempts import Attempts
 from packshot.catalog.decoding.isolated import inspect, read_carried
 from packshot.catalog.image import BadImage, ImageLimits, encode
+from packshot.catalog.limits import content_of
 from packshot.catalog.statistics import shrink
 from packshot.config import Settings
 from packshot.exports.journal import Journal
@@ -23,7 +25,7 @@ from packshot.progress import say, track
 from packshot.spreadsheet import write_csv
 
 KIND = "renditions"
-TABLE, JOURNAL = "renditions.csv", ".renditions.jsonl"
+TABLE, JOURNAL, ATTEMPTS = "renditions.csv", ".renditions.jsonl", ".decoding.attempts"
 COLUMNS = ("batch_id", "path", "sku", "size", "longest_side", "file", "source")
 _SUFFIXES = {"JPEG": (".jpg", ".jpeg"), "WEBP": (".webp",)}
 
@@ -58,9 +60,10 @@ def write_renditions(
     counts = _Counts()
     with sole_export(out, KIND):
         write_marker(out, KIND, files)
-        journal = Journal(out / JOURNAL)
-        rows = _made(settings, shown_pictures(files, images), out, journal, counts)
+        journal, attempts = Journal(out / JOURNAL), Attempts(out / ATTEMPTS)
+        rows = _made(settings, shown_pictures(files, images), out, journal, attempts, counts)
         listed = write_csv(out / TABLE, COLUMNS, rows)
+        attempts.rest()
         removed = journal.forget_others()
     return {
         "renditions": listed,
@@ -73,7 +76,7 @@ def write_renditions(
 
 
 def _made(
-    settings: Settings, pictures: Iterator[Shown], out: Path, journal: Journal, counts: _Counts
+    settings: Settings, pictures: Iterator[Shown], out: Path, journal: Journal, attempts: Attempts, counts: _Counts
 ) -> Iterator[dict[str, Any]]:
     taken: set[str] = set()
     for picture in track(pictures, "renditions"):
@@ -81,7 +84,7 @@ def _made(
             wanted = _wanted(settings, picture, taken)
             waiting = [one for one in wanted if not journal.has(one.name, one.key)]
             if waiting:
-                _make(settings, picture, waiting, out, journal)
+                _make(settings, picture, waiting, out, journal, attempts)
         except BadImage as error:
             counts.left_out += 1
             say(f"{picture.path} is left out: {error.detail}")
@@ -97,7 +100,7 @@ def _made(
 
 def _wanted(settings: Settings, picture: Shown, taken: set[str]) -> list[Rendition]:
     rules = settings.exports
-    identity = picture.image_id or _stamp(picture)
+    identity = picture.digest or _stamp(picture)
     within = _within(picture, rules.rendition_format, taken)
     found = []
     for size, longest in rules.renditions.items():
@@ -108,14 +111,16 @@ def _wanted(settings: Settings, picture: Shown, taken: set[str]) -> list[Renditi
 
 
 def _stamp(picture: Shown) -> str:
-    """Which enhanced file it is: scoring names no checksum of it."""
+    """Which enhanced file it is, for verdicts that name no checksum of it."""
     status = picture.locate().stat()
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _within(picture: Shown, format: str, taken: set[str]) -> str:
     suffixes = _SUFFIXES[format]
-    relative = PurePosixPath(picture.relative.removeprefix("enhanced/") if picture.image_id is None else picture.path)
+    relative = PurePosixPath(
+        picture.relative.removeprefix("enhanced/") if picture.source == "enhanced" else picture.path
+    )
     name = f"{safe_name(picture.batch_id)}/{relative}"
     if relative.suffix.lower() not in suffixes:
         name = fitting_name(f"{name}{suffixes[0]}")
@@ -126,14 +131,15 @@ def _within(picture: Shown, format: str, taken: set[str]) -> str:
     return name
 
 
-def _make(settings: Settings, picture: Shown, waiting: Sequence[Rendition], out: Path, journal: Journal) -> None:
-    """Decode once, write each size. Raises BadImage for a picture that cannot be rendered."""
+def _make(
+    settings: Settings, picture: Shown, waiting: Sequence[Rendition], out: Path, journal: Journal, attempts: Attempts
+) -> None:
+    """Read once, write each size. Raises BadImage for a picture that cannot be rendered."""
     limits, rules = ImageLimits.from_settings(settings.validation), settings.exports
-    file = picture.locate()
-    info, pixels = inspect(file, limits)
-    if picture.image_id not in (None, info.image_id):
-        raise BadImage("missing_file", "the file has changed since it was judged", picture.path)
-    carried = read_carried(file, limits)
+    content, _ = content_of(picture.locate(), limits)
+    picture.check(hashlib.sha256(content).hexdigest())
+    _, pixels = inspect(content, limits, attempts=attempts)
+    carried = read_carried(content, limits, attempts=attempts)
     quality, profile, rights = rules.rendition_quality, carried.profile, carried.metadata.rights()
     for one in sorted(waiting, key=lambda one: -one.longest_side):
         pixels = shrink(pixels, one.longest_side)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import string
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -26,6 +25,8 @@ COLUMNS = ("file", "batch_id", "path", "sku", "decision", "category", "style", "
 FIELDS = ("decision", "category", "style", "sku", "sender", "batch")
 LAYOUT = "{decision}/{category}/{style}"
 UNKNOWN = "unknown"
+PIECE = 2**20
+"""Bytes that are copied at a time."""
 Placing = Literal["link", "copy"]
 
 
@@ -68,27 +69,14 @@ def _placed(
     taken: set[str] = set()
     for picture in track(pictures, "placing"):
         try:
-            file = _judged(picture)
             name = _name(picture, _folder(rules, picture, layout), taken)
-            _place(file, building / name, placing)
+            _place(picture, building / name, placing)
         except BadImage as error:
             left_out.append(picture.path)
             say(f"{picture.path} is left out: {error.detail}")
             continue
         facts = {column: picture.facts[column] for column in ("sku", "decision", "category", "style")}
         yield {"file": name, "batch_id": picture.batch_id, "path": picture.path, "source": picture.source, **facts}
-
-
-def _judged(picture: Shown) -> Path:
-    """The file of the picture. Raises BadImage where it is gone or another than the one that was judged."""
-    file = picture.locate()
-    try:
-        changed = picture.image_id is not None and digest_of(file) != picture.image_id
-    except OSError as error:
-        raise BadImage("missing_file", f"the file cannot be read: {error.strerror}", picture.path) from error
-    if changed:
-        raise BadImage("missing_file", "the file has changed since it was judged", picture.path)
-    return file
 
 
 def _check_layout(layout: str) -> None:
@@ -122,18 +110,46 @@ def _name(picture: Shown, folder: str, taken: set[str]) -> str:
     return name
 
 
-def _place(file: Path, target: Path, placing: Placing) -> None:
-    """Raises BadImage where the file has gone meanwhile, OutputNotWritable where the target cannot be written."""
+def _place(picture: Shown, target: Path, placing: Placing) -> None:
+    """Put a picture in place; what stands there is checked, so that nothing can change in between.
+
+    Raises BadImage where it is gone, cannot be read, or is another than that which was judged; OutputNotWritable.
+    """
+    file = picture.locate()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        if placing == "link":
-            try:
-                os.link(file, target)
-                return
-            except OSError:
-                pass  # another disk, or one without hard links
-        shutil.copyfile(file, target)
+        linked = placing == "link" and _linked(file, target)
+        picture.check(digest_of(target) if linked else _copied(file, target))
     except OSError as error:
-        if not file.is_file():
-            raise BadImage("missing_file", "the file went away while it was placed", file.name) from error
         raise OutputNotWritable(target, error) from error
+    except BadImage:
+        target.unlink(missing_ok=True)
+        raise
+
+
+def _linked(file: Path, target: Path) -> bool:
+    """False on another disk, or one without hard links."""
+    try:
+        os.link(file, target)
+    except OSError:
+        return False
+    return True
+
+
+def _copied(file: Path, target: Path) -> str:
+    """sha256 (hex) of the bytes that were copied. Raises BadImage where they cannot be read."""
+    digest = hashlib.sha256()
+    with target.open("wb") as sink:
+        for piece in _pieces(file):
+            digest.update(piece)
+            sink.write(piece)
+    return digest.hexdigest()
+
+
+def _pieces(file: Path) -> Iterator[bytes]:
+    try:
+        with file.open("rb") as source:
+            while piece := source.read(PIECE):
+                yield piece
+    except OSError as error:
+        raise BadImage("missing_file", f"the file cannot be read: {error.strerror}", file.name) from error

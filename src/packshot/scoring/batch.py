@@ -31,12 +31,21 @@ from packshot.scoring.writing import check_output_apart
 if TYPE_CHECKING:
     pass
 
+UNREADABLE = "missing_file"
+FEW_UNREADABLE = 7
+"""Files of a shard that may go away, whatever their share, unless they are all."""
 LOOK_AGAIN_S = 1.0
 """Between looks at shards that other processes are at."""
 
 
 class JudgeFailed(PackshotError):
     """The model fails on every image it is given: not the images' fault."""
+
+
+class FilesUnreadable(PackshotError):
+    """Many files of a batch cannot be read: a disk or share that fails, and no fault of the pictures."""
+
+    exit_code = 74
 
 
 @dataclass(frozen=True)
@@ -206,6 +215,7 @@ def score_shard(work: Work, shard: Shard, advance: Advance = lambda count: None)
         try:
             opened = read_ahead(shard.waiting, work.root, work.limits, attempts)
             rows = rows_of(replace(work, names=shard.taken), _told(opened, advance))
+            _fail_if_many_were_unreadable(rows, work)
             _fail_if_none_was_judged(rows)
             kept = {place: (row.shard, row.row) for place, row in shard.kept.items()}
             write_shard(shard.target, rows, kept)
@@ -227,6 +237,18 @@ def _fail_if_none_was_judged(rows: Sequence[dict[str, Any]]) -> None:
     failed = [row["error"] for row in tried if str(row.get("error")).startswith("not_judged")]
     if len(failed) > 1 and len(failed) == len(tried):
         raise JudgeFailed(f"the model fails on all {len(failed)} images of a shard; the first: {failed[0]}")
+
+
+def _fail_if_many_were_unreadable(rows: Sequence[dict[str, Any]], work: Work) -> None:
+    gone = [row for row in rows if str(row.get("error")).startswith(UNREADABLE)]
+    few = min(FEW_UNREADABLE, max(len(rows) - 1, 1))
+    if len(gone) > few and len(gone) > work.settings.validation.max_unreadable_share * len(rows):
+        raise FilesUnreadable(
+            f"{len(gone)} of {len(rows)} files of a shard were listed below {work.root} and cannot be read; the first: "
+            f"{gone[0]['path']}: {gone[0]['error']}. Is the disk or share there, and may this user read it? Nothing "
+            "was written about them: the same command goes on once they can be read; to make each of them a row that "
+            "is rejected, raise validation.max_unreadable_share"
+        )
 
 
 def report(plan: Plan, scorer: Scorer, found: int, judged: int, done_before: bool) -> ScoreReport:

@@ -133,6 +133,8 @@ class Verdict(Part):
     displaces: tuple[str, ...] = ()
     enhanced_path: str | None = None
     """Relative to the folder of the verdicts; the picture to show in place of `path`."""
+    enhanced_id: str | None = None
+    """sha256 of that file."""
     quality_after: float | None = None
     error: str | None = None
     """`code: sentence`: why the picture could not be judged."""

@@ -80,10 +80,7 @@ def enhance_folder(
         work = _Enhancing(settings, directory.resolve(), out, scorer, frozenset(file.path for file in files))
         opened = read_ahead(waiting, work.root, work.limits, attempts)
         outcomes = list(map(partial(work.run, journal), track(opened, "enhancing", total=len(waiting))))
-        if attempts.gave_up:
-            attempts.close()  # those files are not tried again
-        else:
-            attempts.forget()
+        attempts.rest()
         _write_errors(out / "errors.csv", outcomes)
     return _report(files, outcomes, out)
 

@@ -20,7 +20,10 @@ Rows = Sequence[Mapping[str, Any]]
 
 DAMAGE = ("blur", "noise", "compression", "clipped")
 """Rules that tell of damage: of two copies of one size the one that breaks fewer is shown."""
-CHANGED = ("findings", "measures", "duplicate_of", "same_as", "displaces", "decision", "reasons", "enhanced_path")
+CHANGED = (
+    *("findings", "measures", "duplicate_of", "same_as", "displaces", "decision", "reasons"),
+    *("enhanced_path", "enhanced_id"),
+)
 _ENTERED = (
     *("path", "image_id", "sku", "hashes", "thumbnail", "width", "height"),
     *("decision", "findings", "quality", "quality_after", "error"),
@@ -110,5 +113,5 @@ def _told(row: Mapping[str, Any], standing: Standing, profile: Profile) -> dict[
     }
     effect = bound.effect
     if displaced and effect in FORCED and row["decision"] not in FORCED[: FORCED.index(effect) + 1]:
-        columns |= {"decision": effect, "enhanced_path": None}
+        columns |= {"decision": effect, "enhanced_path": None, "enhanced_id": None}
     return columns

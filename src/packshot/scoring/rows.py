@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -215,6 +216,8 @@ def _decided(
         columns["enhanced_path"] = _keep(work, item, attempt)
         if columns["enhanced_path"] is None:
             columns |= _without_file(settle(first, scores, None, work.settings.scoring))
+        else:
+            columns["enhanced_id"] = hashlib.sha256(attempt.content).hexdigest()
     return columns, Mending(True, attempt.enhanced if isinstance(attempt, Attempt) else None)
 
 

@@ -37,7 +37,7 @@ RUNTIME_SETTINGS = (
 """They choose a runtime; the one that was chosen counts instead."""
 SHARING = ("shard_size", "shards_per_task", "tasks_per_batch", "tasks_at_once", "engine", "ray_address")
 """How a batch is shared out, and to whom, changes no verdict."""
-NO_LIMIT = ("decode_deadline_s", "max_bad_share", "min_class_share")
+NO_LIMIT = ("decode_deadline_s", "max_unreadable_share", "max_bad_share", "min_class_share")
 """Of validation: how long a decoder is waited for, and what only a whole catalogue is asked."""
 TUNING = ("thresholds", "costs")
 """They choose the bounds of the decision, which count instead."""

@@ -82,6 +82,7 @@ SHARD_SCHEMA = pa.schema(
         pa.field("decision", _text, nullable=False),
         pa.field("reasons", pa.list_(_text), nullable=False),
         pa.field("enhanced_path", _text),
+        pa.field("enhanced_id", _text),
         pa.field("quality_after", _number),
         pa.field("error", _text),
         pa.field("scored_at", pa.timestamp("us", tz="UTC"), nullable=False),
@@ -101,7 +102,7 @@ LINEAGE_SCHEMA = pa.schema(
 VERDICT_SCHEMA = pa.schema([*SHARD_SCHEMA, *LINEAGE_SCHEMA])
 NEWER = frozenset(
     {"notes", "profile", "findings", "measures", "perceptual_hash", "duplicate_of", "same_as", "displaces", "preview"}
-    | {"schema_version", "checks"}
+    | {"schema_version", "checks", "enhanced_id"}
 )
 """Columns that verdicts of earlier versions lack."""
 ROWS_TOGETHER = 2048

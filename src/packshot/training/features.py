@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import save
 
+from packshot.catalog.decoding.attempts import Attempts
 from packshot.catalog.decoding.isolated import decode
 from packshot.catalog.image import ImageLimits, resolve_inside
 from packshot.catalog.manifest import read_manifest, row_text
@@ -35,6 +36,8 @@ KEPT = (
     "image_id", "path", "source", "subset", "sender", "category", "group", "split", "quality_mos", "style",
     "width", "height",
 )  # fmt: skip
+ATTEMPTS = Path("data/valid/features.attempts")
+"""Which pictures ended their decoder, until the stage is done; no output of it."""
 MEASURED = ("brightness", "contrast", "saturation", "white_share", "sharp_laplacian")
 
 
@@ -60,17 +63,19 @@ def build_features(settings: Settings, workspace: Path) -> None:
     extractor = Extractor.of(network)
     for output in (layout.VALUES, layout.INDEX, layout.PAIR_VALUES, layout.PAIR_INDEX):
         remove_unfinished(workspace / output)
-    opener = _opener(settings, workspace)
+    attempts = Attempts(workspace / ATTEMPTS)
+    opener = _opener(settings, workspace, attempts)
     workers = worker_count(settings.training.threads)
     _write_images(manifest, extractor, opener, workers, settings, workspace)
     chosen = pair_rows(manifest, profile, settings.training.chosen, settings.training.seed)
     _write_pairs(chosen, extractor, opener, workers, settings, workspace)
+    attempts.forget()
 
 
-def _opener(settings: Settings, workspace: Path) -> Callable[[str], np.ndarray]:
+def _opener(settings: Settings, workspace: Path, attempts: Attempts) -> Callable[[str], np.ndarray]:
     limits = ImageLimits.from_settings(settings.validation)
     root = workspace / layout.IMAGES
-    return lambda path: decode(resolve_inside(root, path), limits)
+    return lambda path: decode(resolve_inside(root, path), limits, attempts=attempts)
 
 
 def _write_images(

@@ -83,8 +83,8 @@ class Attempts:
         """Whether a file was given up, by this process or an earlier one."""
         self._file: int | None = None
 
-    def of(self, source: Path) -> FirstTry:
-        """What is remembered of a file as it is now."""
+    def of(self, source: Path | bytes) -> FirstTry:
+        """What is remembered of a file as it is now, or of its content."""
         key = _key(source)
         tries, verdict = self._found.get(key, (0, None))
         return _Remembered(tries, verdict, journal=self, key=key)
@@ -113,13 +113,22 @@ class Attempts:
                 os.close(self._file)
                 self._file = None
 
+    def rest(self) -> None:
+        """The work is done for now: files that were given up are not tried again when it is done anew."""
+        if self.gave_up:
+            self.close()
+        else:
+            self.forget()
+
     def forget(self) -> None:
         """The work is done: what came of each file stands elsewhere."""
         self.close()
         self.path.unlink(missing_ok=True)
 
 
-def _key(source: Path) -> str:
+def _key(source: Path | bytes) -> str:
+    if isinstance(source, bytes):
+        return hashlib.sha256(source).hexdigest()[:32]
     try:
         found = source.stat()
         stamp = [found.st_size, found.st_mtime_ns]

@@ -17,13 +17,15 @@ def probe(path: Path, limits: ImageLimits) -> ImageInfo:
     return decoders().call(image.probe, path, limits)
 
 
-def decode(source: Path | bytes, limits: ImageLimits, *, longest: int | None = None) -> Pixels:
-    """See `packshot.catalog.image.decode`."""
-    return decoders().call(partial(image.decode, longest=longest), source, limits)
+def decode(
+    source: Path | bytes, limits: ImageLimits, *, longest: int | None = None, attempts: Attempts | None = None
+) -> Pixels:
+    """See `packshot.catalog.image.decode`; `attempts` as for `Decoders.call`."""
+    return decoders().call(partial(image.decode, longest=longest), source, limits, attempts=attempts)
 
 
 def inspect(
-    path: Path,
+    source: Path | bytes,
     limits: ImageLimits,
     *,
     longest: int | None = None,
@@ -31,7 +33,7 @@ def inspect(
     attempts: Attempts | None = None,
 ) -> tuple[ImageInfo, Pixels]:
     """See `packshot.catalog.image.inspect`; `admit` and `attempts` as for `Decoders.call`."""
-    return decoders().call(partial(image.inspect, longest=longest), path, limits, admit, attempts)
+    return decoders().call(partial(image.inspect, longest=longest), source, limits, admit, attempts)
 
 
 def read_rgba(source: Path | bytes, limits: ImageLimits) -> Pixels:
@@ -39,9 +41,9 @@ def read_rgba(source: Path | bytes, limits: ImageLimits) -> Pixels:
     return decoders().call(image.read_rgba, source, limits)
 
 
-def read_carried(source: Path | bytes, limits: ImageLimits) -> Carried:
-    """See `packshot.catalog.image.read_carried`."""
-    return decoders().call(image.read_carried, source, limits)
+def read_carried(source: Path | bytes, limits: ImageLimits, attempts: Attempts | None = None) -> Carried:
+    """See `packshot.catalog.image.read_carried`; `attempts` as for `Decoders.call`."""
+    return decoders().call(image.read_carried, source, limits, attempts=attempts)
 
 
 def drawn(path: Path, limits: ImageLimits, side: int) -> Pixels:

@@ -118,7 +118,7 @@ class Decoders:
         limits: ImageLimits,
         attempts: Attempts | None,
     ) -> Found:
-        kept = attempts.of(source) if attempts is not None and isinstance(source, Path) else FirstTry()
+        kept = attempts.of(source) if attempts is not None else FirstTry()
         name = source.name if isinstance(source, Path) else None
         if kept.verdict is not None and kept.verdict.waited_s >= limits.deadline_s:
             raise BadImage(kept.verdict.reason, kept.verdict.detail, name)
