@@ -68,6 +68,21 @@ def test_a_code_page_that_is_no_western_one_is_never_guessed(tmp_path: Path, enc
         read(tmp_path / "t.csv", f'path,title\na.jpg,"{text}"\n'.encode(encoding))
 
 
+@pytest.mark.parametrize("encoding", ["mac_roman", "cp850", "cp437"])
+@pytest.mark.parametrize("text", ["Müller, grüner Stuhl, Bänke", "Café crème, thé"])
+def test_a_western_code_page_of_another_system_is_not_taken_for_cp1252(
+    tmp_path: Path, encoding: str, text: str
+) -> None:
+    with pytest.raises(CatalogUnreadable, match=r"name its encoding under catalog\.encoding"):
+        read(tmp_path / "t.csv", f'path,title\na.jpg,"{text}"\n'.encode(encoding))
+
+
+@pytest.mark.parametrize("text", ["Größe", "l’été, cœur", "košile – žlutá", "Tempur™ mit 5 € Rabatt…", "naïve Ÿ"])
+def test_signs_and_rare_letters_of_cp1252_are_read(tmp_path: Path, text: str) -> None:
+    _, rows = read(tmp_path / "t.csv", f'path,title\na.jpg,"{text}"\n'.encode("cp1252"))
+    assert rows == [["a.jpg", text]]
+
+
 def test_a_damaged_byte_in_utf_8_costs_its_line_and_does_not_turn_the_rest_into_cp1252(tmp_path: Path) -> None:
     text = GREEN.encode() + b"c.jpg,00125,Gr" + b"\xc3,\nd.jpg,00126,Fu\xc3\x9f\n"
     table, rows = read(tmp_path / "t.csv", text)

@@ -100,6 +100,7 @@ def test_without_the_networks_the_first_look_answers_and_that_is_said_once(
     assert issubclass(networks.TextSpotterMissing, PackshotError)
 
 
+AMAZON = load_settings(project_root() / "params.yaml").scoring.profiles["amazon-main"]
 PRINT = padded(photograph(), 24, (120, 80, 45))
 MOUNTED = padded(padded(photograph(), 40, (252, 250, 246)), 24, (20, 20, 20))
 SCREEN = padded(photograph(640, 360), 12, (12, 12, 14))
@@ -129,3 +130,16 @@ CARTON = padded(photograph(), 60, (170, 172, 174), beside=90)
 )
 def test_a_frame_is_around_the_picture_not_in_it(image: np.ndarray, expected: dict[str, str]) -> None:
     assert broken(image) == expected
+
+
+@pytest.mark.parametrize("image", [PRINT, MOUNTED, SCREEN])
+def test_what_fills_the_picture_up_to_its_frame_has_no_ground_to_be_white(image: np.ndarray) -> None:
+    """Where white is asked for, too, a person looks at a framed print."""
+    large = cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+    bounds = {name: AMAZON[name] for name in ("white_ground", "border", "framed")}
+    assert {one.rule: one.effect for one in findings(measure(Picture(large), bounds), bounds)} == {"framed": "review"}
+
+
+@pytest.mark.parametrize("image", [photograph(), CARTON, np.full((400, 400, 3), 200, np.uint8)])
+def test_a_ground_of_another_colour_is_still_no_white_one(image: np.ndarray) -> None:
+    assert measure(Picture(image), {"white_ground": AMAZON["white_ground"]})["white_ground"] < 0.1

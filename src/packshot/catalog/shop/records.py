@@ -52,6 +52,9 @@ _NOT_DECODED = re.compile("[\udc80-\udcff]")
 _ABOVE_ASCII = re.compile("[^\x00-\x7f\udc80-\udcff]")
 _RUNS = re.compile(rb"[\x80-\xff]+")
 _EXCEL_TEXT = re.compile(r'="(.*)"')
+_HIGH = re.compile(rb"[\x80-\xff]")
+_NO_LETTERS = re.compile(rb"(?<=[A-Za-z])[\x80-\x84\x86-\x8b\x8d-\x90\x95\x98\x99\x9b\x9d\x9f](?=[a-z])")
+"""In cp1252 signs, or capitals, within a word; ü, ä, é and others in Mac Roman and the code pages of DOS."""
 LONG_RUN = 3
 """Bytes above 127 in a row. Western texts have such letters one by one or by twos; others write words in them."""
 
@@ -391,11 +394,11 @@ def _without_mark(path: Path) -> tuple[str, str]:
     # Some bytes that are no UTF-8 in a file that otherwise is: single lines are damaged.
     if found.strange <= found.letters:
         return "utf-8", ""
-    if found.in_long_runs * 2 > found.high:
+    if found.in_long_runs * 2 > found.high or _of_another_system(found.example):
         guess = _guessed(found.example)
         perhaps = f"; it may be {guess}" if guess else ""
         raise CatalogUnreadable(
-            f"{path} is not UTF-8 text, nor of a western code page{perhaps}. Save it as UTF-8, or name its "
+            f"{path} is not UTF-8 text, nor of the western code page cp1252{perhaps}. Save it as UTF-8, or name its "
             "encoding under catalog.encoding in params.yaml or with --encoding"
         )
     try:
@@ -404,6 +407,11 @@ def _without_mark(path: Path) -> tuple[str, str]:
         shown = ""
     words = [word for word in re.findall(r"[^\W\d_]+", shown) if not word.isascii()]
     return "cp1252", words[0] if words else ""
+
+
+def _of_another_system(example: bytes) -> bool:
+    """Whether letters of old Macs or of DOS stand in words, where cp1252 has signs or capitals."""
+    return 4 * len(_NO_LETTERS.findall(example)) > len(_HIGH.findall(example))
 
 
 def _guessed(example: bytes) -> str | None:
