@@ -1,5 +1,6 @@
 """The trained model as an object and as files: `weights.safetensors`, `bundle.json`, `reference.parquet`; where people
-scored enough pictures `out_of_fold.parquet`; and, where there are several quality heads, `folds.parquet`."""
+scored enough pictures `out_of_fold.parquet`; with several quality heads, `folds.parquet`; and where clean pictures
+taught it to find faults, `faults.safetensors`."""
 
 from __future__ import annotations
 
@@ -17,12 +18,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from packshot.errors import PackshotError
+from packshot.faults.detector import Detector, Found, read_detector
 from packshot.files import write_bytes, write_json
 from packshot.inference.runtime import OpenRuntime, Runtime, TorchRuntime
 from packshot.model import preprocess
 from packshot.model.ground import keep_white_ground
 from packshot.model.network import Architecture, PackshotNet
 from packshot.model.parallel import one_torch_thread
+from packshot.model.signal import SIGNAL_SIZE
 from packshot.model.text import SentenceEncoder, build_text_encoder
 
 WEIGHTS = "weights.safetensors"
@@ -131,6 +134,8 @@ class Judgement:
     """Unit vector in the style space, style_dim."""
     embedding: npt.NDArray[np.float32]
     """At most 64 principal components of the stage statistics, for drift checks and maps."""
+    faults: tuple[Found, ...] | None = None
+    """Every fault that is looked for, in the order of `packshot.faults.NAMES`; None where the bundle finds none."""
 
 
 def save_bundle(folder: Path, network: PackshotNet, record: BundleRecord) -> None:
@@ -172,8 +177,10 @@ class Judge:
         threads: int = 0,
         folds: pd.DataFrame | None = None,
         runtime: Runtime | None = None,
+        detector: Detector | None = None,
     ) -> None:
         self.network = network.eval()
+        self._detector = detector
         self._blind = _blind_heads(folds)
         self.bundle = record
         self._runtime = runtime if runtime is not None else TorchRuntime(self.network, threads)
@@ -185,7 +192,7 @@ class Judge:
     ) -> Judge:
         """Load a bundle folder; `device` is auto, cpu or cuda. `threads` 0: all cores that this process may use.
 
-        The backbone's weights are in the bundle, so nothing is fetched. Raises BundleError.
+        The backbone's weights are in the bundle, so nothing is fetched. Raises BundleError, FaultsUnreadable.
         """
         folder = Path(folder)
         record = read_record(folder)
@@ -197,7 +204,7 @@ class Judge:
         network.requires_grad_(False)
         folds = pd.read_parquet(folder / FOLDS) if (folder / FOLDS).is_file() else None
         network = network.to(choose_device(device)).eval()
-        return cls(network, record, threads, folds, open_runtime(network, threads))
+        return cls(network, record, threads, folds, open_runtime(network, threads), read_detector(folder))
 
     def blind_heads(self, image_ids: Sequence[str], groups: Sequence[str]) -> list[int] | None:
         """For each image the quality head that learned from nothing of its group, -1 where none of them did.
@@ -242,7 +249,8 @@ class Judge:
                 "embedding": self.network.embed(features.stats),
             }
         arrays = {name: value.float().cpu().numpy() for name, value in columns.items()}
-        return [self._judgement(arrays, place) for place in range(len(images))]
+        faults = self._faults(features.stats)
+        return [self._judgement(arrays, place, faults[place]) for place in range(len(images))]
 
     def enhance(self, image: Image) -> Image:
         """The image enhanced at its own size, uint8 H x W x 3 RGB; a plain white ground stays as it is.
@@ -267,7 +275,14 @@ class Judge:
         vectors = self._encoder([text or "" for text in texts]) * mask
         return vectors.to(self.network.device), mask.to(self.network.device)
 
-    def _judgement(self, arrays: dict[str, npt.NDArray[np.float32]], place: int) -> Judgement:
+    def _faults(self, stats: torch.Tensor) -> list[tuple[Found, ...]] | list[None]:
+        if self._detector is None:
+            return [None] * len(stats)
+        return self._detector.find(stats[:, -SIGNAL_SIZE:].float().cpu().numpy())
+
+    def _judgement(
+        self, arrays: dict[str, npt.NDArray[np.float32]], place: int, faults: tuple[Found, ...] | None
+    ) -> Judgement:
         styles = self.bundle.architecture.styles
         best = int(arrays["confidence"][place].argmax())
         attributes = arrays["attributes"][place]
@@ -283,6 +298,7 @@ class Judge:
             style_confidence=float(arrays["confidence"][place, best]) if styles else 0.0,
             style_vector=arrays["style"][place].copy(),
             embedding=arrays["embedding"][place].copy(),
+            faults=faults,
         )
 
 

@@ -219,6 +219,10 @@ class Recipe(Section):
     """Copies of each under a mix of degradations: pictures for the enhancer to repair."""
     singles: Annotated[int, Field(ge=2)]
     """Copies of each under one degradation, two levels of each: what the attributes are learned from."""
+    fault_pictures: Positive
+    """Pristine images, whole, in which faults are planted: what their detector is learned from."""
+    fault_copies: Positive
+    """Copies of each, with one to three faults at any strength."""
     crop: Positive
     """Largest side, in pixels, of the part of a pristine image that is degraded; half of it is the smallest."""
     patches: Positive

@@ -53,6 +53,8 @@ def make_settings(**training: object) -> Settings:
         "pairs": 10,
         "mixes": 1,
         "singles": 2,
+        "fault_pictures": 10,
+        "fault_copies": 3,
         "crop": 64,
         "patch": 32,
         "patches": 2,

@@ -8,6 +8,7 @@ from packshot.model.signal import SIGNAL_SIZE
 from packshot.training import layout
 from packshot.training.dataset import load_dataset, load_pairs
 from packshot.training.extraction import Extractor
+from packshot.training.faults import load_planted
 from packshot.training.features import build_features
 
 
@@ -26,7 +27,7 @@ def test_new_signal_statistics_do_not_ask_the_backbone_again(settings, workspace
     assert not asked, "everything is kept"
     monkeypatch.setattr(Extractor, "of", lambda network: replace(of(network), signal_key="another"))
     build_features(settings, workspace)
-    assert len(asked) == len(data.index) + len(pairs.index)
+    assert len(asked) == len(data.index) + len(pairs.index) + len(load_planted(workspace).signal)
     again, copies = load_dataset(workspace, settings.profiles["own"]), load_pairs(workspace)
     assert again.stats.equal(data.stats) and copies.stats.equal(pairs.stats) and copies.patches.equal(pairs.patches)
     assert before == [(workspace / path).read_bytes() for path in (layout.INDEX, layout.PAIR_INDEX)]

@@ -30,6 +30,7 @@ from packshot.training import layout
 from packshot.training.build import architecture_of
 from packshot.training.extraction import ArrayCache, Arrays, Extractor, joined
 from packshot.training.pairs import lesson, pair_key, pair_rows, signal_of, spoil, steps_of
+from packshot.training.planting import planted_key, planted_lesson
 from packshot.training.pretrained import pretrained_backbone
 
 KEPT = (
@@ -61,7 +62,10 @@ def build_features(settings: Settings, workspace: Path) -> None:
     network.backbone = pretrained_backbone(settings.network.backbone, settings.network.weights)
     network.eval()
     extractor = Extractor.of(network)
-    for output in (layout.VALUES, layout.INDEX, layout.PAIR_VALUES, layout.PAIR_INDEX):
+    for output in (
+        *(layout.VALUES, layout.INDEX, layout.PAIR_VALUES, layout.PAIR_INDEX),
+        *(layout.FAULT_VALUES, layout.FAULT_INDEX),
+    ):
         remove_unfinished(workspace / output)
     attempts = Attempts(workspace / ATTEMPTS)
     opener = _opener(settings, workspace, attempts)
@@ -69,6 +73,9 @@ def build_features(settings: Settings, workspace: Path) -> None:
     _write_images(manifest, extractor, opener, workers, settings, workspace)
     chosen = pair_rows(manifest, profile, settings.training.chosen, settings.training.seed)
     _write_pairs(chosen, extractor, opener, workers, settings, workspace)
+    faulty = settings.training.chosen.model_copy(update={"pairs": settings.training.chosen.fault_pictures})
+    planted = pair_rows(manifest, profile, faulty, settings.training.seed)
+    _write_faults(planted, extractor, opener, workers, settings, workspace)
     attempts.forget()
 
 
@@ -159,6 +166,30 @@ def _write_pairs(
     results = list(track(each_on_one_core(one, jobs, workers), "degraded pairs", total=len(jobs)))
     write_bytes(workspace / layout.PAIR_VALUES, save(_stacked(results), metadata={"key": extractor.key}))
     write_parquet(workspace / layout.PAIR_INDEX, _pair_index(rows, settings))
+
+
+def _write_faults(
+    rows: pd.DataFrame,
+    extractor: Extractor,
+    opener: Callable[[str], np.ndarray],
+    workers: int,
+    settings: Settings,
+    workspace: Path,
+) -> None:
+    copies, seed = settings.training.chosen.fault_copies, settings.training.seed
+    cache = ArrayCache(Home.from_environment().features / "faults")
+
+    def one(job: tuple[str, str]) -> Arrays:
+        image_id, path = job
+        key = planted_key(extractor.signal_key, image_id, copies, seed)
+        return cache.kept(key, lambda: planted_lesson(opener(path), image_id, copies, extractor, seed))
+
+    jobs = list(zip(rows["image_id"].astype(str), rows["path"].astype(str), strict=True))
+    results = list(track(each_on_one_core(one, jobs, workers), "planted faults", total=len(jobs)))
+    found = {name: np.concatenate([each[name] for each in results]) for name in results[0]} if results else {}
+    write_bytes(workspace / layout.FAULT_VALUES, save(found, metadata={"key": extractor.signal_key}))
+    index = rows[["image_id", "source", "group", "split"]].loc[rows.index.repeat(copies)].reset_index(drop=True)
+    write_parquet(workspace / layout.FAULT_INDEX, index)
 
 
 def _stacked(results: Sequence[Arrays]) -> Arrays:

@@ -10,6 +10,8 @@ INDEX = FEATURES / "index.parquet"
 VALUES = FEATURES / "features.safetensors"
 PAIR_INDEX = FEATURES / "pairs.parquet"
 PAIR_VALUES = FEATURES / "pairs.safetensors"
+FAULT_INDEX = FEATURES / "faults.parquet"
+FAULT_VALUES = FEATURES / "faults.safetensors"
 BUNDLE = Path("models/packshot")
 OUT_OF_FOLD = "out_of_fold.parquet"
 """In a bundle: scored pictures of train and validation as judged by models that saw nothing of their group (image_id,

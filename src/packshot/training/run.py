@@ -25,6 +25,7 @@ from packshot.catalog.decoding.isolated import decode
 from packshot.catalog.image import ImageLimits, resolve_inside
 from packshot.catalog.source_record import read_source
 from packshot.config import Profile, Settings
+from packshot.faults.detector import write_detector
 from packshot.files import atomic_folder, remove_unfinished, write_parquet
 from packshot.home import Home
 from packshot.model import preprocess
@@ -40,6 +41,7 @@ from packshot.training.calibration import Residuals, calibration, coverage_of, h
 from packshot.training.crossval import group_folds, out_of_fold
 from packshot.training.dataset import Dataset, NoLabels, Pairs, Rows, load_dataset, load_pairs
 from packshot.training.distributed import joined, local_processes
+from packshot.training.faults import QUOTED_ALARMS, Learned, as_metrics, learn_faults, load_planted, with_clean
 from packshot.training.features import MEASURED
 from packshot.training.fit import Progress, Task, fit
 from packshot.training.pretrained import pretrained_backbone
@@ -98,7 +100,8 @@ def _finish(
         fit_tone_trust(network, task, source)
     folds = _refitted(network, task, settings) if isinstance(source, KeptFeatures) else None
     calibrated = _calibrated(network, task, source, settings)
-    covered = calibrated.covered
+    learned = _faults(settings, task, bundle.parents[1], profile)
+    covered = calibrated.covered | (as_metrics(learned.recall) if learned is not None else {})
     if covered:
         recorder.metrics(covered, progress.epoch)
     record = BundleRecord(
@@ -121,6 +124,8 @@ def _finish(
     with atomic_folder(bundle) as building:
         save_bundle(building, network.cpu(), record)
         write_parquet(building / REFERENCE, yardstick)
+        if learned is not None:
+            write_detector(building, learned.detector)
         if folds is not None:
             write_parquet(building / FOLDS, folds)
         if calibrated.out_of_fold is not None:
@@ -136,6 +141,18 @@ def _task(data: Dataset, pairs: Pairs) -> Task:
             "image to degrade; nothing can be learned. Label some rows, or name pristine sets in the profile."
         )
     return Task(data, pairs, learn, stop, pairs.of_split("train"), pairs.of_split("validation"), len(pairs.index) > 0)
+
+
+def _faults(settings: Settings, task: Task, workspace: Path, profile: Profile) -> Learned | None:
+    """What finds faults, learned from training and validation rows; None, said once, where they are too few."""
+    lessons = with_clean(load_planted(workspace), task.data, _known(task), profile.pristine)
+    learned = learn_faults(lessons, settings.training.seed)
+    if isinstance(learned, str):
+        say(f"train: the model will name no faults: {learned}")
+        return None
+    told = ", ".join(f"{name} {share:.2f}" for name, share in learned.recall.items())
+    say(f"train: planted faults of any strength found at {QUOTED_ALARMS:.0%} false alarms: {told}")
+    return learned
 
 
 def _known(task: Task) -> Rows:
