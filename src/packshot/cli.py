@@ -98,6 +98,7 @@ Verdicts = Annotated[
     list[Path] | None,
     typer.Option(help="Folder that `packshot score` wrote; may be repeated. Default: all the champion scored."),
 ]
+JsonLines = Annotated[Path, typer.Option(help="JSON Lines file to write.")]
 OutFolder = Annotated[Path, typer.Option(help="Folder: new, or an earlier export of the same kind, which is replaced.")]
 Images = Annotated[
     Path | None, typer.Option(help="Folder of the judged pictures, where they have moved since they were scored.")
@@ -1194,6 +1195,44 @@ def export_best(
     from packshot.ops.exporting import chosen_verdicts
 
     emit(write_best(chosen_verdicts(load_settings(), verdicts), out))
+
+
+@export.command("google")
+def export_google(
+    out: JsonLines,
+    verdicts: Verdicts = None,
+    profile: Annotated[str, typer.Option(help="Of scoring.profiles: what is asked.")] = "google-merchant",
+    destination: Annotated[str, typer.Option(help="Reporting context of the Merchant API.")] = "SHOPPING_ADS",
+) -> None:
+    """What Google Merchant Center would hold against each picture, as issues of its Merchant API; a line a picture.
+
+    Pictures scored with another profile are asked by what was measured then; what was not is listed as not checked.
+    """
+    from packshot.exports.google import google_shape
+    from packshot.exports.issues import write_issues
+    from packshot.ops.exporting import chosen_verdicts
+
+    settings = load_settings()
+    files = chosen_verdicts(settings, verdicts)
+    emit(write_issues(settings.scoring, files, out, profile, google_shape(destination)))
+
+
+@export.command("amazon")
+def export_amazon(
+    out: JsonLines,
+    verdicts: Verdicts = None,
+    profile: Annotated[str, typer.Option(help="Of scoring.profiles: what is asked.")] = "amazon-main",
+) -> None:
+    """What Amazon would hold against each main picture, as issues of its Listings Items API; a line a picture.
+
+    Pictures scored with another profile are asked by what was measured then; what was not is listed as not checked.
+    """
+    from packshot.exports.amazon import amazon_shape
+    from packshot.exports.issues import write_issues
+    from packshot.ops.exporting import chosen_verdicts
+
+    settings = load_settings()
+    emit(write_issues(settings.scoring, chosen_verdicts(settings, verdicts), out, profile, amazon_shape))
 
 
 @export.command("styles")

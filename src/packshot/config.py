@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -359,6 +360,15 @@ class DecisionCosts(Section):
 Effect = Literal["reject", "review", "enhance", "note"]
 
 
+class RequirementSource(Section):
+    """A public page on which a marketplace says what it asks of pictures."""
+
+    title: str
+    address: Annotated[str, Field(pattern="^https://")]
+    read: date
+    """When it was read last: what it says may have changed since."""
+
+
 class RuleBound(Section):
     """What a profile makes of a catalogue rule."""
 
@@ -369,6 +379,16 @@ class RuleBound(Section):
     the seller is told and nothing else follows."""
     weight: Annotated[float, Field(gt=0)] = 1.0
     """Broken rules of one effect stand in the order of weight times the share by which the bound is missed."""
+    source: str | None = None
+    """Of `scoring.sources`, where the bound comes from; null: the shop's own choice."""
+    asks: str | None = None
+    """What that page asks, in words; the bound leaves room for what the measure cannot tell."""
+
+    @model_validator(mode="after")
+    def _source_asks(self) -> RuleBound:
+        if (self.source is None) != (self.asks is None):
+            raise ValueError("source and asks stand together: who asks, and what")
+        return self
 
 
 class ScoringSettings(Section):
@@ -432,6 +452,17 @@ class ScoringSettings(Section):
     """Which of `profiles` the images of a batch have to keep."""
     profiles: dict[str, dict[str, RuleBound]]
     """Catalogue rules by profile: rule to its bound. A rule that a profile does not name is not measured."""
+    sources: dict[str, RequirementSource] = {}
+    """The pages that bounds come from, by the name that `source` has."""
+
+    @model_validator(mode="after")
+    def _sources_are_known(self) -> ScoringSettings:
+        for name, profile in self.profiles.items():
+            for rule, bound in profile.items():
+                if bound.source is not None and bound.source not in self.sources:
+                    known = ", ".join(sorted(self.sources)) or "none"
+                    raise ValueError(f"profiles.{name}.{rule}.source {bound.source!r} is not in sources ({known})")
+        return self
 
     @model_validator(mode="after")
     def _profile_is_known(self) -> ScoringSettings:

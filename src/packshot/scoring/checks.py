@@ -7,15 +7,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from packshot.config import RuleBound, ScoringSettings
 from packshot.scoring.contract import SCORE_UNIT, SCORED, UNCERTAIN, Check, Done, Severity, box
 from packshot.scoring.decisions import Enhanced
-from packshot.scoring.rules import RULES, Finding, profile_in_force
+from packshot.scoring.rules import RULES, Finding, Picture, findings, profile_in_force
 from packshot.scoring.rules.copies import EXACT, NEAR
 from packshot.scoring.rules.findings import Profile
 
 COPIES = (EXACT, NEAR)
 """Rules that a picture passes unless a copy of it is met."""
+FRAME = ("longest_side", "shortest_side", "megapixels", "aspect", "format")
+"""Rules that ask nothing but width, height and format."""
 NOT_A_NUMBER = "its value is not a number"
 FIX = {
     "low_quality": "Take the picture again in good light and in focus, or send a better one.",
@@ -78,6 +82,60 @@ def rule_checks(
             yield _rule(name, bound, status="not_checked", why=RULES[name].unmeasured)
         else:
             yield _rule(name, bound, status="passed", measured=0.0 if value is None and name == EXACT else value)
+
+
+def ask(row: Mapping[str, Any], rules: Profile, name: str, asked: Profile | None) -> list[Check]:
+    """The rules of the profile `name`, asked of a stored row by what was measured when it was scored with another one,
+    whose bounds are `asked` (None where they are not known any more). What was not measured is not checked."""
+    stored = {check["rule"]: check for check in row["checks"] or () if check["kind"] == "rule"}
+    measures = _stored_measures(row, rules)
+    unasked = dict(_unasked(row, rules, name, measures, stored, asked))
+    broken = findings({rule: value for rule, value in measures.items() if rule not in unasked}, rules)
+    done = {rule: check["done"] for rule, check in stored.items() if check["done"] is not None}
+    return list(rule_checks(measures, rules, broken, unasked, done))
+
+
+def _stored_measures(row: Mapping[str, Any], rules: Profile) -> dict[str, float]:
+    """What was measured, and what follows from width, height and format of a row."""
+    known: dict[str, float] = {}
+    if row["width"] and row["height"]:
+        frame = Picture(np.broadcast_to(np.uint8(0), (row["height"], row["width"], 3)), row["format"])
+        told = ((rule, RULES[rule].measure(frame)) for rule in FRAME)
+        known = {rule: value for rule, value in told if value is not None}
+    return {rule: value for rule, value in (known | dict(row["measures"] or ())).items() if rule in rules}
+
+
+def _unasked(
+    row: Mapping[str, Any],
+    rules: Profile,
+    name: str,
+    measures: Mapping[str, float],
+    stored: Mapping[str, Mapping[str, Any]],
+    asked: Profile | None,
+) -> Iterator[tuple[str, str]]:
+    """Why rules cannot be told from a stored row."""
+    scored_with = row["profile"] or "no profile"
+    again = f"score it with --profile {name}"
+    bounds = {rule: bound.threshold for rule, bound in (asked or {}).items()}
+    bounds |= {rule: check["required"] for rule, check in stored.items()}
+    for rule, bound in rules.items():
+        if rule in measures:
+            if _looked_once(rule, measures[rule], bound.threshold, bounds.get(rule)):
+                yield rule, f"under the bound of {scored_with} only the first, rougher look was taken; {again}"
+        elif row["error"] is not None and row["measures"] is None:
+            yield rule, row["error"]
+        elif rule not in bounds:
+            yield rule, f"it was not asked: the picture was scored with {scored_with}; {again}"
+        elif rule in stored and stored[rule]["why"] is not None:
+            yield rule, stored[rule]["why"]
+
+
+def _looked_once(rule: str, value: float, threshold: float, first: float | None) -> bool:
+    """Whether a value that breaks a bound may be that of the first look, which the bound `first` was content with."""
+    known = RULES[rule]
+    if known.second_look is None or not known.broken(value, threshold):
+        return False
+    return first is None or not known.broken(value, first)
 
 
 def with_copy(checks: Sequence[Mapping[str, Any]], finding: Finding, withdrawn: bool) -> list[dict[str, Any]]:

@@ -41,6 +41,8 @@ NO_LIMIT = ("decode_deadline_s", "max_unreadable_share", "max_bad_share", "min_c
 """Of validation: how long a decoder is waited for, and what only a whole catalogue is asked."""
 TUNING = ("thresholds", "costs")
 """They choose the bounds of the decision, which count instead."""
+WORDS = ("source", "asks")
+"""Of a rule's bound: where it comes from, which changes no verdict."""
 NAMED_DIFFERENCES = 5
 
 
@@ -105,11 +107,15 @@ def work_record(settings: Settings, scorer: Scorer) -> dict[str, Any]:
     """By name all that can change a verdict besides the file: model, what computes it, code, rules, limits."""
     rules = settings.model_dump(mode="json", include={"scoring", "validation"})
     scoring = rules["scoring"]
-    for no_rule in (*SHARING, *TUNING, *RUNTIME_SETTINGS):
+    for no_rule in (*SHARING, *TUNING, *RUNTIME_SETTINGS, "sources"):
         scoring.pop(no_rule)
     for no_limit in NO_LIMIT:
         rules["validation"].pop(no_limit)
-    scoring["profiles"] = {scoring["profile"]: scoring["profiles"][scoring["profile"]]}
+    profile = scoring["profiles"][scoring["profile"]]
+    for bound in profile.values():
+        for word in WORDS:
+            bound.pop(word)
+    scoring["profiles"] = {scoring["profile"]: profile}
     return {"model": scorer.digest, "runtime": scorer.runtime, "code": code_rev("score"), **dict(_named("", rules))}
 
 
