@@ -11,7 +11,7 @@ PURPOSES = {
     "Act on verdicts": "report export why similar index audit drift labels",
     "Train": "demo champion collect validate split features train evaluate thresholds compare ablate search adapt",
     "Operate the loop": "up down register promote registry retrain inbox data reconcile reap notices drill",
-    "Inspect": "doctor settings code-deps",
+    "Inspect": "doctor settings code-deps verdict-schema",
 }
 """Purpose to the names of its commands."""
 OTHERS = "More"
