@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,7 +18,7 @@ from packshot.home import Home
 from packshot.registry import register as register_module
 from packshot.registry.alias import adopt, set_alias
 from packshot.registry.alias_check import AliasMovedByHand, AliasUnknown, alias_version
-from packshot.registry.ledger import Ledger
+from packshot.registry.ledger import Ledger, LedgerForged
 from packshot.registry.models import (
     DIGEST_TAG,
     ArtefactsDamaged,
@@ -221,3 +222,27 @@ def test_a_server_is_asked_for_an_alias_with_the_login(
     assert alias_version(settings, "gone") is None
     path, header = server.asked[-1]
     assert path.endswith("registered-models/alias?name=packshot&alias=gone") and header == "Bearer secret"
+
+
+@pytest.mark.parametrize("chained", [False, True])
+def test_an_entry_that_somebody_wrote_past_packshot_makes_no_champion(shop: Shop, home: Home, chained: bool) -> None:
+    shop.champions(0.9)
+    refused = shop.register(0.1)
+    with sqlite3.connect(home.ledger_db) as database:
+        columns = "at, actor, kind, model_name, from_version, to_version, payload"
+        row = ("2026-01-01T00:00:00+00:00", "mallory", "committed", "packshot", 1, refused, "{}")
+        marks = ", ".join("?" * len(row))
+        database.execute(
+            f"INSERT INTO ledger ({columns}, chain) VALUES ({marks}, ?)", (*row, "f" * 64 if chained else None)
+        )
+    set_alias(shop.settings, "champion", refused)
+    for use in (
+        lambda: bundle_path(shop.settings, "champion"),
+        lambda: bundle_path(checked(shop.settings, "ledger_only"), "champion"),
+        lambda: promote(shop.settings, challenger=refused, workspace=shop.workspace),
+        lambda: rollback(shop.settings),
+        lambda: adopt(shop.settings),
+    ):
+        with pytest.raises(LedgerForged, match="registry verify") as error:
+            use()
+        assert error.value.exit_code == 65

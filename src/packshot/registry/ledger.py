@@ -97,6 +97,12 @@ class LedgerError(PackshotError):
     exit_code = 74
 
 
+class LedgerForged(PackshotError):
+    """Entries were changed, replaced, removed or written past Packshot, so that nothing may follow from them."""
+
+    exit_code = 65
+
+
 class Ledger:
     """The ledger in SQLite (a path, or a URL) or PostgreSQL (a URL).
 
@@ -200,7 +206,7 @@ class Ledger:
             parse({**row, "payload": told})
             with self._alone() as connection:
                 if only_if is not None:
-                    only_if(replay(self._parsed(_rows(connection, row.get("model_name")))))
+                    only_if(self._added_up(_entries(connection), row.get("model_name")))
                 row["chain"] = link(_end(connection), row)
                 key = connection.execute(sa.insert(ENTRIES).values(row)).inserted_primary_key
         except (sa.exc.SQLAlchemyError, ValueError, TypeError) as error:
@@ -225,10 +231,10 @@ class Ledger:
             with self._engine.connect() as connection:
                 # the witness first: an entry written in between is in what is read then
                 witness = Witness.read(self._witness)
-                entries = connection.execute(sa.select(ENTRIES).order_by(ENTRIES.c.id)).mappings().all()
+                entries = _entries(connection)
         except sa.exc.SQLAlchemyError as error:
             raise LedgerError(f"cannot read the ledger {self._shown}: {error}") from error
-        return breaks([dict(entry) for entry in entries], witness)
+        return breaks(entries, witness)
 
     def history(self, model_name: str | None = None, kind: str | None = None) -> list[dict[str, Any]]:
         """All entries, oldest first, as dicts with the payload decoded; narrowed to a model or a kind."""
@@ -255,12 +261,36 @@ class Ledger:
         return found
 
     def state(self, model_name: str) -> State:
-        """What the entries of a model add up to: champion, standing, pending, shadow, approvals. Raises LedgerError."""
-        return replay(self.events(model_name))
+        """What the entries of a model add up to: champion, standing, pending, shadow, approvals.
+
+        Raises LedgerError, and LedgerForged where they do not follow from each other: what somebody wrote past Packshot
+        promotes nothing.
+        """
+        try:
+            with self._engine.connect() as connection:
+                entries = _entries(connection)
+        except sa.exc.SQLAlchemyError as error:
+            raise LedgerError(f"cannot read the ledger {self._shown}: {error}") from error
+        return self._added_up(entries, model_name)
+
+    def _added_up(self, entries: list[dict[str, Any]], model_name: Any) -> State:
+        found = breaks(entries)
+        if found:
+            raise LedgerForged(
+                f"the ledger {self._shown} is not as Packshot wrote it: {found[0]}. Nothing is promoted or scored by "
+                "it; look at `packshot registry verify` and `registry history`, and put the database back from a backup"
+            )
+        own = [entry for entry in entries if entry["model_name"] == model_name]
+        return replay(self._parsed([{**entry, "payload": json.loads(entry["payload"])} for entry in own]))
 
     def heldout_uses(self, data_rev: str) -> int:
         """How often the held-out rows of a data revision have decided about a promotion."""
         return sum(row["data_rev"] == data_rev for row in self.history(kind="heldout_use"))
+
+
+def _entries(connection: sa.Connection) -> list[dict[str, Any]]:
+    """Every entry as it is stored, with its hash."""
+    return [dict(row) for row in connection.execute(sa.select(ENTRIES).order_by(ENTRIES.c.id)).mappings()]
 
 
 def _rows(connection: sa.Connection, model_name: str | None, kind: str | None = None) -> list[dict[str, Any]]:
