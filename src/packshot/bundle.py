@@ -1,10 +1,10 @@
 """The trained model as an object and as files: `weights.safetensors`, `bundle.json`, `reference.parquet`; where people
 scored enough pictures `out_of_fold.parquet`; with several quality heads, `folds.parquet`; and where clean pictures
-taught it to find faults, `faults.safetensors`."""
+taught it to find faults, `faults.safetensors`, and what repairing them gains, `gain.safetensors`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from safetensors.torch import load_file, save
 from packshot.errors import PackshotError
 from packshot.faults.detector import Detector, Found, read_detector
 from packshot.files import write_bytes, write_json
+from packshot.inference.gain import Before, Forest, evidence, read_forest, shown
+from packshot.inference.repairs import Repair, kept_ground, repairs
 from packshot.inference.runtime import OpenRuntime, Runtime, TorchRuntime
 from packshot.model import preprocess
 from packshot.model.ground import keep_white_ground
@@ -138,6 +140,16 @@ class Judgement:
     """Every fault that is looked for, in the order of `packshot.faults.NAMES`; None where the bundle finds none."""
 
 
+@dataclass(frozen=True)
+class Mended:
+    """A repaired picture, `image` (as the input, uint8 H x W x 3 RGB), the way that was chosen, and by how many dB of
+    PSNR it is expected to be nearer to the true picture than the input."""
+
+    image: Image
+    repair: str
+    gain: float
+
+
 def save_bundle(folder: Path, network: PackshotNet, record: BundleRecord) -> None:
     """Write weights and record; the same network gives the same bytes."""
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
@@ -178,9 +190,11 @@ class Judge:
         folds: pd.DataFrame | None = None,
         runtime: Runtime | None = None,
         detector: Detector | None = None,
+        gain: Forest | None = None,
     ) -> None:
         self.network = network.eval()
         self._detector = detector
+        self._gain = gain if detector is not None else None
         self._blind = _blind_heads(folds)
         self.bundle = record
         self._runtime = runtime if runtime is not None else TorchRuntime(self.network, threads)
@@ -192,7 +206,8 @@ class Judge:
     ) -> Judge:
         """Load a bundle folder; `device` is auto, cpu or cuda. `threads` 0: all cores that this process may use.
 
-        The backbone's weights are in the bundle, so nothing is fetched. Raises BundleError, FaultsUnreadable.
+        The backbone's weights are in the bundle, so nothing is fetched. Raises BundleError, FaultsUnreadable,
+        GainUnreadable.
         """
         folder = Path(folder)
         record = read_record(folder)
@@ -204,7 +219,8 @@ class Judge:
         network.requires_grad_(False)
         folds = pd.read_parquet(folder / FOLDS) if (folder / FOLDS).is_file() else None
         network = network.to(choose_device(device)).eval()
-        return cls(network, record, threads, folds, open_runtime(network, threads), read_detector(folder))
+        runtime = open_runtime(network, threads)
+        return cls(network, record, threads, folds, runtime, read_detector(folder), read_forest(folder))
 
     def blind_heads(self, image_ids: Sequence[str], groups: Sequence[str]) -> list[int] | None:
         """For each image the quality head that learned from nothing of its group, -1 where none of them did.
@@ -251,6 +267,47 @@ class Judge:
         arrays = {name: value.float().cpu().numpy() for name, value in columns.items()}
         faults = self._faults(features.stats)
         return [self._judgement(arrays, place, faults[place]) for place in range(len(images))]
+
+    @property
+    def mends(self) -> bool:
+        """Whether the bundle can say what a repair gains, so that `mend` may be asked."""
+        return self._gain is not None
+
+    def mend(self, image: Image, max_harm: float, faults: Collection[str] | None = None) -> Mended | None:
+        """The repair that brings an image nearest to the true picture, by expectation; None where none is sure to.
+
+        `max_harm`, 0..1: of what is delivered at most this share may be further from the true picture; that holds for
+        damage as it was planted in training. `faults` are those that the image has: what mends none of them is not
+        tried; None: unknown, everything is. Where the bundle has not learned what repairs gain, ValueError. Raises
+        NotAnImageArray.
+        """
+        check_image(image)
+        if self._gain is None or self._detector is None:
+            raise ValueError("this bundle has not learned what repairs gain; ask `mends` first")
+        least, view = self._gain.least(max_harm), shown(image)
+        tried = [each for each in self._repairs(image) if faults is None or each.mends & set(faults)]
+        gains = self._gains(view, [(each, each.apply(view, 1.0)) for each in tried])
+        best = max(range(len(tried)), key=gains.__getitem__, default=None)
+        if best is None or gains[best] <= least:
+            return None
+        repaired = tried[best].apply(image, max(1.0, max(image.shape[:2]) / max(view.shape[:2])))
+        if view is not image:  # what was looked at is smaller than what is delivered
+            gains[best] = self._gains(image, [(tried[best], repaired)])[0]
+        if gains[best] <= least:
+            return None
+        return Mended(kept_ground(image, repaired), tried[best].name, gains[best])
+
+    def _gains(self, image: Image, repaired: Sequence[tuple[Repair, Image]]) -> list[float]:
+        """What is expected of each repair of an image, dB."""
+        assert self._gain is not None and self._detector is not None
+        before = Before.of(image, self._detector)
+        seen = [evidence(before, kept_ground(image, after), way.name, self._detector) for way, after in repaired]
+        return [float(gain) for gain in self._gain.predict(np.stack(seen))] if seen else []
+
+    def _repairs(self, image: Image) -> Iterator[Repair]:
+        with torch.inference_mode(), one_torch_thread():
+            codes = self.network.enhancer_codes(self._runtime.features([image]).stats)
+        return repairs(self._runtime.enhanced, self.network.enhancer, codes)
 
     def enhance(self, image: Image) -> Image:
         """The image enhanced at its own size, uint8 H x W x 3 RGB; a plain white ground stays as it is.

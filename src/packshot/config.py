@@ -224,6 +224,9 @@ class Recipe(Section):
     """Pristine images, whole, in which faults are planted: what their detector is learned from."""
     fault_copies: Positive
     """Copies of each, with one to three faults at any strength."""
+    gain_pictures: Positive
+    """Pristine pictures, others than the enhancer's, that are damaged and repaired: what a repair gains is learned from
+    them. Three copies of each, a third of a second each on one core."""
     crop: Positive
     """Largest side, in pixels, of the part of a pristine image that is degraded; half of it is the smallest."""
     patches: Positive
@@ -419,6 +422,9 @@ class ScoringSettings(Section):
     """An interval wider than this sends the image to a person."""
     min_gain: Unit
     """An enhanced image is kept when the judge's score rises by at least this much."""
+    max_harm: Unit
+    """Of repaired pictures that are kept at most this share may be further from the true picture by over .3 dB, on
+    damage as it is planted in training, which is worse than that of shops."""
     max_enhanced_shift: Unit
     """Fidelity: the enhanced image's structural similarity to the input is at least 1 minus this."""
     max_colour_shift: Annotated[float, Field(ge=0)]

@@ -55,6 +55,7 @@ def make_settings(**training: object) -> Settings:
         "singles": 2,
         "fault_pictures": 10,
         "fault_copies": 3,
+        "gain_pictures": 10,
         "crop": 64,
         "patch": 32,
         "patches": 2,

@@ -87,7 +87,7 @@ class Detector:
     def find(self, signal: npt.NDArray[np.floating]) -> list[tuple[Found, ...]]:
         """Every fault, in the order of `NAMES`, of each picture; `signal` is N x S."""
         values = np.asarray(signal, dtype=np.float64)
-        scores, strengths = np.split(self._outputs(values), 2, axis=1)
+        scores, strengths = np.split(self.outputs(values), 2, axis=1)
         scores[values[:, int(self.chroma[0])] <= COLOURLESS, NAMES.index("cast")] = -np.inf
         strengths = from_scale(np.clip(strengths, to_scale(self.lowest), to_scale(self.highest)))
         odds = np.clip(scores * self.slope + self.offset, -50, 50)
@@ -116,7 +116,8 @@ class Detector:
         rare = [_rarity(self._ordered[:, at], self.clean[:, at]) for at in range(len(NAMES))]
         return np.sort((np.stack(rare, axis=1) / _SHARES).min(axis=1))
 
-    def _outputs(self, signal: Matrix) -> Matrix:
+    def outputs(self, signal: Matrix) -> Matrix:
+        """Scores and then strengths, on the scale that they are learned on: N x S to N x 2F."""
         z = standardised(signal, self.mean, self.scale)
         squared = (z**2).sum(1)[:, None] + (self.landmarks**2).sum(1)[None] - 2 * z @ self.landmarks.T
         return np.asarray(np.exp(-self.gamma * np.maximum(squared, 0)) @ self.weights + self.bias, dtype=np.float64)

@@ -25,6 +25,7 @@ from packshot.evaluation.digest import bundle_digest
 from packshot.evaluation.heldout import score_heldout, score_heldout_once
 from packshot.faults.detector import FAULTS
 from packshot.files import atomic_folder, write_json, write_parquet
+from packshot.inference.gain import FILE as GAIN
 from packshot.model.parallel import worker_count
 from packshot.model.quality import ATTRIBUTES
 from packshot.progress import say, track
@@ -221,7 +222,8 @@ def _write_bundle(
     record = judge.bundle.model_copy(update={"adaptation": lineage, "metrics": figures})
     save_bundle(target, judge.network, record)
     write_parquet(target / REFERENCE, pd.DataFrame(rows))
-    for name in (FOLDS, OUT_OF_FOLD, FAULTS):  # faults are found in the pixels, which no stage of a backbone moves
+    # faults, and what repairs gain, are told by the pixels, which no stage of a backbone moves
+    for name in (FOLDS, OUT_OF_FOLD, FAULTS, GAIN):
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
 

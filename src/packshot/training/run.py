@@ -23,18 +23,20 @@ from packshot.bundle import (
 )
 from packshot.catalog.decoding.isolated import decode
 from packshot.catalog.image import ImageLimits, resolve_inside
+from packshot.catalog.manifest import read_manifest
 from packshot.catalog.source_record import read_source
 from packshot.config import Profile, Settings
 from packshot.faults.detector import write_detector
 from packshot.files import atomic_folder, remove_unfinished, write_parquet
 from packshot.home import Home
+from packshot.inference.gain import Forest, write_forest
 from packshot.model import preprocess
 from packshot.model.network import PackshotNet
 from packshot.model.parallel import keep_freed_memory, one_core, worker_count
 from packshot.model.preprocess import Image
 from packshot.model.quality import ATTRIBUTES
 from packshot.progress import say
-from packshot.revision import RunKey, run_key
+from packshot.revision import SPLIT_MANIFEST, RunKey, run_key
 from packshot.training import layout
 from packshot.training.build import architecture_of
 from packshot.training.calibration import Residuals, calibration, coverage_of, half_widths_out_of_fold
@@ -44,6 +46,7 @@ from packshot.training.distributed import joined, local_processes
 from packshot.training.faults import QUOTED_ALARMS, Learned, as_metrics, learn_faults, load_planted, with_clean
 from packshot.training.features import MEASURED
 from packshot.training.fit import Progress, Task, fit
+from packshot.training.gain import gain_rows, learn_gain
 from packshot.training.pretrained import pretrained_backbone
 from packshot.training.recorder import Recorder
 from packshot.training.sources import FeatureSource, KeptFeatures, LiveFeatures
@@ -101,6 +104,7 @@ def _finish(
     folds = _refitted(network, task, settings) if isinstance(source, KeptFeatures) else None
     calibrated = _calibrated(network, task, source, settings)
     learned = _faults(settings, task, bundle.parents[1], profile)
+    gain = _gain(settings, network, task, learned, bundle.parents[1], profile) if learned is not None else None
     covered = calibrated.covered | (as_metrics(learned.recall) if learned is not None else {})
     if covered:
         recorder.metrics(covered, progress.epoch)
@@ -126,6 +130,8 @@ def _finish(
         write_parquet(building / REFERENCE, yardstick)
         if learned is not None:
             write_detector(building, learned.detector)
+        if gain is not None:
+            write_forest(building, gain)
         if folds is not None:
             write_parquet(building / FOLDS, folds)
         if calibrated.out_of_fold is not None:
@@ -153,6 +159,25 @@ def _faults(settings: Settings, task: Task, workspace: Path, profile: Profile) -
     told = ", ".join(f"{name} {share:.2f}" for name, share in learned.recall.items())
     say(f"train: planted faults of any strength found at {QUOTED_ALARMS:.0%} false alarms: {told}")
     return learned
+
+
+def _gain(
+    settings: Settings, network: PackshotNet, task: Task, learned: Learned, workspace: Path, profile: Profile
+) -> Forest | None:
+    """What repairs gain, learned from pristine pictures that the enhancer has not learned from; None, said once, where
+    they are too few."""
+    recipe, seed = settings.training.chosen, settings.training.seed
+    rows = gain_rows(read_manifest(workspace / SPLIT_MANIFEST), profile, recipe, seed)
+    limits = ImageLimits.from_settings(settings.validation)
+
+    def opener(path: str) -> Image:
+        return decode(resolve_inside(workspace / layout.IMAGES, path), limits)
+
+    found = learn_gain(network, learned.detector, rows, opener, recipe.crop, settings.training.threads, seed)
+    if isinstance(found, str):
+        say(f"train: what repairs gain is not learned: {found}")
+        return None
+    return found
 
 
 def _known(task: Task) -> Rows:

@@ -1,0 +1,134 @@
+"""Ways to repair a picture, and what each would change: tones, detail, both by the network; light and focus by formula.
+
+Which of them is nearest to the true picture is for `packshot.inference.gain` to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from packshot.model.enhancer import Codes, Enhancer, enhance_tiled
+from packshot.model.ground import keep_white_ground
+from packshot.model.preprocess import Image
+
+Enhance = Callable[[Image, Codes], Image]
+"""One picture at its own size, under the codes of the trunk."""
+LIFTS = (0.75, 0.6, 0.47, 0.37)
+"""Exponents of values 0..1 that bring light back."""
+DIMS = (1.35, 1.8)
+"""And that take some away."""
+FOCUS = (0.8, 1.2, 1.7, 2.4)
+"""Deviations, pixels, of the Gaussian that is undone."""
+REGULARISED = 0.006
+"""Least power that is divided by: what is below it is taken for noise of rounding."""
+STRIP = 1024
+"""Rows and columns of the parts in which focus is restored; they overlap by OVERLAP, more in larger pictures."""
+OVERLAP = 32
+
+
+@dataclass(frozen=True)
+class Repair:
+    """One way: `name`, the faults that it is for, and how. A picture that is `scale` times as large as the one that
+    was looked at is out of focus by as many times more pixels."""
+
+    name: str
+    mends: frozenset[str]
+    apply: Callable[[Image, float], Image]
+
+
+def repairs(enhanced: Enhance, enhancer: Enhancer, codes: Codes) -> Iterator[Repair]:
+    """Every way for the picture that `codes` are of. `enhanced` runs the whole network, once for each picture."""
+    last: list[tuple[Image, Image]] = []
+
+    def detail(image: Image, scale: float = 1.0) -> Image:
+        if not last or last[0][0] is not image:
+            last[:] = [(image, enhanced(image, without_tones(codes)))]
+        return last[0][1]
+
+    def tones(image: Image, scale: float = 1.0) -> Image:
+        pixels = torch.from_numpy(np.array(image, copy=True))
+        return np.asarray(enhance_tiled(_Tones(enhancer), pixels, codes).numpy(), dtype=np.uint8)
+
+    light = frozenset({"dark", "light", "flat", "cast"})
+    grain = frozenset({"noise", "compression", "blur"})
+    yield Repair("tones", light, tones)
+    yield Repair("detail", grain, detail)
+    yield Repair("both", light | grain, lambda image, scale: tones(detail(image)))
+    for exponent in LIFTS:
+        yield Repair(f"lift {exponent:g}", frozenset({"dark"}), _to_the_power(exponent))
+    for exponent in DIMS:
+        yield Repair(f"dim {exponent:g}", frozenset({"light"}), _to_the_power(exponent))
+    for sigma in FOCUS:
+        yield Repair(f"focus {sigma:g}", frozenset({"blur"}), _refocused(sigma))
+
+
+def names() -> tuple[str, ...]:
+    """Of all ways, in order."""
+    return (
+        *("tones", "detail", "both"),
+        *(f"lift {exponent:g}" for exponent in LIFTS),
+        *(f"dim {exponent:g}" for exponent in DIMS),
+        *(f"focus {sigma:g}" for sigma in FOCUS),
+    )
+
+
+def without_tones(codes: Codes) -> Codes:
+    """Codes that leave all tones as they are."""
+    return replace(codes, curves=torch.zeros_like(codes.curves), mixture=torch.zeros_like(codes.mixture))
+
+
+def kept_ground(image: Image, repaired: Image) -> Image:
+    """`repaired` with the plain white ground of `image`."""
+    return keep_white_ground(image, repaired)
+
+
+@dataclass(frozen=True)
+class _Tones:
+    """Curves and tables alone, as a TileEnhancer."""
+
+    enhancer: Enhancer
+    reach: int = 0
+
+    def __call__(self, pixels: torch.Tensor, codes: Codes) -> torch.Tensor:
+        return self.enhancer.toned(pixels, codes)
+
+
+def _to_the_power(exponent: float) -> Callable[[Image, float], Image]:
+    table = np.rint(255 * (np.arange(256) / 255) ** exponent).astype(np.uint8)
+    return lambda image, scale: np.asarray(cv2.LUT(image, table), dtype=np.uint8)
+
+
+def _refocused(sigma: float) -> Callable[[Image, float], Image]:
+    def apply(image: Image, scale: float) -> Image:
+        reach = round(OVERLAP * max(1.0, scale))
+        result = np.empty_like(image)
+        for top in range(0, image.shape[0], STRIP):
+            for left in range(0, image.shape[1], STRIP):
+                upper, first = max(0, top - reach), max(0, left - reach)
+                part = image[upper : top + STRIP + reach, first : left + STRIP + reach]
+                done = np.stack([_deconvolved(part[..., channel], sigma * scale) for channel in range(3)], axis=-1)
+                inner = done[top - upper : top - upper + STRIP, left - first : left - first + STRIP]
+                result[top : top + STRIP, left : left + STRIP] = inner
+        return result
+
+    return apply
+
+
+def _deconvolved(plane: npt.NDArray[np.uint8], sigma: float) -> npt.NDArray[np.uint8]:
+    """Wiener's filter against a Gaussian, the noise being white and REGULARISED of the power."""
+    height, width = plane.shape
+    down, right = (cv2.getOptimalDFTSize(side + 2 * OVERLAP) - side for side in (height, width))
+    border = (down // 2, down - down // 2, right // 2, right - right // 2)
+    padded = cv2.copyMakeBorder(plane.astype(np.float32), *border, borderType=cv2.BORDER_REFLECT)
+    vertical = np.exp(-2 * (np.pi * sigma * np.fft.fftfreq(padded.shape[0])) ** 2).astype(np.float32)
+    across = np.exp(-2 * (np.pi * sigma * np.fft.rfftfreq(padded.shape[1])) ** 2).astype(np.float32)
+    response = vertical[:, None] * across[None, :]
+    spectrum = np.fft.rfft2(padded) * (response * (1 + REGULARISED) / (response**2 + REGULARISED))
+    sharp = np.fft.irfft2(spectrum, s=padded.shape)[border[0] : border[0] + height, border[2] : border[2] + width]
+    return np.asarray(np.rint(np.clip(sharp, 0, 255)), dtype=np.uint8)
