@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from packshot.config import ScoringSettings
+from packshot.scoring.enhancing import NOTHING_GAINS
 from packshot.scoring.rules import Finding
 
 Verdict = Literal["accept", "enhance", "review", "reject"]
@@ -19,6 +20,8 @@ SHOWN: tuple[Verdict, ...] = ("accept", "enhance")
 """Decisions after which a shop shows the picture."""
 FORCED: tuple[Verdict, ...] = ("reject", "review")
 """What a broken rule decides by itself, the harder first."""
+BEYOND_DOUBT_DB = 1.0
+"""A gain expected from here on is taken for granted."""
 ATTRIBUTES = ("sharpness", "colour_balance", "detail")
 
 
@@ -49,13 +52,18 @@ class Decision:
 
 @dataclass(frozen=True)
 class Enhanced:
-    """What enhancing did: the judge's scores after it, SSIM against the input on luma (-1..1), how far the colours of
-    the product moved (a*, b* of CIELAB), and the catalogue rules that the enhanced image breaks."""
+    """What enhancing did: the judge's scores after it, how alike it is to the input (-1..1), how far the colours of the
+    product moved (a*, b* of CIELAB), and the catalogue rules that the enhanced image breaks.
+
+    `gain`: by how many dB of PSNR it is expected to be nearer to the true picture, where the model says so;
+    `similarity` is the correlation of coarse luma then, and the SSIM on luma where it does not.
+    """
 
     scores: Scores
     similarity: float
     colour_shift: float
     findings: tuple[Finding, ...] = ()
+    gain: float | None = None
 
 
 def decide(scores: Scores, rules: ScoringSettings, findings: Sequence[Finding] = ()) -> Decision:
@@ -94,11 +102,13 @@ def settle(
     """The decision after an attempt at enhancement (a text says why it could not be made; None: the enhancer failed);
     `findings` are the input's.
 
-    The enhanced image is kept when it is still the same picture (SSIM at least 1 - `max_enhanced_shift`), its colours
-    moved by no more than `max_colour_shift` or are better balanced for it, the judge's score rose by at least
-    `min_gain`, no attribute fell by more than `max_attribute_fall` (they learned from damage, not from people: a second
-    opinion), the new score is not below `reject_below`, and it breaks no catalogue rule but those noted of the input.
-    Otherwise the input is rejected below `reject_below`, and reviewed above it.
+    The enhanced image is kept when it is still the same picture (similarity at least 1 - `max_enhanced_shift`), its
+    colours moved by no more than `max_colour_shift` or are better balanced for it, it breaks no catalogue rule but
+    those noted of the input, and the model expects it to be nearer to the true picture; the judge then has a voice only
+    where his intervals leave no doubt. Where the model knows nothing of gains his score has to rise by at least
+    `min_gain`, no attribute to fall by more than `max_attribute_fall` (they learned from damage, not from people: a
+    second opinion), and the new score not to be below `reject_below`. Otherwise the input is rejected below
+    `reject_below`, and reviewed above it.
     """
     obstacle = _obstacle(scores, enhanced, rules) or _rule_broken(enhanced, findings)
     if obstacle is None:
@@ -110,6 +120,7 @@ def settle(
 def changes_colours(scores: Scores, enhanced: Enhanced, rules: ScoringSettings) -> bool:
     """Whether enhancing moves the colours of the product further than it may: a cast that is removed is no fault."""
     balanced = enhanced.scores.colour_balance - scores.colour_balance >= rules.min_gain
+    balanced = balanced or (enhanced.gain is not None and enhanced.gain >= BEYOND_DOUBT_DB)
     return enhanced.colour_shift > rules.max_colour_shift and not balanced
 
 
@@ -146,7 +157,7 @@ def _obstacle(scores: Scores, enhanced: Enhanced | str | None, rules: ScoringSet
     if enhanced is None:
         return "not_enhanced: the enhancer failed on this image"
     if isinstance(enhanced, str):
-        return f"not_enhanced: {enhanced}"
+        return f"{'no_gain' if enhanced == NOTHING_GAINS else 'not_enhanced'}: {enhanced}"
     after = enhanced.scores
     if not (after.finite and math.isfinite(enhanced.similarity) and math.isfinite(enhanced.colour_shift)):
         return "not_enhanced: the enhanced image has no usable score"
@@ -155,6 +166,18 @@ def _obstacle(scores: Scores, enhanced: Enhanced | str | None, rules: ScoringSet
         return f"changed_too_much: similarity {enhanced.similarity:.2f} is below {least:.2f}"
     if changes_colours(scores, enhanced, rules):
         return f"colour_changed: colours move by {enhanced.colour_shift:.1f}, more than {rules.max_colour_shift:.1f}"
+    return _judged_worse(scores, after, rules) if enhanced.gain is None else _surely_worse(scores, after, rules)
+
+
+def _surely_worse(scores: Scores, after: Scores, rules: ScoringSettings) -> str | None:
+    if after.quality_high < scores.quality_low:
+        return f"no_gain: enhancing changes quality by {after.quality - scores.quality:+.3f}, beyond doubt"
+    if after.quality_high < rules.reject_below:
+        return f"still_poor: {after.quality_high:.2f} at best after enhancing is below {rules.reject_below:.2f}"
+    return None
+
+
+def _judged_worse(scores: Scores, after: Scores, rules: ScoringSettings) -> str | None:
     gain = after.quality - scores.quality
     if gain < rules.min_gain:
         return f"no_gain: enhancing changes quality by {gain:+.3f}, {rules.min_gain:+.3f} is needed"

@@ -16,7 +16,7 @@ from packshot.config import Settings
 from packshot.errors import PackshotError
 from packshot.files import OutputNotWritable, write_bytes
 from packshot.progress import say, track
-from packshot.scoring.enhancing import true_colours
+from packshot.scoring.enhancing import repaired
 from packshot.scoring.judging import Scorer
 from packshot.scoring.listing import BatchFile, list_batch
 from packshot.scoring.reading import Opened, read_ahead
@@ -56,8 +56,9 @@ class _Outcome:
 def enhance_folder(
     settings: Settings, directory: Path, out: Path, model: str = "champion", *, scorer: Scorer | None = None
 ) -> EnhanceReport:
-    """Enhance every image below `directory` into `out`, without asking the judge.
+    """Enhance every image below `directory` into `out`, without asking whether it is good enough.
 
+    Where the model knows what repairs gain, an image that none is sure to bring nearer to the true one stays as it is.
     JPEG, PNG and WebP keep name and format, other formats become PNG. Files that cannot be enhanced stand
     in `out/errors.csv` (path, error). The same `out` again goes on where a killed run stopped.
     Raises NothingEnhanced when no file could be, EmptyBatch, BatchFolderMissing, OutputNotWritable.
@@ -132,13 +133,13 @@ class _Enhancing:
 
     def _content(self, info: ImageInfo, source: Path, pixels: Pixels, text: str | None) -> bytes:
         judge, rules = self.scorer.judge, self.settings.scoring
-        image = judge.enhance(pixels)
 
-        def balance_gained() -> float:
+        def balance_gained(image: Pixels) -> float:
             before, after = (judge.judge([one], [text])[0].colour_balance for one in (pixels, image))
             return float(after - before)
 
-        own = true_colours(pixels, image, rules, balance_gained)
+        found = repaired(judge, pixels, rules, None, balance_gained)
+        own = found.image if found is not None else pixels
         return enhanced_file(own, source, info.image_id, info.format, self.limits, rules.jpeg_quality)
 
 

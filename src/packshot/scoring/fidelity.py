@@ -10,6 +10,7 @@ from packshot.model.ground import keep_white_ground, white_ground
 
 STRIP_ROWS = 512
 CELLS = 16
+SHAPES = 64
 GREY_WITHIN = 2
 """How far the channels of a grey pixel may lie apart, of 255."""
 GREY_BUT_FOR = 0.001
@@ -39,6 +40,20 @@ def luma_similarity(reference: NDArray[np.uint8], image: NDArray[np.uint8]) -> f
         strip = _ssim_map(_luma(reference[first:last]), _luma(image[first:last]))
         total += float(strip[top - first : bottom - first].sum(dtype=np.float64))
     return float(total / (height * reference.shape[1]))
+
+
+def structure_kept(reference: NDArray[np.uint8], image: NDArray[np.uint8]) -> float:
+    """Correlation of luma between the SHAPES x SHAPES parts of two H x W x 3 uint8 RGB images, -1..1.
+
+    Light, contrast and grain may change, what is to be seen may not: 1 where the parts lie in one order of lightness,
+    also where neither has any. Raises ValueError for different shapes.
+    """
+    if reference.shape != image.shape:
+        raise ValueError(f"structures need equal shapes, got {reference.shape} and {image.shape}")
+    sides = [_luma(cv2.resize(each, (SHAPES, SHAPES), interpolation=cv2.INTER_AREA)) for each in (reference, image)]
+    first, second = (side.ravel() - side.mean() for side in sides)
+    scale = float(np.linalg.norm(first) * np.linalg.norm(second))
+    return float(first @ second) / scale if scale > 0 else 1.0
 
 
 def colour_shift(reference: NDArray[np.uint8], image: NDArray[np.uint8]) -> float:

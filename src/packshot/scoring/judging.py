@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from packshot.scoring.runtime import TORCH
 
 if TYPE_CHECKING:
-    from packshot.bundle import Judgement
+    from packshot.bundle import Judgement, Mended
     from packshot.evaluation.thresholds import Rated
     from packshot.registry.lineage import Lineage
 
@@ -29,6 +29,18 @@ class JudgeLike(Protocol):
 
     def enhance(self, image: Pixels) -> Pixels:
         """The image enhanced at full resolution, same shape."""
+
+
+@runtime_checkable
+class MenderLike(Protocol):
+    """A model that may know what its repairs gain: `packshot.bundle.Judge` again."""
+
+    @property
+    def mends(self) -> bool:
+        """Whether it knows."""
+
+    def mend(self, image: Pixels, max_harm: float, faults: Collection[str] | None = None) -> Mended | None:
+        """The best repair of an image, None where none is sure to gain; see `packshot.bundle.Judge.mend`."""
 
 
 @dataclass(frozen=True)

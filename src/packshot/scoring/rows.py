@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -25,8 +25,8 @@ from packshot.progress import say
 from packshot.scoring.checks import Mending, checks_of
 from packshot.scoring.contract import SCHEMA_VERSION
 from packshot.scoring.decisions import Decision, Enhanced, Scores, decide, refuse, settle
-from packshot.scoring.enhancing import true_colours
-from packshot.scoring.fidelity import colour_shift, luma_similarity
+from packshot.scoring.enhancing import NOTHING_GAINS, repaired
+from packshot.scoring.fidelity import colour_shift, luma_similarity, structure_kept
 from packshot.scoring.judging import Scorer
 from packshot.scoring.preview import preview
 from packshot.scoring.reading import Opened
@@ -206,7 +206,7 @@ def _decided(
     first = decide(scores, work.settings.scoring, broken)
     if first.decision != "enhance":
         return {"decision": first.decision, "reasons": list(first.reasons)}, Mending()
-    attempt = _attempt(work, item, pixels, scores)
+    attempt = _attempt(work, item, pixels, scores, None)
     made = attempt.enhanced if isinstance(attempt, Attempt) else attempt
     decision = settle(first, scores, made, work.settings.scoring, broken)
     columns: dict[str, Any] = {"decision": decision.decision, "reasons": list(decision.reasons)}
@@ -234,22 +234,30 @@ class Attempt:
     enhanced: Enhanced
 
 
-def _attempt(work: Work, item: Opened, pixels: NDArray[np.uint8], scores: Scores) -> Attempt | str | None:
-    """The catalogue rules are asked of the file itself, as a buyer gets it. A text says what is wrong with the source
-    by now; None: the enhancer failed."""
+def _attempt(
+    work: Work, item: Opened, pixels: NDArray[np.uint8], scores: Scores, faults: Collection[str] | None
+) -> Attempt | str | None:
+    """The catalogue rules are asked of the file itself, as a buyer gets it. A text says why there is nothing to keep;
+    None: the enhancer failed."""
     if item.info is None:
         return None
     path, source, text = item.file.path, item.info, item.file.text()
+
+    def balance(made: NDArray[np.uint8]) -> float:
+        return _judged_again(work, made, text).colour_balance
+
     try:
-        image = work.scorer.judge.enhance(pixels)
-        after = _judged_again(work, image, text)
-        own = true_colours(pixels, image, work.settings.scoring, lambda: after.colour_balance - scores.colour_balance)
-        if own is not image:
-            image, after = own, _judged_again(work, own, text)
-        similarity, shift = luma_similarity(pixels, image), colour_shift(pixels, image)
+        rules, judge = work.settings.scoring, work.scorer.judge
+        found = repaired(judge, pixels, rules, faults, lambda made: balance(made) - scores.colour_balance)
+        if found is None:
+            return NOTHING_GAINS
+        image, after = found.image, _judged_again(work, found.image, text)
+        alike = luma_similarity if found.gain is None else structure_kept
+        similarity, shift = alike(pixels, image), colour_shift(pixels, image)
         quality = work.settings.scoring.jpeg_quality
         content = enhanced_file(image, item.file.location, source.image_id, source.format, work.limits, quality)
-        del image, own
+        gain = found.gain
+        del image, found
         written = Picture(decode(content, work.limits), kept_format(source.format), len(content))
         broken, _ = _ruled(work, written)
     except BadImage as error:
@@ -258,7 +266,7 @@ def _attempt(work: Work, item: Opened, pixels: NDArray[np.uint8], scores: Scores
         say(f"{path} could not be enhanced: {type(error).__name__}: {error}")
         return None
     name = f"enhanced/{output_name(path, source.format, work.names)}"
-    return Attempt(name, content, Enhanced(after, similarity, shift, broken))
+    return Attempt(name, content, Enhanced(after, similarity, shift, broken, gain))
 
 
 def _judged_again(work: Work, image: NDArray[np.uint8], text: str | None) -> Scores:
