@@ -27,8 +27,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from packshot.catalog.manifest import read_manifest, row_text
+from packshot.catalog.manifest import read_manifest
 from packshot.catalog.source_record import read_source
+from packshot.catalog.texts import row_text
 from packshot.config import Settings, load_settings
 from packshot.model.network import PackshotNet
 from packshot.model.text import TEXT_SIZES, SentenceEncoder, build_text_encoder

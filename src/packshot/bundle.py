@@ -7,11 +7,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
@@ -29,6 +28,9 @@ from packshot.model.network import Architecture, PackshotNet
 from packshot.model.parallel import one_torch_thread
 from packshot.model.signal import SIGNAL_SIZE
 from packshot.model.text import SentenceEncoder, build_text_encoder
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 WEIGHTS = "weights.safetensors"
 RECORD = "bundle.json"
@@ -217,7 +219,7 @@ class Judge:
         except (OSError, SafetensorError, RuntimeError) as error:
             raise BundleError(f"{folder / WEIGHTS} does not hold this network's weights: {error}") from error
         network.requires_grad_(False)
-        folds = pd.read_parquet(folder / FOLDS) if (folder / FOLDS).is_file() else None
+        folds = _read_folds(folder / FOLDS)
         network = network.to(choose_device(device)).eval()
         runtime = open_runtime(network, threads)
         return cls(network, record, threads, folds, runtime, read_detector(folder), read_forest(folder))
@@ -357,6 +359,14 @@ class Judge:
             embedding=arrays["embedding"][place].copy(),
             faults=faults,
         )
+
+
+def _read_folds(path: Path) -> pd.DataFrame | None:
+    if not path.is_file():
+        return None
+    import pandas as pd
+
+    return pd.read_parquet(path)
 
 
 def _blind_heads(folds: pd.DataFrame | None) -> dict[str, int]:

@@ -31,7 +31,6 @@ from packshot.evaluation.thresholds import (
     cost,
     decided,
     in_force,
-    rated,
     read_rated,
     tuned,
 )
@@ -142,11 +141,20 @@ def table(**changes: object) -> pd.DataFrame:
 
 
 def test_scored_pictures_are_read_or_refused(tmp_path) -> None:
-    assert len(rated(table()).human) == 2
+    file = tmp_path / "scored.parquet"
+
+    def read(frame: pd.DataFrame) -> Rated | None:
+        frame.to_parquet(file)
+        return read_rated(file)
+
+    found = read(table(group=["g", "h", "i"]))
+    assert found is not None and found.human.tolist() == [0.2, 0.8] and found.groups == ("g", "h")
     with pytest.raises(RatedUnusable, match="quality_low is NaN or infinite in 1 of 2"):
-        rated(table(quality_low=[0.4, float("nan"), 0.4]))
+        read(table(quality_low=[0.4, float("nan"), 0.4]))
+    with pytest.raises(RatedUnusable, match="1 of 2 scored pictures have no group"):
+        read(table(group=["g", None, "i"]))
     with pytest.raises(RatedUnusable, match=r"column.* group"):
-        rated(table().drop(columns="group"))
+        read(table().drop(columns="group"))
     assert read_rated(tmp_path / "missing.parquet") is None
     (tmp_path / "torn.parquet").write_bytes(b"PAR1 torn")
     with pytest.raises(RatedUnusable, match=r"torn\.parquet"):

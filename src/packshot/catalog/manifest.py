@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -137,10 +136,3 @@ def _explain_missing(missing: list[str], found: list[str], where: str) -> str:
         lines.append(f"  column {name!r} is missing{hint}")
     lines.append(f"  found: {', '.join(found) or 'no columns'}")
     return "\n".join(lines)
-
-
-def row_text(row: Any) -> str | None:
-    """What the shop says about a picture: title, description and tags of a manifest row; None where it says nothing."""
-    parts = [row[name] for name in ("title", "description", "tags")]
-    said = [part.replace("|", ", ") for part in parts if isinstance(part, str) and part]
-    return ". ".join(said) or None

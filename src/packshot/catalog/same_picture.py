@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import cv2
-import imagehash
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -149,6 +148,8 @@ def _grey(image: Pixels) -> Image.Image:
 
 
 def _hash(grey: Image.Image, side: int = HASH_SIDE) -> str:
+    import imagehash  # with scipy: a scorer need not wait for it before its first picture is being judged
+
     return np.packbits(imagehash.phash(grey, hash_size=side).hash.ravel()).tobytes().hex()
 
 

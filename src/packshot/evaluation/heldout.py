@@ -17,8 +17,9 @@ import pandas as pd
 from packshot.bundle import Judge, Judgement
 from packshot.catalog.decoding.isolated import decode
 from packshot.catalog.image import ImageLimits, resolve_inside
-from packshot.catalog.manifest import read_manifest, row_text
+from packshot.catalog.manifest import read_manifest
 from packshot.catalog.source_record import read_source
+from packshot.catalog.texts import row_text
 from packshot.config import Profile, Settings
 from packshot.degrade import DEGRADATIONS
 from packshot.degrade.full_reference import haarpsi

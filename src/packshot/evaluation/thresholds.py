@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from packshot.config import DecisionCosts, ScoringSettings, Settings
@@ -23,6 +25,7 @@ GRID = np.arange(101) / 100
 WIDTHS = np.arange(1, 21) / 20
 """What `review_width` may be; at 1 no image is reviewed for its width."""
 SCORES = ("quality_mos", "quality", "quality_low", "quality_high")
+COLUMNS = (*SCORES, "group")
 SAME = 1e-9
 ACCEPT, REVIEW, REJECT = "accept", "review", "reject"
 Outcomes = NDArray[np.str_]
@@ -91,32 +94,36 @@ class InForce:
         )
 
 
-def rated(frame: pd.DataFrame) -> Rated:
-    """The rows that have a human score. Raises RatedUnusable naming what is missing or not finite."""
-    missing = [name for name in (*SCORES, "group") if name not in frame]
-    if missing:
-        raise RatedUnusable(f"scored pictures lack the column(s) {', '.join(missing)}; train and evaluate again")
-    rows = frame[frame["quality_mos"].notna()]
-    values = {name: rows[name].to_numpy(dtype=np.float64) for name in SCORES}
-    for name, value in values.items():
-        bad = int((~np.isfinite(value)).sum())
-        if bad:
-            raise RatedUnusable(f"{name} is NaN or infinite in {bad} of {len(rows)} scored pictures")
-    if rows["group"].isna().any():
-        raise RatedUnusable(f"{int(rows['group'].isna().sum())} of {len(rows)} scored pictures have no group")
-    human, quality, low, high = (values[name] for name in SCORES)
-    return Rated(human, quality, low, high, tuple(rows["group"].astype(str)))
-
-
 def read_rated(path: Path) -> Rated | None:
-    """The scored pictures of a Parquet file; None where there is no file. Raises RatedUnusable."""
+    """The rows of a Parquet file that have a human score; None where there is no file. Raises RatedUnusable naming what
+    is missing or not finite."""
     if not path.is_file():
         return None
     try:
-        frame = pd.read_parquet(path)
+        with pq.ParquetFile(path) as file:
+            present = file.schema_arrow.names
+            table = file.read(columns=[name for name in COLUMNS if name in present])
     except (OSError, ValueError) as error:
         raise RatedUnusable(f"{path} cannot be read as Parquet: {error}") from error
-    return rated(frame)
+    return _rated(table)
+
+
+def _rated(table: pa.Table) -> Rated:
+    missing = [name for name in COLUMNS if name not in table.column_names]
+    if missing:
+        raise RatedUnusable(f"scored pictures lack the column(s) {', '.join(missing)}; train and evaluate again")
+    rows = table.filter(pc.invert(pc.is_null(table["quality_mos"], nan_is_null=True)))
+    # through Python's numbers: `to_numpy` would have pandas imported, and every scorer wait for it
+    values = {name: np.array(rows[name].to_pylist(), dtype=np.float64) for name in SCORES}
+    for name, value in values.items():
+        bad = int((~np.isfinite(value)).sum())
+        if bad:
+            raise RatedUnusable(f"{name} is NaN or infinite in {bad} of {rows.num_rows} scored pictures")
+    groups = rows["group"]
+    if groups.null_count:
+        raise RatedUnusable(f"{groups.null_count} of {rows.num_rows} scored pictures have no group")
+    human, quality, low, high = (values[name] for name in SCORES)
+    return Rated(human, quality, low, high, tuple(map(str, groups.to_pylist())))
 
 
 def in_force(settings: ScoringSettings, known: Rated | None) -> InForce:

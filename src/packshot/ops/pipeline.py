@@ -310,12 +310,15 @@ def score_folder(
 
     Either folder may be an address in an object store.
     """
+    from packshot.catalog.decoding.pool import decoders
     from packshot.scoring.batch import score
     from packshot.scoring.bucket import is_address
     from packshot.scoring.duplicates import Known
     from packshot.scoring.scorer import open_scorer
     from packshot.scoring.stored import score_stored
 
+    if settings.scoring.engine == "local":
+        decoders().begin()  # while this process loads the model
     source, target, scorer = str(directory), str(out), open_scorer(settings, model)
     if is_address(source) or is_address(target):
         run = partial(score_stored, settings, source, target)

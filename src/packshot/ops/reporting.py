@@ -14,7 +14,6 @@ from packshot.config import Settings
 from packshot.errors import PackshotError
 from packshot.files import write_json
 from packshot.home import Home, project_root
-from packshot.ops.drills import damage_folder
 from packshot.ops.pipeline import inbox_batches, verdict_folder
 from packshot.progress import say
 
@@ -40,6 +39,7 @@ def write_report(
     figure (task/measure/set/subset) to its value. Raises NothingToReport without a scored batch, VerdictsUnreadable.
     """
     from packshot.evaluation.digest import bundle_digest
+    from packshot.ops.drills import damage_folder
     from packshot.registry.events import RUNS
     from packshot.registry.ledger import Ledger
     from packshot.serving.report import render

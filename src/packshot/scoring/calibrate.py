@@ -15,7 +15,7 @@ import pandas as pd
 from packshot.bundle import Image, Judge, Judgement
 from packshot.catalog.decoding.isolated import decode
 from packshot.catalog.image import ImageLimits, resolve_inside
-from packshot.catalog.manifest import row_text
+from packshot.catalog.texts import row_text
 from packshot.config import Profile, ScoringSettings, Settings
 from packshot.errors import PackshotError
 from packshot.evaluation import metrics as m

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from packshot.catalog.image import BadImage, resolve_inside
 from packshot.catalog.leftovers import PassedOver, is_left_folder
-from packshot.catalog.manifest import row_text
 from packshot.catalog.shop.matching import KnownFiles, read_facts
+from packshot.catalog.texts import row_text
 from packshot.config import CatalogSettings
 from packshot.errors import PackshotError
 from packshot.progress import say

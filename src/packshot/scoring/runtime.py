@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 from packshot.config import Settings
 from packshot.errors import PackshotError
 from packshot.home import Home
-from packshot.inference.runtime import OpenRuntime, Runtime, TorchRuntime
 from packshot.progress import say
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # torch takes seconds to import: only once it is known which model scores
     from packshot.inference.openvino_runtime import Graphs, Precision
+    from packshot.inference.runtime import OpenRuntime, Runtime
     from packshot.model.network import PackshotNet
 
 TORCH: Final = "torch"
@@ -53,6 +53,8 @@ def choose_runtime(settings: Settings, bundle_sha256: str) -> ChosenRuntime:
 
 
 def _torch(why: str) -> ChosenRuntime:
+    from packshot.inference.runtime import TorchRuntime
+
     say(f"scoring with torch: {why}")
     return ChosenRuntime(TORCH, TorchRuntime)
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from packshot.config import Settings
 from packshot.evaluation.thresholds import read_rated
-from packshot.inference.runtime import OpenRuntime
 from packshot.scoring.judging import JudgeLike, Scorer
 from packshot.scoring.runtime import TORCH, choose_runtime
 from packshot.training.layout import OUT_OF_FOLD
+
+if TYPE_CHECKING:
+    from packshot.inference.runtime import OpenRuntime
 
 
 def open_scorer(settings: Settings, model: str) -> Scorer:

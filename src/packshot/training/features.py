@@ -13,9 +13,10 @@ from safetensors.numpy import save
 from packshot.catalog.decoding.attempts import Attempts
 from packshot.catalog.decoding.isolated import decode
 from packshot.catalog.image import ImageLimits, resolve_inside
-from packshot.catalog.manifest import read_manifest, row_text
+from packshot.catalog.manifest import read_manifest
 from packshot.catalog.source_record import read_source
 from packshot.catalog.statistics import image_statistics
+from packshot.catalog.texts import row_text
 from packshot.config import Settings
 from packshot.errors import PackshotError
 from packshot.files import remove_unfinished, write_bytes, write_parquet

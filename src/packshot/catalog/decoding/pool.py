@@ -76,6 +76,10 @@ class Decoders:
         """How many decode at a time."""
         return self._workers
 
+    def begin(self) -> None:
+        """Let the workers start now, beside other work; without, the first call waits for them."""
+        self._started()
+
     def call(
         self,
         function: Callable[..., Found],
