@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import traceback
 from datetime import datetime
@@ -420,6 +421,31 @@ def score(
         open_report(settings, page, place)
     shown = f"page: {page}" if page is not None else f"page: {command_for(place)}"
     tell(report.as_record(), f"{summary(report)}\n{shown}")
+
+
+@app.command()
+def look(
+    pictures: Annotated[list[str], typer.Argument(metavar="PICTURES", help="One or several picture files.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to keep enhanced pictures in; an earlier one of a name is replaced.")
+    ] = None,
+    model: Model = "champion",
+    profile: RuleProfile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON line a verdict: docs/verdict.schema.json.")] = False,
+) -> None:
+    """Judge a few pictures and say what is wrong and what to do about it, as `score` would. Nothing is recorded."""
+    from packshot.scoring.look import look as step
+    from packshot.scoring.look_page import page
+
+    verdicts = step(load_settings().judged_by(profile), pictures, model=model, out=out)
+    records = [verdict.model_dump(mode="json") for verdict in verdicts]
+    if as_json:
+        for record in records:
+            print(json.dumps(record, sort_keys=True), flush=True)
+    else:
+        size = shutil.get_terminal_size((100, 24))
+        print(redacted(page(verdicts, out, width=size.columns, colour=sys.stdout.isatty())), flush=True)
+    hand_on({"verdicts": records})
 
 
 @app.command()
