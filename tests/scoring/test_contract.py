@@ -154,17 +154,24 @@ def test_a_value_that_is_no_number_is_never_a_pass(settings: Settings) -> None:
     assert scores["low_quality"].status == scores["low_detail"].status == "not_checked"
 
 
-def test_faults_and_places_are_told_where_they_are_known(settings: Settings) -> None:
-    fault = {"probability": 0.9, "strength": 2.1, "unit": "JND", "present": True, "outcome": "fixed"}
-    faults = [{"fault": "cast", **fault}, {"fault": "blur", **fault, "present": False, "outcome": "none"}]
-    faults.append({"fault": "noise", **fault, "probability": float("nan")})
-    told = [check for check in checks_of(row_of(faults=faults), settings.scoring) if check.kind == "fault"]
-    assert [(check.rule, check.status, check.done) for check in told] == [
-        ("cast", "failed", "fixed"),
-        ("blur", "passed", None),
-        ("noise", "not_checked", None),
+def test_faults_are_checks_with_strength_and_advice(settings: Settings) -> None:
+    fault = {"probability": 0.9, "strength": 2.1, "unit": "px", "present": True, "outcome": "fixed"}
+    faults = [{"fault": "cast", **fault}, {"fault": "blur", **fault, "outcome": "not_tried"}]
+    faults += [{"fault": "dark", **fault, "present": False, "outcome": "none"}]
+    faults += [{"fault": "noise", **fault, "probability": float("nan")}]
+    checks = checks_of(row_of(faults=faults), settings.scoring)
+    told = [check for check in checks if check.kind == "fault"]
+    assert [(check.rule, check.status, check.severity, check.done, check.measured) for check in told] == [
+        ("cast", "failed", "enhance", "fixed", 2.1),
+        ("blur", "failed", "review", "not_tried", 2.1),
+        ("dark", "passed", "enhance", None, None),
+        ("noise", "not_checked", "enhance", None, None),
     ]
-    assert (told[0].measured, told[0].unit, told[0].probability) == (2.1, "JND", 0.9)
+    assert (told[0].unit, told[0].probability) == ("px", 0.9) and "white balance" in str(told[0].advice)
+    assert [check.severity for check in checks if check.rule == "uncertain"] == ["note"]
+
+
+def test_a_box_lies_in_the_picture() -> None:
     assert box((0.1, -0.2, 0.5, 1.3)) == Where(x0=0.1, y0=0, x1=0.5, y1=1)
     with pytest.raises(ValidationError, match="left to right"):
         Where(x0=0.5, y0=0, x1=0.1, y1=1)
@@ -231,12 +238,20 @@ def test_every_rule_says_its_unit() -> None:
     assert [name for name, rule in RULES.items() if not rule.unit] == []
 
 
-def test_why_gives_the_contract(tmp_path: Path) -> None:
-    folder = write_verdicts(tmp_path / "v", [verdict("a.jpg", checks=[])], version=None)
-    said = CliRunner().invoke(app, ["why", "a.jpg", "--json", "--verdicts", str(folder)])
+def test_why_gives_the_contract_and_a_page_of_it(tmp_path: Path) -> None:
+    passed = Check(kind="rule", rule="noise", status="passed", measured=1.0)
+    dark = Check(kind="fault", rule="dark", status="failed", measured=1.2, done="fixed")
+    unasked = [Check(kind="rule", rule=rule, status="not_checked", why="no ground") for rule in ("fill", "products")]
+    checks = [check.model_dump() for check in (passed, dark, *unasked)]
+    folder = write_verdicts(tmp_path / "v", [verdict("a.jpg", checks=checks)], version=None)
+    call = ["why", "a.jpg", "--verdicts", str(folder)]
+    said = CliRunner().invoke(app, [*call, "--json"])
     assert said.exit_code == 0, said.output
     told = Verdict.model_validate(json.loads(said.stdout.splitlines()[-1])["verdict"])
-    assert (told.path, told.decision, told.quality) == ("a.jpg", "accept", 0.7)
+    assert (told.path, told.decision, told.quality, told.checks[1]) == ("a.jpg", "accept", 0.7, dark)
+    shown = CliRunner().invoke(app, call).stdout
+    assert "1 passed, 1 failed, 2 not checked" in shown and "not checked, no ground: fill, products" in shown
+    assert "dark: failed, fixed in the enhanced picture" in shown
 
 
 def test_a_score_out_of_its_range_is_no_verdict() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,12 @@ from packshot.scoring.verdicts import STATISTICS
 Lines = Iterator[str]
 _SCORES = ("sharpness", "colour_balance", "detail")
 _METRICS_SHOWN = 12
+_DONE = {
+    "fixed": "failed, fixed in the enhanced picture",
+    "not_fixed": "failed, enhancing did not fix it",
+    "not_tried": "failed, enhancing was not tried",
+    None: "failed",
+}
 
 
 def page(record: Mapping[str, Any]) -> str:
@@ -19,6 +26,7 @@ def page(record: Mapping[str, Any]) -> str:
         ("Picture", _picture(record)),
         ("Measured", _measured(record)),
         ("Findings", _findings(record["found"])),
+        ("Asked", _asked(record["verdict"]["checks"])),
         ("Enhancing", _enhanced(record["enhanced"])),
         ("Model", _model(record["model"])),
         ("Gates", _gates(record["model"].get("gates"))),
@@ -87,6 +95,26 @@ def _findings(found: Mapping[str, Any]) -> Lines:
         yield f"duplicate of {found['duplicate_of']}"
     for name, value in sorted(found["measures"].items()):
         yield f"{name} {value:.4g}"
+
+
+def _asked(checks: Sequence[Mapping[str, Any]]) -> Lines:
+    """How the picture stood what it was asked; of a rule that it breaks the findings tell the rest."""
+    if not checks:
+        return
+    counts = Counter(check["status"] for check in checks)
+    yield ", ".join(f"{counts[status]} {status.replace('_', ' ')}" for status in ("passed", "failed", "not_checked"))
+    for check in (check for check in checks if check["status"] == "failed"):
+        yield f"{check['rule']}: {_DONE[check['done']]}"
+    for why, rules in _by_why(checks).items():
+        yield f"not checked, {why}: {', '.join(rules)}"
+
+
+def _by_why(checks: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for check in checks:
+        if check["status"] == "not_checked":
+            found.setdefault(check["why"], []).append(check["rule"])
+    return found
 
 
 def _enhanced(enhanced: Mapping[str, Any] | None) -> Lines:

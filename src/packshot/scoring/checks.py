@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from packshot.config import RuleBound, ScoringSettings
+from packshot.faults.kinds import KINDS
 from packshot.scoring.contract import SCORE_UNIT, SCORED, UNCERTAIN, Check, Done, Severity, box
 from packshot.scoring.decisions import Enhanced
 from packshot.scoring.rules import RULES, Finding, Picture, findings, profile_in_force
@@ -193,7 +194,9 @@ def _score_checks(
         yield _score(row, code, row.get(name), least, "least", severity, done)
     low, high = row.get("quality_low"), row.get("quality_high")
     width = None if low is None or high is None else high - low
-    yield _score(row, UNCERTAIN, width, scoring.review_width, "most", "review", "not_tried")
+    # where faults are told, these decide, and how wide the interval is does not
+    severity = "review" if row.get("faults") is None else "note"
+    yield _score(row, UNCERTAIN, width, scoring.review_width, "most", severity, "not_tried")
 
 
 def _score(
@@ -210,18 +213,19 @@ def _score(
 
 
 def _fault_checks(row: Mapping[str, Any]) -> Iterator[Check]:
-    """Those of the column `faults`, where the model tells any."""
+    """Those of the column `faults`, where the model tells any; a fault that is not there has no strength."""
     for fault in row.get("faults") or ():
-        said = {"kind": "fault", "rule": fault["fault"], "severity": "enhance", "unit": fault["unit"]}
-        probability, strength = fault["probability"], fault["strength"]
-        if probability is None or not math.isfinite(probability):
+        kind = KINDS.get(fault["fault"])
+        severity = "enhance" if kind is None or kind.mendable else "review"
+        said = {"kind": "fault", "rule": fault["fault"], "severity": severity, "unit": fault["unit"]}
+        numbers = fault["probability"], fault["strength"]
+        if not all(number is not None and math.isfinite(number) for number in numbers):
             yield Check(**said, status="not_checked", why=NOT_A_NUMBER)
-            continue
-        done = fault["outcome"] if fault["outcome"] != "none" else None
-        measured = strength if strength is not None and math.isfinite(strength) else None
-        status = "failed" if fault["present"] else "passed"
-        done = done if fault["present"] else None
-        yield Check(**said, status=status, measured=measured, probability=probability, done=done)
+        elif fault["present"]:
+            told = {"measured": fault["strength"], "probability": fault["probability"], "done": fault["outcome"]}
+            yield Check(**said, **told, status="failed", advice=kind.sentence if kind else None)
+        else:
+            yield Check(**said, status="passed", probability=fault["probability"])
 
 
 def _done(tried: bool, kept: bool, mended: bool) -> Done:
