@@ -1,6 +1,7 @@
 """The trained model as an object and as files: `weights.safetensors`, `bundle.json`, `reference.parquet`; where people
 scored enough pictures `out_of_fold.parquet`; with several quality heads, `folds.parquet`; and where clean pictures
-taught it to find faults, `faults.safetensors`, and what repairing them gains, `gain.safetensors`."""
+taught it to find faults, `faults.safetensors`, and what repairing them gains,
+`gain.safetensors`; and which pictures its styles are for, `scope.safetensors`."""
 
 from __future__ import annotations
 
@@ -22,6 +23,7 @@ from packshot.files import write_bytes, write_json
 from packshot.inference.gain import Before, Forest, evidence, read_forest, shown
 from packshot.inference.repairs import Repair, kept_ground, repairs
 from packshot.inference.runtime import OpenRuntime, Runtime, TorchRuntime
+from packshot.inference.scope import Scope, read_scope
 from packshot.model import preprocess
 from packshot.model.ground import keep_white_ground
 from packshot.model.network import Architecture, PackshotNet
@@ -132,12 +134,14 @@ class Judgement:
     colour_balance: float
     detail: float
     style: str | None
-    """None where the model knows no styles."""
+    """The nearest style; None where the model knows none. It means nothing where it was not `style_taught`."""
     style_confidence: float
     style_vector: npt.NDArray[np.float32]
     """Unit vector in the style space, style_dim."""
     embedding: npt.NDArray[np.float32]
     """At most 64 principal components of the stage statistics, for drift checks and maps."""
+    style_taught: bool = True
+    """Whether the picture is of a kind whose styles the model was taught."""
     faults: tuple[Found, ...] | None = None
     """Every fault that is looked for, in the order of `packshot.faults.NAMES`; None where the bundle finds none."""
 
@@ -193,9 +197,11 @@ class Judge:
         runtime: Runtime | None = None,
         detector: Detector | None = None,
         gain: Forest | None = None,
+        scope: Scope | None = None,
     ) -> None:
         self.network = network.eval()
         self._detector = detector
+        self._scope = scope
         self._gain = gain if detector is not None else None
         self._blind = _blind_heads(folds)
         self.bundle = record
@@ -209,7 +215,7 @@ class Judge:
         """Load a bundle folder; `device` is auto, cpu or cuda. `threads` 0: all cores that this process may use.
 
         The backbone's weights are in the bundle, so nothing is fetched. Raises BundleError, FaultsUnreadable,
-        GainUnreadable.
+        GainUnreadable, ScopeUnreadable.
         """
         folder = Path(folder)
         record = read_record(folder)
@@ -222,7 +228,8 @@ class Judge:
         folds = _read_folds(folder / FOLDS)
         network = network.to(choose_device(device)).eval()
         runtime = open_runtime(network, threads)
-        return cls(network, record, threads, folds, runtime, read_detector(folder), read_forest(folder))
+        parts = (read_detector(folder), read_forest(folder), read_scope(folder))
+        return cls(network, record, threads, folds, runtime, *parts)
 
     def blind_heads(self, image_ids: Sequence[str], groups: Sequence[str]) -> list[int] | None:
         """For each image the quality head that learned from nothing of its group, -1 where none of them did.
@@ -268,7 +275,10 @@ class Judge:
             }
         arrays = {name: value.float().cpu().numpy() for name, value in columns.items()}
         faults = self._faults(features.stats)
-        return [self._judgement(arrays, place, faults[place]) for place in range(len(images))]
+        taught = np.ones(len(images), dtype=bool)
+        if self._scope is not None:
+            taught = self._scope.covers(arrays["embedding"], arrays["style"])
+        return [self._judgement(arrays, place, bool(taught[place]), faults[place]) for place in range(len(images))]
 
     @property
     def mends(self) -> bool:
@@ -340,7 +350,11 @@ class Judge:
         return self._detector.find(stats[:, -SIGNAL_SIZE:].float().cpu().numpy())
 
     def _judgement(
-        self, arrays: dict[str, npt.NDArray[np.float32]], place: int, faults: tuple[Found, ...] | None
+        self,
+        arrays: dict[str, npt.NDArray[np.float32]],
+        place: int,
+        taught: bool,
+        faults: tuple[Found, ...] | None,
     ) -> Judgement:
         styles = self.bundle.architecture.styles
         best = int(arrays["confidence"][place].argmax())
@@ -357,6 +371,7 @@ class Judge:
             style_confidence=float(arrays["confidence"][place, best]) if styles else 0.0,
             style_vector=arrays["style"][place].copy(),
             embedding=arrays["embedding"][place].copy(),
+            style_taught=taught,
             faults=faults,
         )
 

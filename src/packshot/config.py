@@ -255,6 +255,9 @@ class TrainingSettings(Section):
     """0: as many as the machine has."""
     processes: Positive
     """Processes of `packshot train` on this machine: one for each GPU. More than one are started by torchrun."""
+    style_scope_loss: Annotated[float, Field(ge=0, lt=1)]
+    """Share of pictures of the kinds whose styles are taught that may be refused a style: the price of refusing
+    others."""
     loss: LossSettings
 
     @model_validator(mode="after")

@@ -27,6 +27,7 @@ class Judged:
     style_confidence: float
     style_vector: np.ndarray
     embedding: np.ndarray
+    style_taught: bool = True
 
 
 class BrightnessJudge:

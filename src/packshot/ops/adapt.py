@@ -26,6 +26,7 @@ from packshot.evaluation.heldout import score_heldout, score_heldout_once
 from packshot.faults.detector import FAULTS
 from packshot.files import atomic_folder, write_json, write_parquet
 from packshot.inference.gain import FILE as GAIN
+from packshot.inference.scope import FILE as SCOPE
 from packshot.model.parallel import worker_count
 from packshot.model.quality import ATTRIBUTES
 from packshot.progress import say, track
@@ -222,8 +223,8 @@ def _write_bundle(
     record = judge.bundle.model_copy(update={"adaptation": lineage, "metrics": figures})
     save_bundle(target, judge.network, record)
     write_parquet(target / REFERENCE, pd.DataFrame(rows))
-    # faults, and what repairs gain, are told by the pixels, which no stage of a backbone moves
-    for name in (FOLDS, OUT_OF_FOLD, FAULTS, GAIN):
+    # faults, and what repairs gain, are told by the pixels, which no stage of a backbone moves; scopes move little
+    for name in (FOLDS, OUT_OF_FOLD, FAULTS, GAIN, SCOPE):
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
 

@@ -76,7 +76,9 @@ def _row(judgement: Judgement | None, error: str | None) -> dict[str, Any]:
     if judgement is None:
         return {**dict.fromkeys(OUTPUTS), "error": error}
     scores = {name: float(getattr(judgement, name)) for name in SCORES}
-    return {**scores, "style": judgement.style, "style_confidence": float(judgement.style_confidence), "error": None}
+    told = judgement.style if judgement.style_taught else None
+    confidence = float(judgement.style_confidence) if told is not None else 0.0
+    return {**scores, "style": told, "style_confidence": confidence, "error": None}
 
 
 mlflow.models.set_model(PackshotModel())

@@ -122,6 +122,8 @@ class Verdict(Part):
     colour_balance: Unit | None = None
     detail: Unit | None = None
     style: str | None = None
+    style_reason: str | None = None
+    """`code: sentence`: why there is no style, where the model knows some."""
     style_confidence: float | None = None
     notes: tuple[str, ...] = ()
     """What is odd beside the pixels."""

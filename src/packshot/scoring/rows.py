@@ -37,6 +37,7 @@ from packshot.scoring.writing import enhanced_file, kept_format, output_name
 if TYPE_CHECKING:
     from packshot.bundle import Judgement
 
+NOT_TAUGHT = "style_not_taught: the styles that are known are those of other products"
 TOGETHER = 8
 """Images a call of the judge gets at most."""
 PIXELS_TOGETHER = 16_000_000
@@ -192,9 +193,11 @@ def _scores(judged: Judgement) -> Scores:
 
 
 def _judged_columns(judged: Judgement) -> dict[str, Any]:
+    told = judged.style if judged.style_taught else None
     return {
-        "style": judged.style,
-        "style_confidence": float(judged.style_confidence),
+        "style": told,
+        "style_reason": NOT_TAUGHT if told is None and judged.style is not None else None,
+        "style_confidence": float(judged.style_confidence) if told is not None else 0.0,
         "style_vector": np.asarray(judged.style_vector, dtype=np.float32),
         "embedding": np.asarray(judged.embedding, dtype=np.float32),
     }

@@ -65,6 +65,7 @@ SHARD_SCHEMA = pa.schema(
         pa.field("height", pa.int32()),
         *(pa.field(name, _number) for name in SCORES),
         pa.field("style", _text),
+        pa.field("style_reason", _text),
         pa.field("style_confidence", _number),
         pa.field("style_vector", _vector),
         pa.field("embedding", _vector),
@@ -102,7 +103,7 @@ LINEAGE_SCHEMA = pa.schema(
 VERDICT_SCHEMA = pa.schema([*SHARD_SCHEMA, *LINEAGE_SCHEMA])
 NEWER = frozenset(
     {"notes", "profile", "findings", "measures", "perceptual_hash", "duplicate_of", "same_as", "displaces", "preview"}
-    | {"schema_version", "checks", "enhanced_id"}
+    | {"schema_version", "checks", "enhanced_id", "style_reason"}
 )
 """Columns that verdicts of earlier versions lack."""
 ROWS_TOGETHER = 2048

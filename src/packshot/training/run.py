@@ -30,6 +30,7 @@ from packshot.faults.detector import write_detector
 from packshot.files import atomic_folder, remove_unfinished, write_parquet
 from packshot.home import Home
 from packshot.inference.gain import Forest, write_forest
+from packshot.inference.scope import Scope, write_scope
 from packshot.model import preprocess
 from packshot.model.network import PackshotNet
 from packshot.model.parallel import keep_freed_memory, one_core, worker_count
@@ -49,6 +50,7 @@ from packshot.training.fit import Progress, Task, fit
 from packshot.training.gain import gain_rows, learn_gain
 from packshot.training.pretrained import pretrained_backbone
 from packshot.training.recorder import Recorder
+from packshot.training.scope import learn_scope
 from packshot.training.sources import FeatureSource, KeptFeatures, LiveFeatures
 from packshot.training.tone_trust import fit_tone_trust
 from packshot.training.warm_start import FEWEST_RATED, refit_heads, refit_quality, warm_start
@@ -123,6 +125,7 @@ def _finish(
         best_epoch=progress.best_epoch,
         metrics=_figures_kept(progress) | covered,
     )
+    scope = _scope(settings, network, task, source)
     yardstick = reference(network, data, source, profile)
     remove_unfinished(bundle)
     with atomic_folder(bundle) as building:
@@ -132,6 +135,8 @@ def _finish(
             write_detector(building, learned.detector)
         if gain is not None:
             write_forest(building, gain)
+        if scope is not None:
+            write_scope(building, scope)
         if folds is not None:
             write_parquet(building / FOLDS, folds)
         if calibrated.out_of_fold is not None:
@@ -178,6 +183,24 @@ def _gain(
         say(f"train: what repairs gain is not learned: {found}")
         return None
     return found
+
+
+@torch.no_grad()
+def _scope(settings: Settings, network: PackshotNet, task: Task, source: FeatureSource) -> Scope | None:
+    """Which pictures the styles are for, from training and validation rows; None where all of them have a style."""
+    known, embedding, style = _known(task), [], []
+    for start in range(0, len(known), REFERENCE_BATCH):
+        features = source.rows(known[start : start + REFERENCE_BATCH])
+        embedding.append(network.embed(features.stats).cpu().numpy())
+        style.append(network.style_space(features.gram).cpu().numpy())
+    inside = (task.data.style[known] >= 0).numpy()
+    group = task.data.index["group"].iloc[known].to_numpy(dtype=str)
+    loss, seed = settings.training.style_scope_loss, settings.training.seed
+    scope = learn_scope(np.concatenate(embedding), np.concatenate(style), inside, group, loss, seed)
+    if scope is not None:
+        told = f"{int(inside.sum())} pictures with styles and {int((~inside).sum())} without"
+        say(f"train: styles are for pictures like those that have one, learned from {told}")
+    return scope
 
 
 def _known(task: Task) -> Rows:
