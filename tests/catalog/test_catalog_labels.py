@@ -112,6 +112,29 @@ def test_a_later_word_of_a_person_corrects_an_earlier_one_and_a_contradiction_is
     assert store.opinions()[pictures[1].image_id].style == "modern"
 
 
+def test_a_decision_is_a_label_that_people_may_dispute_and_no_training_learns_from(
+    store: LabelStore, pictures: list[Picture]
+) -> None:
+    header = "path,decision,who,when\n"
+    add(store, pictures, "b.png,Accept,ann,2026-04-02\n", header)
+    opinion = store.opinions()[pictures[1].image_id]
+    assert (opinion.decision, opinion.disputed, opinion.quality_mos) == ("accept", False, None)
+    assert store.lessons() == {}
+    add(store, pictures, "b.png,reject,bo,2026-04-02\n", header)
+    opinion = store.opinions()[pictures[1].image_id]
+    assert (opinion.decision, opinion.disputed) == (None, True)
+    with pytest.raises(LabelsRefused, match="decision is 'maybe'; accept or reject is expected"):
+        add(store, pictures, "b.png,maybe,cy,2026-04-02\n", header)
+
+
+def test_labels_of_an_older_store_have_no_decision(store: LabelStore, pictures: list[Picture]) -> None:
+    add(store, pictures, "b.png,,0.2,,ann,2026-04-02\n")
+    entries = store.folder / ENTRIES
+    entries.write_text(entries.read_text().replace(', "decision": null', ""))
+    assert "decision" not in entries.read_text()
+    assert store.opinions()[pictures[1].image_id].decision is None
+
+
 def test_a_damaged_store_is_an_error_and_no_empty_store(store: LabelStore, pictures: list[Picture]) -> None:
     add(store, pictures, "b.png,,0.2,,ann,2026-04-02\n")
     with (store.folder / ENTRIES).open("a") as entries:

@@ -1,9 +1,9 @@
 """Labels that people give to pictures after these were scored: the file they come in, and the store that keeps them.
 
 The file is a table (see `catalog.shop`) with the columns `image_id` or `path` (and `batch`, where several batches have
-that path), `who`, `when` (ISO 8601, UTC where it names no zone), and `quality_mos` (0..1), `style`, or both; other
-columns are passed over, and so are rows in which both labels are blank. The store only grows: a person corrects a label
-by a later one.
+that path), `who`, `when` (ISO 8601, UTC where it names no zone), and of `quality_mos` (0..1), `style` and `decision`
+(accept or reject) at least one; other columns are passed over, and so are rows in which all labels are blank. The store
+only grows: a person corrects a label by a later one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from packshot.spreadsheet import unguarded
 
 ENTRIES = "labels.jsonl"
 IMAGES = "images"
-VALUES = ("quality_mos", "style")
+VALUES = ("quality_mos", "style", "decision")
+DECISIONS = ("accept", "reject")
 REQUIRED = ("who", "when")
 COLUMNS = ("image_id", "path", "batch", "why", *VALUES, *REQUIRED)
 TOLD = 20
@@ -87,6 +88,7 @@ class Label:
     sender: str | None
     category: str | None
     why: str | None
+    decision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -100,14 +102,16 @@ class Added:
 
 @dataclass(frozen=True)
 class Opinion:
-    """What people together say of a picture: the mean score, and the style that most of them name.
+    """What people together say of a picture: the mean score, the style that most of them name, and accept or reject.
 
-    `label` is the newest entry, for the facts about the picture.
+    `label` is the newest entry, for the facts about the picture; `disputed`: as many would accept as reject it.
     """
 
     quality_mos: float | None
     style: str | None
     label: Label
+    decision: str | None = None
+    disputed: bool = False
 
 
 class LabelStore:
@@ -132,21 +136,19 @@ class LabelStore:
         return found
 
     def opinions(self) -> dict[str, Opinion]:
-        """What is said of each labelled picture, by its content; one that got no label in the end is not there."""
+        """What is said of each labelled picture, by its content. Raises LabelStoreDamaged."""
         labels = self.labels()
         newest = {label.image_id: label for label in labels}
         said: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         for (image_id, _), values in _current(labels).items():
             said[image_id].append({name: value for name, (value, _) in values.items()})
-        found = {
-            image_id: Opinion(
-                _mean([one["quality_mos"] for one in each if "quality_mos" in one]),
-                _majority([one["style"] for one in each if "style" in one]),
-                newest[image_id],
-            )
-            for image_id, each in said.items()
+        return {image_id: _opinion(each, newest[image_id]) for image_id, each in said.items()}
+
+    def lessons(self) -> dict[str, Opinion]:
+        """Those of `opinions` that a training can learn from: a decision tells the shop's own scale alone."""
+        return {
+            key: one for key, one in self.opinions().items() if one.quality_mos is not None or one.style is not None
         }
-        return {key: one for key, one in found.items() if one.quality_mos is not None or one.style is not None}
 
     def add(
         self,
@@ -168,7 +170,7 @@ class LabelStore:
         missing = [name for name in REQUIRED if name not in names]
         if missing or not {"image_id", "path"} & set(names) or not set(VALUES) & set(names):
             raise LabelsRefused(
-                f"{file} needs the columns image_id or path, quality_mos or style, who, and when; "
+                f"{file} needs the columns image_id or path, one of {', '.join(VALUES)}, who, and when; "
                 f"it has {', '.join(filter(None, table.header)) or 'none'}"
             )
         with self.alone():
@@ -271,7 +273,11 @@ class _Reading:
         picture = self._pictures.find(row)
         if isinstance(picture, str):
             raise ValueError(picture)
-        values = {"quality_mos": _score(row.get("quality_mos", "")), "style": self._style(row.get("style", ""))}
+        values = {
+            "quality_mos": _score(row.get("quality_mos", "")),
+            "style": self._style(row.get("style", "")),
+            "decision": _decision(row.get("decision", "")),
+        }
         who, when = row["who"], _time(row["when"], self._now)
         if not who:
             raise ValueError("nobody is named under who")
@@ -316,6 +322,7 @@ def _label(picture: Picture, values: Mapping[str, Any], who: str, when: datetime
         sender=picture.sender,
         category=picture.category,
         why=why,
+        decision=values["decision"],
     )
 
 
@@ -326,6 +333,12 @@ def _score(text: str) -> float | None:
     if not 0.0 <= value <= 1.0:
         raise ValueError(f"quality_mos is {text!r}; a number from 0 to 1 is expected")
     return value
+
+
+def _decision(text: str) -> str | None:
+    if text and text.lower() not in DECISIONS:
+        raise ValueError(f"decision is {text!r}; {' or '.join(DECISIONS)} is expected")
+    return text.lower() or None
 
 
 def _time(text: str, now: datetime) -> datetime:
@@ -355,6 +368,12 @@ def _current(labels: Iterable[Label]) -> Current:
             if value is not None:
                 found[label.image_id, label.who][name] = (value, datetime.fromisoformat(label.when))
     return dict(found)
+
+
+def _opinion(said: Sequence[Mapping[str, Any]], newest: Label) -> Opinion:
+    scores, styles, decisions = ([one[name] for one in said if name in one] for name in VALUES)
+    decision = _majority(decisions)
+    return Opinion(_mean(scores), _majority(styles), newest, decision, bool(decisions) and decision is None)
 
 
 def _mean(scores: Sequence[float]) -> float | None:

@@ -147,11 +147,15 @@ def tuned(known: Rated, costs: DecisionCosts) -> Thresholds:
     """
     good = known.human >= costs.good_from
     _check_evidence(known, good, costs)
+    return least_cost(known.quality, known.high - known.low, good.astype(np.float64), costs)
+
+
+def least_cost(quality: Floats, width: Floats, fit: Floats, costs: DecisionCosts) -> Thresholds:
+    """As `tuned`, of N pictures with a score, the width of its interval, and the probability, 0..1, of being fit."""
     # what accepting or rejecting a picture costs beyond having a person look at it
-    accepting = np.where(good, 0.0, costs.wrong_accept) - costs.review
-    rejecting = np.where(good, costs.wrong_reject, 0.0) - costs.review
-    width = known.high - known.low
-    reached = np.searchsorted(GRID, known.quality, side="right")
+    accepting = (1 - fit) * costs.wrong_accept - costs.review
+    rejecting = fit * costs.wrong_reject - costs.review
+    reached = np.searchsorted(GRID, quality, side="right")
     best, least = Thresholds(1.0, 0.0, float(WIDTHS[0])), np.inf
     for bound in WIDTHS:
         narrow = width <= bound

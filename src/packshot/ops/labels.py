@@ -97,7 +97,7 @@ def new_opinions(settings: Settings, version: int) -> dict[str, Opinion]:
 
     from packshot.revision import SPLIT_MANIFEST
 
-    opinions = LabelStore(Home.from_environment().labels).opinions()
+    opinions = LabelStore(Home.from_environment().labels).lessons()
     if not opinions:
         return {}
     manifest = workspace_of_version(settings, version) / SPLIT_MANIFEST
@@ -201,7 +201,7 @@ def queue_labels(settings: Settings, batches: Sequence[str]) -> Outcome:
     named = list(batches) or _alarmed(version)
     store = LabelStore(home.labels)
     with store.alone():
-        labelled = set(store.opinions())
+        labelled = set(store.lessons())
         before = read_queue(home.labels)
         queue = before[~before["image_id"].isin(labelled)]
         kept = len(queue)

@@ -23,7 +23,7 @@ def with_labelled(table: SourceTable, store: LabelStore, known: Collection[str],
     New ones wait until there are `at_least` so many, since every new revision of the data is trained on. Raises
     LabelStoreDamaged.
     """
-    opinions = store.opinions()
+    opinions = store.lessons()
     waiting = opinions.keys() - known
     if 0 < len(waiting) < at_least:
         say(f"collect: {len(waiting)} newly labelled pictures wait; they enter the catalogue when there are {at_least}")
