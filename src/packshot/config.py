@@ -375,6 +375,9 @@ class RequirementSource(Section):
     """When it was read last: what it says may have changed since."""
 
 
+FaultName = Literal["dark", "light", "flat", "cast", "noise", "blur", "compression"]
+
+
 class RuleBound(Section):
     """What a profile makes of a catalogue rule."""
 
@@ -436,6 +439,13 @@ class ScoringSettings(Section):
     """An enhanced image is not kept where sharpness, colour balance or detail falls by more than this."""
     attribute_floor: Unit
     """An attribute below this is named as a reason."""
+    fault_false_alarms: Annotated[float, Field(ge=0.0, lt=1.0)]
+    """Share of clean pictures that may be called faulty, by any of the faults: dark, light, flat, cast, noise, blur,
+    compression. It holds for clean pictures of the kinds that the model was taught with; 0: no fault is ever named."""
+    fault_sure: Unit
+    """From this probability on, a strong fault that cannot be mended sends the image back; else a person looks."""
+    accepted_faults: tuple[FaultName, ...]
+    """Faults that are the shop's look, a dark or tinted style: they are told and decide nothing."""
     jpeg_quality: Annotated[int, Field(ge=1, le=100)]
     """Of enhanced images."""
     preview_side: Annotated[int, Field(ge=0)]

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from packshot.evaluation.thresholds import Rated
+from packshot.faults.detector import Found
 from packshot.registry.lineage import Lineage
 from packshot.scoring.judging import Scorer
 
@@ -28,6 +29,7 @@ class Judged:
     style_vector: np.ndarray
     embedding: np.ndarray
     style_taught: bool = True
+    faults: tuple[Found, ...] | None = None
 
 
 class BrightnessJudge:

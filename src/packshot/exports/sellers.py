@@ -14,8 +14,10 @@ from packshot.config import ExportSettings
 from packshot.exports.output import folder_export, own_name
 from packshot.exports.previews import kept_previews
 from packshot.exports.source import VerdictFile
+from packshot.faults.kinds import KINDS
 from packshot.files import write_text
 from packshot.scoring.decisions import reason_code
+from packshot.scoring.faults import is_fixed
 from packshot.serving.batches import REASONS
 from packshot.spreadsheet import write_csv
 
@@ -112,7 +114,10 @@ def faults_of(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
         found.setdefault(finding["rule"], finding["sentence"])
     for reason in row["reasons"] if row["decision"] != "accept" else ():
         code = reason_code(reason)
-        if code not in OURS:
+        if code in KINDS:
+            if not is_fixed(reason):
+                found.setdefault(code, KINDS[code].sentence)
+        elif code not in OURS:
             found.setdefault(code, f"{_what(code)}{reason.removeprefix(code)}")
     yield from found.items()
 

@@ -36,23 +36,23 @@ KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         Kind(
-            "dark", "stops", "{:.1f} stops", 1.5, True, 2.0,
+            "dark", "stops", "{:.1f} stops", 2.0, True, 2.0,
             "The picture is too dark; take it again with more light or a longer exposure.",
         ),
         Kind(
-            "light", "stops", "{:.1f} stops", 1.2, True, 1.5,
+            "light", "stops", "{:.1f} stops", 1.5, True, 1.5,
             "The picture is too light and its pale parts lose detail; take it again with a shorter exposure.",
         ),
         Kind(
-            "flat", "% of contrast", "{:.0f} % of the contrast missing", 60, True, 0.4,
+            "flat", "% of contrast", "{:.0f} % of the contrast missing", 70, True, 0.4,
             "The picture is hazy and dull; clean the lens, keep light from shining into it, and take it again.",
         ),
         Kind(
-            "cast", "a*b*", "strength {:.1f}", 12, True, 2.0,
+            "cast", "a*b*", "strength {:.1f}", 20, True, 2.0,
             "The colours are tinted by the light; set the white balance on a white sheet, and use one kind of light.",
         ),
         Kind(
-            "noise", "levels", "{:.0f} levels", 25, True, 0.4,
+            "noise", "levels", "{:.0f} levels", 35, True, 0.4,
             "The picture is grainy; use more light and a low ISO setting.",
         ),
         Kind(

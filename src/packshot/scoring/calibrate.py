@@ -193,7 +193,9 @@ def _measured(
         "mean_shift": float(shift.mean()),
         "max_shift": float(np.abs(shift).max()),
         "same_style": _same(torch, answers, lambda judged: judged.style),
-        "same_decision": _same(torch, answers, lambda judged: decide(_scores(judged), rules).decision),
+        "same_decision": _same(
+            torch, answers, lambda judged: decide(_scores(judged), rules, faults=judged.faults).decision
+        ),
         "enhanced_psnr": psnr,
         "images_per_s": len(rows) / answers.seconds,
     }

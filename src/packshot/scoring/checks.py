@@ -27,7 +27,7 @@ FIX = {
     "low_sharpness": "Take the picture again in focus, or send the original in full size.",
     "low_colour_balance": "Set the white balance, and light the product evenly.",
     "low_detail": "Send the original: noise or compression hides detail.",
-    UNCERTAIN: "A person has to look at the picture.",
+    UNCERTAIN: "A person has to look, unless a fault says what is wrong; labels of such pictures make the score surer.",
 }
 """What to do about a score."""
 

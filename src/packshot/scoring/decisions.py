@@ -7,12 +7,15 @@ seller. A reason reads `code: figure and bound`; the code is stable, and the hea
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from packshot.config import ScoringSettings
+from packshot.faults.detector import Found
 from packshot.scoring.enhancing import NOTHING_GAINS
+from packshot.scoring.faults import Outcome, first_verdict, hopeless, present, retold
+from packshot.scoring.faults import reasons as fault_reasons
 from packshot.scoring.rules import Finding
 
 Verdict = Literal["accept", "enhance", "review", "reject"]
@@ -64,23 +67,34 @@ class Enhanced:
     colour_shift: float
     findings: tuple[Finding, ...] = ()
     gain: float | None = None
+    faults: tuple[Found, ...] | None = None
+    """What is found in the enhanced image, where the model looks for faults."""
 
 
-def decide(scores: Scores, rules: ScoringSettings, findings: Sequence[Finding] = ()) -> Decision:
+def decide(
+    scores: Scores,
+    rules: ScoringSettings,
+    findings: Sequence[Finding] = (),
+    faults: Sequence[Found] | None = None,
+) -> Decision:
     """The first look. `enhance` here means that enhancing is to be tried; `settle` has the last word.
 
     The catalogue rules come first: a broken one that rejects or sends to a person does so whatever the judge says. Then
-    scores that are not numbers are never accepted: the image goes to a person. A broken rule that asks for enhancing
-    comes before a good score, and after an uncertain one.
+    scores that are not numbers are never accepted: the image goes to a person. Then the faults: no picture with one is
+    accepted as it is. Then the score, and a broken rule that asks for enhancing comes before a good one. An interval
+    that is too wide to act on sends to a person only where `faults` is None: where nothing else can tell what is wrong.
     """
-    broken = reasons_of(findings)
+    there = present(faults, rules)
+    broken = (*reasons_of(findings), *fault_reasons(there, rules, {}))
     for verdict in FORCED:
         if any(finding.effect == verdict for finding in findings):
-            return Decision(verdict, (*broken, *shortfalls(scores, rules)))
+            return Decision(verdict, (*broken, *shortfalls(scores, rules, width_decides=faults is None)))
     if not scores.finite:
         return Decision("review", (*broken, "not_a_number: the judge gave no usable score"))
-    reasons = (*broken, *shortfalls(scores, rules))
-    if scores.quality_high - scores.quality_low > rules.review_width:
+    reasons = (*broken, *shortfalls(scores, rules, width_decides=faults is None))
+    if there:
+        return Decision(first_verdict(there, rules), reasons)
+    if faults is None and scores.quality_high - scores.quality_low > rules.review_width:
         return Decision("review", reasons)
     if scores.quality >= rules.accept_at and not broken:
         return Decision("accept", reasons)
@@ -117,6 +131,22 @@ def settle(
     return Decision(fallback, (*first.reasons, obstacle))
 
 
+def with_faults(
+    decision: Decision, scores: Scores, there: Sequence[Found], outcomes: Mapping[str, Outcome], rules: ScoringSettings
+) -> Decision:
+    """What `settle` decided on a picture with the faults `there`, after an attempt that came to `outcomes`.
+
+    The reasons say what came of each fault. A picture that stays as it came goes back where a fault is beyond doubt, or
+    where a score that is sure enough to act on is below `reject_below`; else a person looks.
+    """
+    verdict, reasons = decision.decision, retold(decision.reasons, there, rules, outcomes)
+    if there and verdict in FORCED:
+        narrow = scores.quality_high - scores.quality_low <= rules.review_width
+        poor = narrow and scores.quality < rules.reject_below
+        verdict = "reject" if poor or any(hopeless(one, rules) for one in there) else "review"
+    return Decision(verdict, reasons)
+
+
 def changes_colours(scores: Scores, enhanced: Enhanced, rules: ScoringSettings) -> bool:
     """Whether enhancing moves the colours of the product further than it may: a cast that is removed is no fault."""
     balanced = enhanced.scores.colour_balance - scores.colour_balance >= rules.min_gain
@@ -135,8 +165,9 @@ def reason_code(reason: str) -> str:
     return reason.split(":", 1)[0]
 
 
-def shortfalls(scores: Scores, rules: ScoringSettings) -> tuple[str, ...]:
-    """Every bound an image misses, by the share it misses it by, largest first."""
+def shortfalls(scores: Scores, rules: ScoringSettings, width_decides: bool = True) -> tuple[str, ...]:
+    """Every bound an image misses, by the share it misses it by, largest first; that on the width of the interval only
+    where it decides."""
     found: list[tuple[float, str]] = []
     if scores.quality < rules.accept_at:
         text = f"low_quality: {scores.quality:.2f} is below {rules.accept_at:.2f}"
@@ -147,7 +178,7 @@ def shortfalls(scores: Scores, rules: ScoringSettings) -> tuple[str, ...]:
             text = f"low_{name}: {value:.2f} is below {rules.attribute_floor:.2f}"
             found.append((1.0 - value / rules.attribute_floor, text))
     width = scores.quality_high - scores.quality_low
-    if width > rules.review_width:
+    if width_decides and width > rules.review_width:
         # Uncertainty decides on its own, so it leads.
         found.append((2.0, f"uncertain: the interval is {width:.2f} wide, more than {rules.review_width:.2f}"))
     return tuple(text for _, text in sorted(found, key=lambda pair: (-pair[0], pair[1])))

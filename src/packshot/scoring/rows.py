@@ -24,8 +24,9 @@ from packshot.files import OutputNotWritable, write_bytes
 from packshot.progress import say
 from packshot.scoring.checks import Mending, checks_of
 from packshot.scoring.contract import SCHEMA_VERSION
-from packshot.scoring.decisions import Decision, Enhanced, Scores, decide, refuse, settle
+from packshot.scoring.decisions import Decision, Enhanced, Scores, decide, refuse, settle, with_faults
 from packshot.scoring.enhancing import NOTHING_GAINS, repaired
+from packshot.scoring.faults import fault_rows, outcomes_of, present, to_mend
 from packshot.scoring.fidelity import colour_shift, luma_similarity, structure_kept
 from packshot.scoring.judging import Scorer
 from packshot.scoring.preview import preview
@@ -162,7 +163,7 @@ def _found(work: Work, item: Opened, judged: Judgement | Exception | None) -> Fo
     scores = _scores(judged)
     if not scores.finite:
         return row | _refused("not_judged", "the judge gave a score that is not a number"), broken, Mending()
-    decided, mending = _decided(work, item, item.pixels, scores, broken)
+    decided, mending = _decided(work, item, item.pixels, judged, broken)
     return row | _judged_columns(judged) | asdict(scores) | decided, broken, mending
 
 
@@ -204,28 +205,34 @@ def _judged_columns(judged: Judgement) -> dict[str, Any]:
 
 
 def _decided(
-    work: Work, item: Opened, pixels: NDArray[np.uint8], scores: Scores, broken: Sequence[Finding]
+    work: Work, item: Opened, pixels: NDArray[np.uint8], judged: Judgement, broken: Sequence[Finding]
 ) -> tuple[dict[str, Any], Mending]:
-    first = decide(scores, work.settings.scoring, broken)
+    rules, scores, faults = work.settings.scoring, _scores(judged), judged.faults
+    there = present(faults, rules)
+    first = decide(scores, rules, broken, faults)
     if first.decision != "enhance":
-        return {"decision": first.decision, "reasons": list(first.reasons)}, Mending()
-    attempt = _attempt(work, item, pixels, scores, None)
+        return _told(first) | {"faults": fault_rows(faults, there, {})}, Mending()
+    attempt = _attempt(work, item, pixels, scores, to_mend(faults, there, broken))
     made = attempt.enhanced if isinstance(attempt, Attempt) else attempt
-    decision = settle(first, scores, made, work.settings.scoring, broken)
-    columns: dict[str, Any] = {"decision": decision.decision, "reasons": list(decision.reasons)}
+    decision = settle(first, scores, made, rules, broken)
+    columns: dict[str, Any] = {}
     if isinstance(attempt, Attempt) and np.isfinite(attempt.enhanced.scores.quality):
         columns["quality_after"] = attempt.enhanced.scores.quality
     if decision.decision == "enhance" and isinstance(attempt, Attempt):
         columns["enhanced_path"] = _keep(work, item, attempt)
         if columns["enhanced_path"] is None:
-            columns |= _without_file(settle(first, scores, None, work.settings.scoring))
+            decision, columns["quality_after"] = settle(first, scores, None, rules), None
         else:
             columns["enhanced_id"] = hashlib.sha256(attempt.content).hexdigest()
-    return columns, Mending(True, attempt.enhanced if isinstance(attempt, Attempt) else None)
+    after = attempt.enhanced if isinstance(attempt, Attempt) else None
+    kept = decision.decision == "enhance"
+    outcomes = outcomes_of(there, after.faults if after is not None else None, rules, kept)
+    columns |= _told(with_faults(decision, scores, there, outcomes, rules))
+    return columns | {"faults": fault_rows(faults, there, outcomes)}, Mending(True, after)
 
 
-def _without_file(decision: Decision) -> dict[str, Any]:
-    return {"decision": decision.decision, "reasons": list(decision.reasons), "quality_after": None}
+def _told(decision: Decision) -> dict[str, Any]:
+    return {"decision": decision.decision, "reasons": list(decision.reasons)}
 
 
 @dataclass(frozen=True)
@@ -247,7 +254,7 @@ def _attempt(
     path, source, text = item.file.path, item.info, item.file.text()
 
     def balance(made: NDArray[np.uint8]) -> float:
-        return _judged_again(work, made, text).colour_balance
+        return float(_judged_again(work, made, text).colour_balance)
 
     try:
         rules, judge = work.settings.scoring, work.scorer.judge
@@ -269,11 +276,11 @@ def _attempt(
         say(f"{path} could not be enhanced: {type(error).__name__}: {error}")
         return None
     name = f"enhanced/{output_name(path, source.format, work.names)}"
-    return Attempt(name, content, Enhanced(after, similarity, shift, broken, gain))
+    return Attempt(name, content, Enhanced(_scores(after), similarity, shift, broken, gain, after.faults))
 
 
-def _judged_again(work: Work, image: NDArray[np.uint8], text: str | None) -> Scores:
-    return _scores(work.scorer.judge.judge([image], [text])[0])
+def _judged_again(work: Work, image: NDArray[np.uint8], text: str | None) -> Judgement:
+    return work.scorer.judge.judge([image], [text])[0]
 
 
 def _keep(work: Work, item: Opened, attempt: Attempt) -> str | None:

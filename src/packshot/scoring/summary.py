@@ -8,6 +8,7 @@ from pathlib import Path
 
 from packshot.scoring.batch import ScoreReport
 from packshot.scoring.decisions import reason_code
+from packshot.scoring.faults import common_faults
 from packshot.scoring.verdicts import verdict_parts
 
 DECISIONS = ("accept", "enhance", "review", "reject")
@@ -15,8 +16,9 @@ MOST_REASONS = 5
 
 
 def summary(report: ScoreReport) -> str:
-    """Pictures by decision, and the commonest reasons of those that are not accepted as they are."""
-    return "\n".join((*_decisions(report), *_reasons(report), "", f"verdicts: {report.verdicts}"))
+    """Pictures by decision, the commonest reasons of those that are not accepted as they are, and a fault that so many
+    have that it may be the shop's look."""
+    return "\n".join((*_decisions(report), *_reasons(report), *_look(report), "", f"verdicts: {report.verdicts}"))
 
 
 def _decisions(report: ScoreReport) -> Iterator[str]:
@@ -34,6 +36,15 @@ def _reasons(report: ScoreReport) -> Iterator[str]:
         yield "commonest reasons"
     for code, count in counts.items():
         yield f"  {code:24}{count:8}{_share(count, report.rows)}"
+
+
+def _look(report: ScoreReport) -> Iterator[str]:
+    if not isinstance(report.verdicts, Path):
+        return
+    parts = verdict_parts(report.verdicts, ["faults"])
+    for name, (there, of) in common_faults(row for part in parts for row in part["faults"].to_pylist()).items():
+        yield f"{there} of {of} pictures have the fault {name}: if that is how the shop wants them, name it in"
+        yield f"  scoring.accepted_faults: [{name}]; it then decides nothing"
 
 
 def commonest(verdicts: Path) -> Mapping[str, int]:

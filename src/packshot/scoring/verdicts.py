@@ -55,6 +55,18 @@ def _arrow(annotation: Any) -> tuple[pa.DataType, bool]:
 
 CHECK = _struct(Check)
 """One thing that a picture was asked: `contract.Check`."""
+FAULT = pa.struct(
+    [
+        pa.field("fault", _text, nullable=False),
+        pa.field("probability", _number, nullable=False),
+        pa.field("strength", _number, nullable=False),
+        pa.field("unit", _text, nullable=False),
+        pa.field("present", pa.bool_(), nullable=False),
+        pa.field("outcome", _text, nullable=False),
+    ]
+)
+"""One of `packshot.faults.NAMES`: how likely and how strong it is, whether it counts as there, and what was done about
+it (fixed, not_fixed, not_tried; none where it is not there)."""
 SHARD_SCHEMA = pa.schema(
     [
         pa.field("path", _text, nullable=False),
@@ -74,6 +86,7 @@ SHARD_SCHEMA = pa.schema(
         pa.field("profile", _text),
         pa.field("findings", pa.list_(FINDING)),
         pa.field("measures", pa.map_(_text, _number)),
+        pa.field("faults", pa.list_(FAULT)),
         pa.field("checks", pa.list_(CHECK)),
         pa.field("perceptual_hash", _text),
         pa.field("duplicate_of", _text),
@@ -103,7 +116,7 @@ LINEAGE_SCHEMA = pa.schema(
 VERDICT_SCHEMA = pa.schema([*SHARD_SCHEMA, *LINEAGE_SCHEMA])
 NEWER = frozenset(
     {"notes", "profile", "findings", "measures", "perceptual_hash", "duplicate_of", "same_as", "displaces", "preview"}
-    | {"schema_version", "checks", "enhanced_id", "style_reason"}
+    | {"schema_version", "checks", "enhanced_id", "style_reason", "faults"}
 )
 """Columns that verdicts of earlier versions lack."""
 ROWS_TOGETHER = 2048

@@ -32,6 +32,13 @@ _COLUMNS = (
     *LINEAGE_SCHEMA.names,
 )
 REASONS = {
+    "dark": "Too dark",
+    "light": "Too light",
+    "flat": "Hazy, without contrast",
+    "cast": "Colours tinted",
+    "noise": "Grainy",
+    "blur": "Blurred",
+    "compression": "Compressed too much",
     "low_quality": "Overall quality too low",
     "low_sharpness": "Not sharp enough",
     "low_colour_balance": "Colours out of balance",
