@@ -119,7 +119,7 @@ NEWER = frozenset(
     | {"schema_version", "checks", "enhanced_id", "style_reason", "faults"}
 )
 """Columns that verdicts of earlier versions lack."""
-ROWS_TOGETHER = 2048
+ROWS_TOGETHER = 1024
 """Of a verdict file, written and read at once: some 10 MB."""
 
 
