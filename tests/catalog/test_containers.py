@@ -288,6 +288,23 @@ def test_what_stands_in_place_of_a_picture_is_named(content, said):
     assert error.reason == "not_an_image" and said in error.detail and "upload" in error.detail
 
 
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (b"P6\n# a comment\n64 64\n255\n" + bytes(64 * 64 * 3), "PNM"),
+        (b"RIFF\x10\0\0\0CDRvvrsn", "CorelDRAW"),
+        (b"RIFF\x10\0\0\0WAVEfmt ", "WAV"),
+        (bytes(128) + b"DICM" + bytes(60), "DICOM"),
+        (b"a.jpg" + bytes(252) + b"ustar\x0000" + bytes(300), "tar archive"),
+        (b"\0\5\x16\7" + bytes(60), "AppleDouble"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(60), "Office"),
+    ],
+)
+def test_other_formats_are_named(content, name):
+    error = refused(content)
+    assert error.reason == "unsupported_format" and name in error.detail and "upload" in error.detail
+
+
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits", None])
 def test_a_tiff_that_ends_early_is_cut_off_and_not_unknown(compression):
     whole = made.saved(PHOTO, "TIFF", **({"compression": compression} if compression else {}))

@@ -7,6 +7,7 @@ name: a picture under a wrong name is one that a person should see.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -19,6 +20,7 @@ Kind = Literal["left by systems", "no pictures"]
 FOLDERS = frozenset(
     {
         *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@tmp", "@sharebin"),
+        *("@__thumb", "@appstore", "@database", "@synoresource", "temporary items", "thevolumesettingsfolder"),
         *("__macosx", "$recycle.bin", "recycler", "system volume information", "lost+found", "network trash folder"),
     }
 )
@@ -27,9 +29,20 @@ NAMES = frozenset(
     {
         *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "folder.htt", "icon\r", "picasa.ini"),
         *("zbthumbnail.info", "pspbrwse.jbf", "autorun.inf", "synoindex_media_info", "dumpdata.log"),
+        *("thumbs.db:encryptable", "albumartsmall.jpg", "@synoresource", "syno@eastream"),
     }
 )
-SYSTEM_ENDINGS = frozenset({"tmp", "part", "crdownload", "lnk", "url", "webloc", "lock", "bak", "swp"})
+SYSTEM_ENDINGS = frozenset(
+    {
+        *("tmp", "part", "partial", "filepart", "crdownload", "opdownload", "download", "!ut", "lock", "bak", "swp"),
+        *("lnk", "url", "webloc", "lrprev", "lrtpreview", "cot", "cop", "chk"),
+    }
+)
+"""Of downloads that are not done, links, locks, backups, and caches of thumbnails."""
+_LEFT_NAMES = re.compile(
+    r"syno(photo|file)_(thumb|film)_.*|albumart_\{.*|~\$.*|.*:zone\.identifier|.*@syno(eastream|resource)", re.S
+)
+_LEFT_FOLDERS = re.compile(r"found\.\d{3}|.*\.lrdata", re.S)
 OTHER_ENDINGS = frozenset(
     {
         *("txt", "md", "rtf", "pdf", "doc", "docx", "odt", "pages", "ppt", "pptx", "odp", "key", "htm", "html", "log"),
@@ -52,10 +65,15 @@ OTHER_ENDINGS = frozenset(
         *("mp4", "m4v", "mov", "avi", "mkv", "webm", "wmv", "mpg", "mpeg", "3gp", "mts"),
         *("mp3", "wav", "flac", "m4a", "ogg", "aac", "wma"),
         *("zip", "rar", "7z", "tar", "gz", "bz2", "xz", "iso", "dmg", "exe", "msi", "sh", "bat", "py", "js", "css"),
+        *("msg", "eml", "vsd", "nfo", "sfv", "md5", "sha1", "sha256", "par2", "torrent", "m3u", "dll", "swf", "flv"),
+        *("eot", "sqlite3", "lrcat", "dop", "pp3", "cos"),
         *("xmp", "thm", "aae", "cube", "icc", "icm", "ttf", "otf", "woff", "woff2", "stl", "obj", "glb", "step"),
     }
 )
 """Files of other kinds, and what cameras and editors keep beside a picture."""
+OTHER_NAMES = frozenset(
+    {"readme", "license", "licence", "copying", "changelog", "notice", "makefile", "md5sums", "sha256sums", "checksums"}
+)
 NAMED = 5
 
 
@@ -64,14 +82,16 @@ def kind_of(path: str) -> Kind | None:
     *folders, name = PurePosixPath(path).parts
     lower = name.casefold()
     ending = lower.rpartition(".")[2] if "." in lower else ""
-    if lower in NAMES or ending in SYSTEM_ENDINGS or lower.endswith("~") or any(map(is_left_folder, folders)):
+    if lower in NAMES or ending in SYSTEM_ENDINGS or lower.endswith("~") or _LEFT_NAMES.fullmatch(lower):
         return "left by systems"
-    return "no pictures" if ending in OTHER_ENDINGS else None
+    if any(map(is_left_folder, folders)):
+        return "left by systems"
+    return "no pictures" if ending in OTHER_ENDINGS or lower in OTHER_NAMES else None
 
 
 def is_left_folder(name: str) -> bool:
     """Whether nothing in a folder of this name is the shop's."""
-    return name.casefold() in FOLDERS
+    return name.casefold() in FOLDERS or _LEFT_FOLDERS.fullmatch(name.casefold()) is not None
 
 
 @dataclass

@@ -17,6 +17,8 @@ from packshot.catalog.containers.exif import (
 
 _EXPORT = "export it as JPEG or PNG and upload that"
 _DEVELOP = "a camera's raw file, whose small preview is not the picture; develop it and export it as JPEG or PNG"
+_UNPACK = "an archive; unpack it and upload the pictures in it"
+_STILL = "a video or sound; upload a still picture as JPEG or PNG"
 _SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"%PDF", "PDF", f"a document; {_EXPORT}"),
     (0, b"%!PS", "PostScript", f"a document; {_EXPORT}"),
@@ -46,13 +48,47 @@ _SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"FOVb", "X3F (Sigma)", _DEVELOP),
     (0, b"\0MRM", "MRW (Minolta)", _DEVELOP),
     (6, b"HEAPCCDR", "CRW (Canon)", _DEVELOP),
-    (0, b"\x1aE\xdf\xa3", "Matroska or WebM video", "a video; upload a still picture as JPEG or PNG"),
-    (8, b"AVI ", "AVI video", "a video; upload a still picture as JPEG or PNG"),
-    (0, b"PK\x03\x04", "ZIP archive", "an archive; unpack it and upload the pictures in it"),
-    (0, b"Rar!\x1a\x07", "RAR archive", "an archive; unpack it and upload the pictures in it"),
-    (0, b"7z\xbc\xaf\x27\x1c", "7z archive", "an archive; unpack it and upload the pictures in it"),
-    (0, b"\x1f\x8b", "gzip archive", "an archive; unpack it and upload the pictures in it"),
+    (0, b"\x1aE\xdf\xa3", "Matroska or WebM video", _STILL),
+    (8, b"AVI ", "AVI video", _STILL),
+    (0, b"PK\x03\x04", "ZIP archive", _UNPACK),
+    (0, b"Rar!\x1a\x07", "RAR archive", _UNPACK),
+    (0, b"7z\xbc\xaf\x27\x1c", "7z archive", _UNPACK),
+    (0, b"\x1f\x8b", "gzip archive", _UNPACK),
+    (0, b"\xfd7zXZ\0", "xz archive", _UNPACK),
+    (0, b"BZh", "bzip2 archive", _UNPACK),
+    (257, b"ustar", "tar archive", _UNPACK),
+    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Office document or message", f"a document; {_EXPORT}"),
+    (0, b"\x06\x06\xed\xf5\xd8\x1d\x46\xe5", "InDesign", f"a document; {_EXPORT}"),
+    (0, b"{\\rtf", "RTF", f"a document; {_EXPORT}"),
+    (8, b"CDR", "CorelDRAW", f"a drawing; {_EXPORT}"),
+    (0, b"\xd7\xcd\xc6\x9a", "WMF", f"a drawing; {_EXPORT}"),
+    (40, b" EMF", "EMF", f"a drawing; {_EXPORT}"),
+    (0, b"AT&TFORM", "DjVu", f"a document; {_EXPORT}"),
+    (0, b"icns", "ICNS", "an icon; upload the picture itself as JPEG or PNG"),
+    (8, b"ACON", "ANI", "a cursor; upload the picture itself as JPEG or PNG"),
+    (0, b"SIMPLE  =", "FITS", _EXPORT),
+    (128, b"DICM", "DICOM", _EXPORT),
+    (0, b"FLIF", "FLIF", _EXPORT),
+    (8, b"ILBM", "ILBM", _EXPORT),
+    (0, b"\x01\xda\x01", "SGI", _EXPORT),
+    (0, b"\x59\xa6\x6a\x95", "Sun raster", _EXPORT),
+    (0, b"\xabKTX ", "KTX", _EXPORT),
+    (0, b"#?RGBE", "Radiance HDR", _EXPORT),
+    (0, b"/* XPM", "XPM", _EXPORT),
+    (0, b"\x8aMNG\r\n", "MNG", f"an animation; {_EXPORT}"),
+    (0, b"\x8bJNG\r\n", "JNG", _EXPORT),
+    (0, b"\0\0\1\xba", "MPEG video", _STILL),
+    (0, b"FLV\1", "Flash video", _STILL),
+    (8, b"WAVE", "WAV sound", _STILL),
+    (0, b"ID3", "MP3 sound", _STILL),
+    (0, b"OggS", "Ogg", _STILL),
+    (0, b"\0\5\x16\7", "AppleDouble", "what a Mac keeps beside a file; upload the file itself"),
+    (0, b"L\0\0\0\1\x14\2\0", "a Windows shortcut", "it leads to the picture; upload the picture itself"),
+    (0, b"MZ", "a Windows program", "no picture; upload the picture itself as JPEG or PNG"),
+    (0, b"\x7fELF", "a program", "no picture; upload the picture itself as JPEG or PNG"),
+    (0, b"SQLite format 3", "a database", "no picture; upload the picture itself as JPEG or PNG"),
 )
+_PORTABLE = re.compile(rb"P([1-7]|[Ff])\s+(#[^\n]*\n\s*)*-?\d")
 _BRANDS: tuple[tuple[tuple[bytes, ...], str, str], ...] = (
     ((b"crx ",), "CR3 (Canon)", _DEVELOP),
     ((b"avif", b"avis"), "AVIF", _EXPORT),
@@ -121,6 +157,8 @@ def foreign(content: bytes) -> Foreign | None:
         return _branded(content)
     if content[:4] in (b"II*\0", b"MM\0*"):
         return _raw(content)
+    if _PORTABLE.match(content[:256]):
+        return Foreign("PNM (portable anymap)", _EXPORT)
     if _SVG.match(content[:4096]):
         return Foreign("SVG", f"a drawing without pixels; {_EXPORT}")
     if re.match(rb"\s*<(!doctype html|html)\b", content[:256], re.I):
@@ -130,7 +168,8 @@ def foreign(content: bytes) -> Foreign | None:
 
 def begins_as(content: bytes) -> str | None:
     """The format that is read of which a file has the first bytes."""
-    return next((name for signature, name in _READ if content.startswith(signature)), None)
+    name = next((name for signature, name in _READ if content.startswith(signature)), None)
+    return name if name != "WEBP" or content[8:12] in (b"WEBP", b"") else None
 
 
 def spoilt(content: bytes) -> str | None:
@@ -162,7 +201,7 @@ def _branded(content: bytes) -> Foreign:
     for names, label, remedy in _BRANDS:
         if any(brand in names for brand in brands):
             return Foreign(label, remedy)
-    return Foreign("video (MP4 or QuickTime)", "a video; upload a still picture as JPEG or PNG")
+    return Foreign("video (MP4 or QuickTime)", _STILL)
 
 
 def _raw(content: bytes) -> Foreign | None:
