@@ -86,6 +86,22 @@ def test_of_one_size_the_better_one_is_kept() -> None:
     assert found["a"].copy_of == "b" and found["b"].copy_of is None
 
 
+def test_of_an_original_and_a_light_crop_of_it_the_original_is_kept() -> None:
+    whole = scene(1)
+    crop = np.ascontiguousarray(whole[4:, 5:-4])
+    found = entered(None, "one", [candidate("a_crop", crop, quality=0.51), candidate("b_whole", whole, quality=0.5)])
+    assert found["b_whole"] == Standing() and found["a_crop"].copy_of == "b_whole"
+    found = entered(None, "one", [candidate("a_crop", crop, quality=0.56), candidate("b_whole", whole, quality=0.5)])
+    assert found["b_whole"].copy_of == "a_crop"
+
+
+def test_a_small_copy_that_scores_high_does_not_decide_between_the_large_ones() -> None:
+    coded = cv2.imdecode(cv2.imencode(".jpg", scene(1), [cv2.IMWRITE_JPEG_QUALITY, 40])[1], cv2.IMREAD_COLOR)
+    thumb = candidate("a_thumb", smaller(scene(1)), quality=0.9)
+    found = entered(None, "one", [thumb, candidate("b", coded, quality=0.4), candidate("c", scene(1), quality=0.5)])
+    assert (found["a_thumb"].copy_of, found["b"].copy_of, found["c"].copy_of) == ("c", "c", None)
+
+
 def test_another_sku_or_none_is_a_finding_that_displaces_nothing() -> None:
     rows = [
         candidate("a", scene(1), "A"),

@@ -31,6 +31,8 @@ MOST_NAMED = 20
 """Pictures of earlier batches that a better one is said to displace."""
 NEARLY_AS_LARGE = 0.64
 """Share of the largest picture's pixels from which on damage decides before size: a crop of 5 % a side has .81."""
+SAME_SCORE = 0.03
+"""A picture that was cropped or coded again is scored as far from itself: so near, the larger one is the original."""
 WAIT_S = 600.0
 """How long to wait for another batch that is being entered."""
 VERSION = 2
@@ -78,7 +80,7 @@ class DuplicatesUnusable(PackshotError):
 @dataclass(frozen=True)
 class Worth:
     """What decides which of two copies is shown: pixels, then damage (was it mended, how many rules of damage does it
-    break), then the quality to show, 0..1."""
+    break), then the quality to show, 0..1; where that is about the same, pixels again."""
 
     pixels: int
     mended: bool
@@ -289,9 +291,10 @@ class KnownPictures:
     def _best(self, own: dict[str, object]) -> dict[str, object] | None:
         """Which of the pictures of one SKU that show the same is to be shown; None where none of them is."""
         cluster = "FROM every_delivery WHERE sku = :sku AND leader = :leader AND shown"
+        large = f"pixels >= {NEARLY_AS_LARGE} * (SELECT max(pixels) {cluster})"
         order = (
-            f"pixels < {NEARLY_AS_LARGE} * (SELECT max(pixels) {cluster}), mended, damage, quality DESC,"
-            " pixels DESC, ours DESC, batch, path"
+            f"NOT {large}, mended, damage, quality < (SELECT max(quality) {cluster} AND {large}) - {SAME_SCORE},"
+            " pixels DESC, quality DESC, ours DESC, batch, path"
         )
         columns = ("id", "batch", "path", "content", "ours", "difference")
         query = f"SELECT {', '.join(columns)} {cluster}"
