@@ -5,7 +5,8 @@
 Each batch is scored in a process of its own. Its files are hard links to a few hundred small pictures, spread over
 folders, with a catalogue that has a row for each. The judge is a real, small network with real judgements and enhanced
 pictures; equal pictures are judged once, since the engine and not the network is what is measured. Everything else is
-done for every file: decoding, statistics, decisions, enhanced images, shards, merging.
+done for every file: decoding, statistics, decisions, enhanced images, shards, merging. One picture shows text, so that
+the network that reads it is in memory, as it is in a shop's batches.
 
 Printed: resident memory of the loaded model, the highest above it while the batch was scored, time and rate. Exit
 code 1 where that is more than LIMIT, or more than ALLOWED_GROWTH higher for the largest batch than for the smallest.
@@ -25,6 +26,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 from PIL import Image
 from rich.console import Console
@@ -96,14 +98,27 @@ def make_batch(folder: Path, count: int, suffix: str, make: Callable[[int, Path]
 
 
 def make_pictures(folder: Path) -> list[Path]:
-    """DIFFERENT pictures of 64 x 48."""
+    """DIFFERENT pictures of 64 x 48, but for the first: a product beside a line of text, for which the reader of text
+    is loaded."""
     random, found = np.random.default_rng(17), []
     folder.mkdir()
     for number in range(DIFFERENT):
+        if not number:
+            found.append(folder / "text.png")
+            Image.fromarray(with_text()).save(found[-1])
+            continue
         small = random.integers(0, 256, (6, 8, 3), dtype=np.uint8)
         found.append(folder / f"{number}.png")
         Image.fromarray(small).resize((64, 48), Image.Resampling.BICUBIC).save(found[-1])
     return found
+
+
+def with_text() -> np.ndarray:
+    """500 x 500 x 3: a product on white with letters laid over."""
+    page = np.full((500, 500, 3), 255, np.uint8)
+    cv2.circle(page, (250, 280), 180, (160, 70, 40), -1, cv2.LINE_AA)
+    cv2.putText(page, "SALE 50 % OFF TODAY", (40, 60), cv2.FONT_HERSHEY_DUPLEX, 1.1, (30, 30, 30), 2, cv2.LINE_AA)
+    return page
 
 
 def resident(field: str) -> float:
