@@ -75,7 +75,8 @@ def sheets(folder: Path, rows: pd.DataFrame, shown: Path, out: Path, settings: S
 def beside(row: dict[str, Any], folder: Path, out: Path, limits: ImageLimits) -> Pixels:
     """One line of a sheet, H x W x 3 uint8 RGB."""
     came = decode(folder / row["path"], limits)
-    delivered = decode(out / row["enhanced_path"], limits) if row["enhanced_path"] else np.full_like(came, 255)
+    kept = row["enhanced_path"]
+    delivered = decode(out / kept, limits) if isinstance(kept, str) else np.full_like(came, 255)
     words = np.full((TILE, 3 * TILE, 3), 255, dtype=np.uint8)
     for line, text in enumerate((row["decision"], *row["reasons"][:6])):
         cv2.putText(words, str(text)[:98], (6, 24 + 30 * line), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1)

@@ -42,12 +42,11 @@ def found(*named: str, probability: float = 0.95, strength: float = 1.0, alarm: 
         (found("cast"), GOOD, "enhance"),
         (found("cast", alarm=0.06), GOOD, "accept"),
         (found("cast", strength=50), GOOD, "enhance"),
-        (found("blur", strength=3.0), GOOD, "reject"),
-        (found("blur", strength=0.5), GOOD, "enhance"),
-        (found("blur", strength=3.0, probability=0.5), GOOD, "enhance"),
+        (found("blur", strength=3.0), GOOD, "enhance"),
+        (found("compression", strength=12, probability=0.5), GOOD, "enhance"),
         (found("compression", strength=12), GOOD, "reject"),
         (found("compression", strength=60), GOOD, "enhance"),
-        (found("noise", "blur", strength=3.0), GOOD, "reject"),
+        (found("noise", "compression", strength=12.0), GOOD, "reject"),
         (None, WIDE, "review"),
         (found(), WIDE, "accept"),
         (found(), replace(WIDE, quality=0.5), "enhance"),
@@ -94,8 +93,9 @@ def test_reasons_say_what_came_of_a_fault_and_what_it_costs() -> None:
     assert tried(cast, "enhance", after=found()).reasons == ("cast: strength 2.1, fixed",)
     assert tried(cast, "enhance", after=cast).reasons == ("cast: strength 2.1, not fixed",)
     assert tried(cast, "review").reasons == ("cast: strength 2.1, not fixed",)
-    assert decide(GOOD, RULES, faults=found("blur", strength=1.44)).reasons == (
-        "blur: 1.4 px, cannot be fixed; reshoot",
+    assert tried(found("blur", strength=1.44), "review").reasons == ("blur: 1.4 px, cannot be fixed; reshoot",)
+    assert decide(GOOD, RULES, faults=found("compression", strength=14)).reasons == (
+        "compression: as of JPEG quality 14, cannot be fixed; reshoot",
     )
 
 

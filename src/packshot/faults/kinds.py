@@ -56,7 +56,7 @@ KINDS: dict[str, Kind] = {
             "The picture is grainy; use more light and a low ISO setting.",
         ),
         Kind(
-            "blur", "px", "{:.1f} px", 1.2, False, 1.0,
+            "blur", "px", "{:.1f} px", 1.2, True, 1.0,
             "The picture is blurred; hold the camera still, focus on the product, and upload it at its full size.",
         ),
         Kind(
