@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -110,7 +111,7 @@ def test_findings_stand_by_effect_then_by_weight_times_the_share_missed() -> Non
     assert [one.rule for one in found] == ["border", "noise", "aspect", "dark", "longest_side"]
     assert found[0].reason == "border: 2 is above 1" and found[3].reason == "dark: 0.1 is below 0.5"
     assert found[4].reason == "longest_side: 8064 is below 10000"
-    assert found[0].sentence == "2 sides of the picture carry a frame or a bar; upload the picture without it."
+    assert found[0].sentence == "A frame or a bar runs along the edge of the picture; upload the picture without it."
 
 
 def found_with(**effects: str) -> tuple:
@@ -193,3 +194,15 @@ def test_a_profile_that_is_not_there_or_names_an_unknown_rule_is_refused(
     )
     with pytest.raises(UnknownRule, match=r"own names blurr; rules are .*blur"):
         profile_in_force(odd)
+
+
+@pytest.mark.parametrize("profile", sorted(SCORING.profiles))
+def test_a_sentence_says_what_to_do_and_no_figure_twice(profile: str) -> None:
+    """A value that just misses its bound rounds to it: `reach 35% of white, so that they reach 35%` helps nobody."""
+    chosen = bounds(profile)
+    for name, bound in chosen.items():
+        step = -1e-6 if RULES[name].bound == "least" else 1e-6
+        (found,) = findings({name: bound.threshold + step}, chosen)
+        figures = re.findall(r"\d+(?:\.\d+)?", found.sentence)
+        assert len(figures) == len(set(figures)), found.sentence
+        assert re.search(r"\b(upload|take|use|set|crop|save|show|leave|move|expose|hold|check)\b", found.sentence), name

@@ -110,7 +110,7 @@ def test_every_question_of_a_batch_has_an_answer(tmp_path: Path, settings: Setti
     small = by_name(Verdict.from_row(rows["small.png"]).checks)["longest_side"]
     assert (small.status, small.measured, small.required, small.bound) == ("failed", 64, 100, "least")
     assert (small.unit, small.severity) == ("pixels", "note")
-    assert small.advice == "The longer side has 64 pixels; upload a picture of at least 100."
+    assert small.advice == "The picture is too small; upload one whose longer side has at least 100 pixels."
     ground = by_name(Verdict.from_row(rows["good.png"]).checks)["products"]
     assert (ground.status, ground.why) == ("not_checked", RULES["products"].unmeasured)
 

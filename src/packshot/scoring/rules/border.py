@@ -59,7 +59,7 @@ class Side:
         return self.band is not None and self.band - self.outside <= LINE
 
 
-@most("border", "{value:.0f} sides of the picture carry a frame or a bar; upload the picture without it.", unit="sides")
+@most("border", "A frame or a bar runs along the edge of the picture; upload the picture without it.", unit="sides")
 def border(picture: Picture) -> float:
     """How many of the four sides carry an even band that ends in one straight edge and was surely added, 0..4.
 
@@ -71,7 +71,7 @@ def border(picture: Picture) -> float:
 
 @most(
     "framed",
-    "{value:.0f} sides end in a frame. If it is not part of the product (a framed print, a screen), upload the picture "
+    "The picture ends in a frame. If that is not part of the product (a framed print, a screen), upload the picture "
     "without it.",
     unit="sides",
 )

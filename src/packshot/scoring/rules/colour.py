@@ -17,7 +17,7 @@ COLOURFUL = 0.99
 
 @most(
     "colour_cast",
-    "White looks tinted (by {value:.0f}, at most {threshold:.0f}); set the white balance.",
+    "The plain ground is tinted by the light; set the white balance on a white sheet, and use one kind of light.",
     unit="distance in a*, b*",
     unmeasured="the picture has no light, plain ground",
 )
@@ -34,7 +34,7 @@ def colour_cast(picture: Picture) -> float | None:
     return distance if lightness / 2.55 >= LIGHT_FROM and distance <= PAINTED else None
 
 
-@least("greyscale", "The picture has no colour; upload one in colour.", unit="levels of 255")
+@least("greyscale", "The picture has no colour; upload it in colour.", unit="levels of 255")
 def greyscale(picture: Picture) -> float:
     """Difference between a pixel's largest and smallest channel that 1 % of the picture exceed, of 255."""
     return float(quantile(cv2.subtract(picture.highest, picture.lowest), COLOURFUL))

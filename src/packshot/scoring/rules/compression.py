@@ -24,7 +24,7 @@ LARGEST = 1024
 
 @most(
     "compression",
-    "Blocks of heavy compression show ({value:.2f}); save the original again at a higher quality.",
+    "Heavy compression left blocks; upload the file as it came from the camera, or save it again from that one.",
     unit="share",
     unmeasured="the picture is smaller than 32 pixels",
 )

@@ -11,7 +11,7 @@ WHITE, BLACK = 254, 1
 
 @least(
     "dark",
-    "The brightest parts reach {value:.0%} of white; use more light, so that they reach {threshold:.0%}.",
+    "The picture is too dark; take it again with more light or a longer exposure.",
     unit="share of white",
 )
 def dark(picture: Picture) -> float:
@@ -21,7 +21,7 @@ def dark(picture: Picture) -> float:
 
 @most(
     "light",
-    "The product is washed out: its darkest parts are at {value:.0%} of white; expose less.",
+    "The product is washed out, even its darkest parts are pale; take it again with a shorter exposure.",
     unit="share of white",
 )
 def light(picture: Picture) -> float:
@@ -31,7 +31,7 @@ def light(picture: Picture) -> float:
 
 @most(
     "clipped",
-    "{value:.0%} of the product is burnt out or lost in black; expose so that it keeps its detail.",
+    "Much of the product is burnt out or lost in black; use softer light, and expose so that it keeps its detail.",
     unit="share of the product",
 )
 def clipped(picture: Picture) -> float:

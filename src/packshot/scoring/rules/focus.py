@@ -22,7 +22,7 @@ WORST = 10.0
 
 @most(
     "blur",
-    "Even the sharpest edges are {value:.1f} pixels soft; take the picture again in focus (at most {threshold:.1f}).",
+    "Even the sharpest edges are soft; hold the camera still, focus on the product, and upload it at its full size.",
     unit="pixels",
     unmeasured="the picture has too few edges",
 )

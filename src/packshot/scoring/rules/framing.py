@@ -15,7 +15,7 @@ OWN_PRODUCT = 0.25
 
 @least(
     "fill",
-    "The product fills {value:.0%} of the frame; move closer or crop, so that it fills at least {threshold:.0%}.",
+    "The product is small in the frame; move closer or crop, so that it fills at least {threshold:.0%} of it.",
     unit="share of the frame",
     unmeasured="the picture has no plain ground",
 )
@@ -34,7 +34,7 @@ def fill(picture: Picture) -> float | None:
 
 @most(
     "overfill",
-    "The product fills {value:.0%} of the frame; leave some room around it, so that it fills at most {threshold:.0%}.",
+    "The product comes close to the edges; leave some room around it, so that it fills at most {threshold:.0%}.",
     unit="share of the frame",
     unmeasured="the picture has no plain ground",
 )
@@ -45,7 +45,7 @@ def overfill(picture: Picture) -> float | None:
 
 @most(
     "products",
-    "{value:.0f} things stand apart in the picture; show {threshold:.0f}, the product that is sold.",
+    "Several things stand apart in the picture; show the product that is sold, and nothing else.",
     unit="things",
     unmeasured="nothing stands on a plain ground",
 )

@@ -18,7 +18,7 @@ ALL_AROUND = 0.01
 
 @least(
     "white_ground",
-    "Only {value:.0%} of the picture's border is white; show the product on pure white (at least {threshold:.0%}).",
+    "The ground is not pure white; show the product on pure white that reaches the edges of the picture.",
     unit="share of the border",
     unmeasured="a frame that may be the product's own runs all around, so there is no ground",
 )

@@ -17,7 +17,7 @@ STRUCTURE = 5.0
 
 @least(
     "low_information",
-    "Hardly anything is to be seen ({value:.1%} of the picture); upload one of the product.",
+    "Hardly anything is to be seen; upload a picture of the product.",
     unit="share of the picture",
 )
 def low_information(picture: Picture) -> float:

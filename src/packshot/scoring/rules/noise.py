@@ -21,7 +21,7 @@ _BEND = np.array([1, -2, 1], np.float32)
 
 @most(
     "noise",
-    "The picture is grainy (noise of {value:.1f} levels); use more light or a lower ISO setting.",
+    "The picture is grainy; use more light and a low ISO setting.",
     unit="levels of 255",
     unmeasured="the picture has too few even parts",
 )

@@ -17,7 +17,8 @@ class Rule:
     """One thing a picture can be asked.
 
     `measure` gives the value, or None where it means nothing for this picture; `bound` says whether the threshold of a
-    profile is the least or the most that passes; `sentence` tells the seller, with {value} and {threshold}.
+    profile is the least or the most that passes; `sentence` tells the seller what is wrong and what to do, with the
+    {threshold} where that helps. The value, which may round to the threshold, stands in the reason and the check.
     `second_look`, where a rule has one, costs more and is right more often: its value counts where the first would
     break the rule. `unit` is that of value and threshold; `unmeasured` says why there may be no value.
     """

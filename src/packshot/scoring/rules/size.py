@@ -11,7 +11,7 @@ FORMATS = ("JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP")
 
 @least(
     "longest_side",
-    "The longer side has {value:.0f} pixels; upload a picture of at least {threshold:.0f}.",
+    "The picture is too small; upload one whose longer side has at least {threshold:.0f} pixels.",
     unit="pixels",
 )
 def longest_side(picture: Picture) -> float:
@@ -21,7 +21,7 @@ def longest_side(picture: Picture) -> float:
 
 @least(
     "shortest_side",
-    "The shorter side has {value:.0f} pixels; upload a picture of at least {threshold:.0f}.",
+    "The picture is too small; upload one whose shorter side has at least {threshold:.0f} pixels.",
     unit="pixels",
 )
 def shortest_side(picture: Picture) -> float:
@@ -29,7 +29,7 @@ def shortest_side(picture: Picture) -> float:
     return float(min(picture.width, picture.height))
 
 
-@most("megapixels", "The picture has {value:.0f} megapixels; upload one of at most {threshold:.0f}.", unit="megapixels")
+@most("megapixels", "The picture is too large; upload one of at most {threshold:g} megapixels.", unit="megapixels")
 def megapixels(picture: Picture) -> float:
     """Millions of pixels."""
     return picture.width * picture.height / 1e6
@@ -37,7 +37,7 @@ def megapixels(picture: Picture) -> float:
 
 @most(
     "aspect",
-    "One side is {value:.1f} times the other; crop the picture to at most {threshold:.1f} times.",
+    "The picture is too narrow; crop it so that one side is at most {threshold:g} times the other.",
     unit="longer side over the shorter",
 )
 def aspect(picture: Picture) -> float:
@@ -47,7 +47,7 @@ def aspect(picture: Picture) -> float:
 
 @most(
     "file_size",
-    "The file has {value:.1f} MB; save it with at most {threshold:.1f} MB.",
+    "The file is too large; save it with at most {threshold:g} MB.",
     unit="MB",
     unmeasured="the size of the file is not known",
 )
