@@ -991,7 +991,7 @@ def labels_add(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="CSV with image_id or path (and batch), who, when, and quality_mos (0..1), style, or both.",
+            help="CSV with image_id or path (and batch), who, when, and quality_mos (0..1), style, decision.",
         ),
     ],
     delimiter: Delimiter = None,
@@ -999,12 +999,39 @@ def labels_add(
 ) -> None:
     """Add labels for scored pictures of the inbox: all rows or, where one is wrong, none; 99 where none is new.
 
-    Rows with both labels blank are passed over, so a partly filled queue.csv will do. The next `collect` takes the
+    Rows with all labels blank are passed over, so a partly filled queue.csv will do. The next `collect` takes the
     pictures into the catalogue.
     """
     from packshot.ops.labels import add_labels
 
     outcome = add_labels(load_settings().catalog_read_as(delimiter, encoding), file)
+    finish(outcome.record, outcome.done)
+
+
+@app.command("calibrate-shop")
+def calibrate_shop_command(
+    labels_file: Annotated[
+        Path | None, typer.Option("--labels", help="A file of labels to add first; as `packshot labels add` takes it.")
+    ] = None,
+    apply: Annotated[bool, typer.Option("--apply/--dry-run", help="Put the scale in force, or only say.")] = False,
+    withdraw: Annotated[bool, typer.Option(help="Take the scale in force back.")] = False,
+) -> None:
+    """The champion on the shop's own scale, fitted from labels (scores, accept or reject); nothing is trained.
+
+    Says what it is worth on labels left out, and what more labels would narrow. Exit codes: 3 it is no better than the
+    champion alone, 4 too few labels, 99 this scale is in force.
+    """
+    from packshot.ops.shop_scale import calibrate_shop, withdraw_scale
+
+    if withdraw:
+        finish(withdraw_scale(load_settings()).record)
+        return
+    outcome = calibrate_shop(load_settings(), "apply" if apply else "dry-run", labels_file)
+    against = outcome.record["objections"]
+    if against:
+        emit(outcome.record)
+        say(f"refused: {'; '.join(against)}")
+        raise typer.Exit(REFUSED)
     finish(outcome.record, outcome.done)
 
 

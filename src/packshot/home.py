@@ -180,6 +180,11 @@ class Home:
         return self.root / "labels"
 
     @property
+    def scales(self) -> Path:
+        """Shops' own scales, a file for each digest; which is in force the ledger says."""
+        return self.root / "scales"
+
+    @property
     def similar(self) -> Path:
         """Indexes of style vectors, a folder for each model."""
         return self.root / "similar"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from packshot.config import DecisionCosts, load_settings
-from packshot.evaluation.shop_scale import FEWEST, ShopLabels, ShopMap, TooFewLabels, conformal, fitted
+from packshot.evaluation.shop_scale import FEWEST, ShopLabels, ShopMap, TooFewLabels, as_judged, conformal, fitted
 from packshot.evaluation.shop_trial import objections, prospects, tried
 from packshot.evaluation.thresholds import Thresholds
 
@@ -132,3 +133,12 @@ def test_more_labels_are_told_to_narrow_less_and_less() -> None:
 def test_the_bound_of_errors_is_an_order_statistic() -> None:
     assert conformal(np.arange(1.0, 20.0), 0.9) == pytest.approx(18.0)
     assert conformal(np.arange(1.0, 6.0), 0.9) == 5.0
+
+
+def test_what_is_held_against_the_judge_is_what_it_said_itself() -> None:
+    verdicts = pd.DataFrame({"path": ["a", "b"], "quality": [0.3, 0.6], "judged_quality": [0.5, None]})
+    own = as_judged(verdicts)
+    assert own["quality"].tolist() == [0.5, 0.6] and list(own.columns) == ["path", "quality"]
+    assert as_judged(verdicts[["path", "quality"]])["quality"].tolist() == [0.3, 0.6], (
+        "an older file has no such column"
+    )

@@ -13,21 +13,26 @@ import pandas as pd
 import pytest
 from PIL import Image
 from small_network import save_small_bundle, small_architecture
+from typer.testing import CliRunner
 
 from packshot.catalog.labels import LabelsRefused
 from packshot.catalog.manifest import COLUMNS, write_manifest
+from packshot.cli import app
 from packshot.config import Gate, Settings, load_settings
 from packshot.drift.alarm import History
 from packshot.drift.samples import PREDICTIONS, STATISTICS
 from packshot.evaluation.digest import bundle_digest
+from packshot.evaluation.shop_scale import TooFewLabels
 from packshot.files import write_json
 from packshot.home import Home, project_root
 from packshot.ops.labels import NotChecked, add_labels, check_labels, decide, queue_labels, respond
 from packshot.ops.pipeline import inbox_drift
+from packshot.ops.shop_scale import calibrate_shop, withdraw_scale
 from packshot.registry.alias import move
 from packshot.registry.ledger import Ledger
 from packshot.registry.register import register
 from packshot.revision import run_key
+from packshot.scoring.scorer import open_scorer
 from packshot.scoring.verdicts import SHARD_SCHEMA, shard_tables, write_shard, write_verdicts
 
 STYLES = ("modern", "rustic")
@@ -276,3 +281,53 @@ def test_few_labels_say_nothing_and_leave_no_window(home: Home, settings: Settin
 def test_what_an_alarm_starts(settings: Settings, mode: str, labels: int, cooldown: str | None, retrain: bool) -> None:
     rules = settings.drift.model_copy(update={"retrain": mode})
     assert decide(rules, labels, cooldown).retrain is retrain
+
+
+def shop_labels(home: Home, settings: Settings, name: str, values: pd.DataFrame) -> None:
+    batch = put_batch(home, settings, name, judged(np.random.default_rng(5), [1] * len(values)))
+    file = home.root / f"{name}.csv"
+    rows = values.assign(image_id=batch["image_id"].to_numpy(), who="ann", when="2026-01-01")
+    rows.to_csv(file, index=False)
+    add_labels(settings, file)
+
+
+def test_a_shop_scale_is_tried_put_in_force_and_withdrawn(home: Home, settings: Settings) -> None:
+    scores = np.random.default_rng(6).normal(0.8, 0.05, 40).clip(0, 1)
+    shop_labels(home, settings, "shop", pd.DataFrame({"quality_mos": scores}))
+    assert open_scorer(settings, "champion").scale is None
+    looked = calibrate_shop(settings, "dry-run").record
+    assert looked["objections"] == [] and looked["labels"] == looked["scores"] == 40
+    assert looked["tried"]["with_labels"]["interval_score"] < looked["tried"]["without"]["interval_score"]
+    assert [one["labels"] for one in looked["prospects"] if one["expected"]] == [40, 60, 80]
+    assert Ledger.from_environment().history(kind="shop_scale") == [], "looking decides nothing"
+    applied = calibrate_shop(settings, "apply")
+    found = open_scorer(settings, "champion")
+    assert found.scale is not None and found.scale.id == applied.record["in_force"]
+    assert found.scale.line.half_width < 0.15
+    assert not calibrate_shop(settings, "apply").done, "the same labels fit the same scale"
+    assert withdraw_scale(settings).record["withdrawn"] == applied.record["in_force"]
+    assert open_scorer(settings, "champion").scale is None
+    states = [entry["payload"]["state"] for entry in Ledger.from_environment().history(kind="shop_scale")]
+    assert states == ["in_force", "withdrawn"]
+
+
+def test_a_scale_that_saves_nothing_is_refused_with_its_figures(home: Home, settings: Settings) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)
+    quality = open_scorer(settings, "champion").judge.judge([noise])[0].quality
+    alone = "reject" if quality < settings.scoring.reject_below else "accept"
+    decisions = np.array([alone] * 27 + [{"reject": "accept", "accept": "reject"}[alone]] * 3)
+    shop_labels(home, settings, "alike", pd.DataFrame({"decision": decisions}))
+    refused = calibrate_shop(settings, "apply").record
+    assert refused["in_force"] is None
+    assert any("100 decisions cost" in one for one in refused["objections"])
+    assert open_scorer(settings, "champion").scale is None
+    assert CliRunner().invoke(app, ["calibrate-shop"]).exit_code == 3
+    entries = Ledger.from_environment().history(kind="shop_scale")
+    assert [entry["payload"]["state"] for entry in entries] == ["refused"]
+
+
+def test_too_few_labels_and_labels_at_odds_with_themselves_fit_no_scale(home: Home, settings: Settings) -> None:
+    scores = pd.DataFrame({"quality_mos": np.full(24, 0.9), "decision": ["reject"] * 14 + ["accept"] * 10})
+    shop_labels(home, settings, "few", scores)
+    with pytest.raises(TooFewLabels, match="10 labelled pictures"):
+        calibrate_shop(settings, "apply")

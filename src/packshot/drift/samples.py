@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from packshot.errors import PackshotError
+from packshot.evaluation.shop_scale import JUDGED, as_judged
 
 STATISTICS = ("brightness", "contrast", "saturation", "white_share", "sharp_laplacian", "width", "height")
 PREDICTIONS = ("quality", "sharpness", "colour_balance", "detail")
@@ -133,8 +134,8 @@ def _read(path: Path, columns: Sequence[str], failure: type[PackshotError]) -> p
         missing = [name for name in columns if name not in present]
         if missing:
             raise failure(f"{path} lacks the column(s) {', '.join(missing)}")
-        frame: pd.DataFrame = pq.read_table(path, columns=list(columns)).to_pandas()
-        return frame
+        kept = [name for name in JUDGED.values() if name in present]
+        return as_judged(pq.read_table(path, columns=[*columns, *kept]).to_pandas())[list(columns)]
     except (pa.ArrowInvalid, OSError) as error:
         raise failure(f"{path} cannot be read as Parquet: {error}") from error
 

@@ -9,16 +9,19 @@ out. Pure: no files, no model, no training.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
 
 from packshot.config import DecisionCosts
 from packshot.errors import PackshotError
 from packshot.evaluation.metrics import Floats
 from packshot.evaluation.thresholds import GRID, Thresholds, least_cost
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FEWEST = 20
 """Labels, below which no scale is fitted."""
@@ -35,6 +38,17 @@ POINTS = (25, 17, 11)
 REACH = 4.5
 """Posterior deviations to either side that the second grid spans."""
 SMALLEST_ERROR = 0.02
+
+
+JUDGED = {"quality": "judged_quality", "quality_low": "judged_low", "quality_high": "judged_high"}
+"""Columns of a verdict, and those that keep what the judge said before the scale."""
+
+
+def as_judged(frame: pd.DataFrame) -> pd.DataFrame:
+    """Verdicts with the judge's own scores in place of those on a shop's scale, without the columns that keep them."""
+    there = {name: kept for name, kept in JUDGED.items() if name in frame and kept in frame}
+    own = {name: frame[kept].where(frame[kept].notna(), frame[name]) for name, kept in there.items()}
+    return frame.assign(**own).drop(columns=list(there.values()))
 
 
 class TooFewLabels(PackshotError):
@@ -99,8 +113,9 @@ class ShopMap:
 
     def thresholds(self, costs: DecisionCosts) -> Thresholds:
         """Those of least cost where errors are normal, whatever scores the shop's pictures have."""
-        width = np.full(len(GRID), 2 * self.half_width)
-        return least_cost(GRID, width, ndtr((GRID - costs.good_from) / self.size), costs)
+        errors = NormalDist(costs.good_from, self.size)
+        fit = np.array([errors.cdf(score) for score in GRID.tolist()])
+        return least_cost(GRID, np.full(len(GRID), 2 * self.half_width), fit, costs)
 
 
 @dataclass(frozen=True)
@@ -172,7 +187,7 @@ def conformal(errors: Floats, coverage: float) -> float:
 
 def deviations(coverage: float) -> float:
     """Half the interval around its mean that holds this share of a normal distribution, in deviations."""
-    return float(ndtri((1 + coverage) / 2))
+    return NormalDist().inv_cdf((1 + coverage) / 2)
 
 
 def _unit(labels: ShopLabels, coverage: float) -> float:
@@ -204,6 +219,8 @@ def _on_grid(
 
 def _likelihood(labels: ShopLabels, middle: Floats, size: Floats, good_from: float) -> Floats:
     """Log likelihood of each label, G x N: errors are normal, and a decision says on which side of the bound it is."""
+    from scipy.special import ndtr
+
     of_score = -0.5 * ((np.nan_to_num(labels.score) - middle) / size) ** 2 - np.log(size)
     accepts = LAPSE / 2 + (1 - LAPSE) * ndtr((middle - good_from) / size)
     of_decision = np.log(np.where(labels.fit == 1, accepts, 1 - accepts))

@@ -70,11 +70,11 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class InForce:
-    """The thresholds that decide, and where they come from: `tuned` for the costs, `fixed` by the settings, or
-    `fallback`, those of the settings because tuning was not possible."""
+    """The thresholds that decide, and where they come from: `tuned` for the costs, `fixed` by the settings,
+    `fallback`, those of the settings because tuning was not possible, or `shop`, from a shop's own labels."""
 
     thresholds: Thresholds
-    origin: Literal["tuned", "fixed", "fallback"]
+    origin: Literal["tuned", "fixed", "fallback", "shop"]
     why: str
 
     def as_record(self) -> dict[str, float | str]:

@@ -93,11 +93,16 @@ def _styles(settings: Settings) -> tuple[str, ...]:
 
 def new_opinions(settings: Settings, version: int) -> dict[str, Opinion]:
     """Labelled pictures, by content, that the data of a version does not hold."""
+    opinions = LabelStore(Home.from_environment().labels).lessons()
+    return unlearned(settings, version, opinions)
+
+
+def unlearned(settings: Settings, version: int, opinions: dict[str, Opinion]) -> dict[str, Opinion]:
+    """Those of `opinions` on pictures that the data of a version does not hold."""
     import pandas as pd
 
     from packshot.revision import SPLIT_MANIFEST
 
-    opinions = LabelStore(Home.from_environment().labels).lessons()
     if not opinions:
         return {}
     manifest = workspace_of_version(settings, version) / SPLIT_MANIFEST
@@ -161,15 +166,17 @@ def _judged(version: int, opinions: dict[str, Opinion]) -> pd.DataFrame:
     """The champion's verdicts on labelled pictures, each picture once, sorted by content."""
     import pandas as pd
 
-    from packshot.scoring.verdicts import read_verdicts
+    from packshot.evaluation.shop_scale import JUDGED, as_judged
+    from packshot.scoring.verdicts import verdict_parts
 
     columns = ["image_id", "sender", "quality", "quality_low", "quality_high", "style", "error"]
     frames = [pd.DataFrame(columns=columns, dtype=object)]
     for batch in inbox_batches():
         file = verdict_folder(batch, version) / "verdicts.parquet"
         if file.exists():
-            frame = read_verdicts(file, columns).to_pandas().astype(object)
-            frames.append(frame[frame["error"].isna() & frame["image_id"].isin(list(opinions))])
+            for part in verdict_parts(file, [*columns, *JUDGED.values()]):
+                frame = as_judged(part.to_pandas().astype(object))  # the promise is the judge's, not the scale's
+                frames.append(frame[frame["error"].isna() & frame["image_id"].isin(list(opinions))])
     rows = pd.concat(frames, ignore_index=True)
     rows = rows.drop_duplicates("image_id").sort_values("image_id", ignore_index=True)
     group = ("sender " + rows["sender"].astype(str)).where(rows["sender"].notna(), "picture " + rows["image_id"])

@@ -99,6 +99,18 @@ class DriftResponsePayload(Payload):
     batches: tuple[str, ...] = ()
 
 
+class ShopScalePayload(Payload):
+    """Which scale, for the bundle of which digest, and what it showed on labels left out."""
+
+    state: Literal["refused", "in_force", "withdrawn"]
+    scale_sha256: str
+    """Of the scale's file."""
+    bundle_sha256: str
+    labels_sha256: str
+    labels: int
+    figures: dict[str, Any] = {}
+
+
 class ForgottenPayload(Payload):
     """How many pictures, and how many of other batches had given way to one of them."""
 
@@ -263,6 +275,13 @@ class Labelled(Event):
     payload: Payload
 
 
+class ShopScaled(Event):
+    """A shop's own scale was refused, decides from here on, or does no longer."""
+
+    kind: Literal["shop_scale"]
+    payload: ShopScalePayload
+
+
 class Forgotten(Event):
     """The pictures of a batch were taken out of those that the shop knows."""
 
@@ -300,6 +319,7 @@ AnyEvent = Annotated[
     | DriftChecked
     | DriftAnswered
     | Labelled
+    | ShopScaled
     | Forgotten
     | TaskFailed
     | Noticed,

@@ -28,6 +28,7 @@ from packshot.registry.models import ArtefactsDamaged, Entry, NoSuchModel, bundl
 from packshot.registry.serving_check import ModelDoesNotServe, measure, signature_kept
 from packshot.registry.shadow import evidence as shadow_evidence
 from packshot.registry.shadow import follow
+from packshot.registry.shop_scales import left_behind
 from packshot.registry.tracking import MlflowRecorder, client, reaching, tracking_uri
 from packshot.revision import data_rev
 
@@ -103,6 +104,8 @@ def promote(
                 payload={"gates": [gate.as_record() for gate in result.gates]},
             )
             say(f"champion of {result.model_name}: version {number}, was {result.champion}")
+            if left := left_behind(ledger.state(result.model_name), result.champion, number):
+                say(left)
         elif result.outcome != "nothing_to_do":
             _record(ledger, settings, "refused", result, {"outcome": result.outcome, "reason": result.reason})
         _stop_challenging(settings, result)

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 
 from packshot.config import Gate, Settings
 from packshot.errors import PackshotError
 from packshot.evaluation.agreement import COLUMNS, Agreement, Side, agreement
 from packshot.evaluation.metrics import MetricError
+from packshot.evaluation.shop_scale import JUDGED, as_judged
 from packshot.files import write_json
 from packshot.home import Home
 from packshot.progress import say
@@ -229,4 +231,7 @@ def _metrics(settings: Settings, version: int, beside: int) -> dict[str, float]:
 
 def _verdicts(folder: Path) -> pd.DataFrame:
     file = folder / VERDICTS
-    return pd.read_parquet(file, columns=list(COLUMNS)) if file.is_file() else pd.DataFrame(columns=list(COLUMNS))
+    if not file.is_file():
+        return pd.DataFrame(columns=list(COLUMNS))
+    kept = [name for name in JUDGED.values() if name in pq.read_schema(file).names]
+    return as_judged(pd.read_parquet(file, columns=[*COLUMNS, *kept]))[list(COLUMNS)]

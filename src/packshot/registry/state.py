@@ -19,6 +19,7 @@ from packshot.registry.events import (
     Refused,
     Registered,
     Shadowed,
+    ShopScaled,
 )
 
 
@@ -85,6 +86,8 @@ class State:
     """By version, the answers of people, oldest first."""
     judged: dict[int, int] = field(default_factory=dict)
     """By version, the newest entry that decided about it: of the gates, a refusal, a move."""
+    scales: dict[str, ShopScaled] = field(default_factory=dict)
+    """By the digest of the bundle, the shop's scale in force: of another bundle's scores it says nothing."""
     outcomes: dict[int, str] = field(default_factory=dict)
     """By version what became of it at last: promoted, refused, not_enough_evidence."""
 
@@ -176,6 +179,13 @@ class State:
         else:
             beside = event.from_version if state == "complete" else None
             self.shadow = Shadow(event.to_version, event.id, event.at, beside)
+
+    @_take.register
+    def _(self, event: ShopScaled) -> None:
+        if event.payload.state == "in_force":
+            self.scales[event.payload.bundle_sha256] = event
+        elif event.payload.state == "withdrawn":
+            self.scales.pop(event.payload.bundle_sha256, None)
 
     def _crown(self, version: int, event: Committed) -> None:
         self.rolled_back.discard(version)

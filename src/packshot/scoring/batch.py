@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from packshot.catalog.decoding.attempts import Attempts
 from packshot.config import Settings
 from packshot.errors import PackshotError
-from packshot.evaluation.thresholds import in_force
 from packshot.progress import Advance, counting, say
 from packshot.scoring.duplicates import NOT_KNOWN, Known
 from packshot.scoring.judging import Scorer
@@ -90,7 +89,7 @@ def score(
     lets go of those of files that are no longer there. A file that cannot be judged is a row with `error`. `batch_id`
     defaults to a hash of the content at the first time, which stays the name of the batch; `catalog` to
     `directory/catalog.csv` where there is one; `scorer` is loaded from `model` if not given. The
-    thresholds are those of `evaluation.thresholds.in_force` and stand in the manifest. `known` is the index of pictures
+    thresholds are those of `Scorer.bounds` and stand in the manifest. `known` is the index of pictures
     in which copies of other batches are found, by default none.
     Raises EmptyBatch, BatchFolderMissing, CatalogUnreadable, OtherModel, OutputHolds, OutputBusy, OutputNotWritable,
     JudgeFailed, UnknownRule, DuplicatesUnusable.
@@ -98,7 +97,7 @@ def score(
     check_output_apart(directory, out)
     source = open_batch(directory, out, catalog, pictures)
     scorer = scorer if scorer is not None else open_scorer(settings, model)
-    bounds = in_force(settings.scoring, scorer.rated)
+    bounds = scorer.bounds(settings.scoring)
     settings = bounds.applied(settings)
     with sole_writer(out):
         check_same_batch(out, batch_id, str(out))
@@ -121,7 +120,7 @@ def plan_batch(settings: Settings, directory: Path, out: Path, scorer: Scorer, *
     """The first step of `score`: cut the batch into shards. Raises what `score` raises but JudgeFailed."""
     check_output_apart(directory, out)
     source = open_batch(directory, out, catalog)
-    settings = in_force(settings.scoring, scorer.rated).applied(settings)
+    settings = scorer.bounds(settings.scoring).applied(settings)
     with sole_writer(out):
         return cut(settings, source, out, scorer, str(out))
 
@@ -133,7 +132,7 @@ def score_part(settings: Settings, out: Path, scorer: Scorer, numbers: range) ->
     Finished shards stay as they are; one that another process is at is waited for. Raises NotPlanned, OutputBusy,
     OutputNotWritable, JudgeFailed.
     """
-    settings = in_force(settings.scoring, scorer.rated).applied(settings)
+    settings = scorer.bounds(settings.scoring).applied(settings)
     with one_of_writers(out):
         plan = open_plan(settings, out, scorer)
         return _score_shards(Work(settings, plan.root, out, scorer), plan, numbers)
@@ -144,7 +143,7 @@ def merge_batch(
 ) -> ScoreReport:
     """The last step: make the finished shards one verdict file; `known` as in `score`. Raises NotPlanned,
     ShardsMissing, OutputHolds, OutputBusy, OutputNotWritable, DuplicatesUnusable."""
-    bounds = in_force(settings.scoring, scorer.rated)
+    bounds = scorer.bounds(settings.scoring)
     settings = bounds.applied(settings)
     with sole_writer(out):
         check_same_batch(out, batch_id, str(out))

@@ -118,6 +118,12 @@ class Verdict(Part):
     quality_low: float | None = None
     """Ends of its 90 % interval."""
     quality_high: float | None = None
+    scale: str | None = None
+    """The shop's own scale that the score and its interval are on."""
+    judged_quality: Unit | None = None
+    """The score before that scale; null without one."""
+    judged_low: float | None = None
+    judged_high: float | None = None
     sharpness: Unit | None = None
     colour_balance: Unit | None = None
     detail: Unit | None = None

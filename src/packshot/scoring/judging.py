@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from packshot.config import ScoringSettings
+from packshot.evaluation.thresholds import InForce, Rated, in_force
 from packshot.scoring.runtime import TORCH
 
 if TYPE_CHECKING:
     from packshot.bundle import Judgement, Mended
-    from packshot.evaluation.thresholds import Rated
     from packshot.registry.lineage import Lineage
+    from packshot.registry.shop_scales import ShopScale
 
 Pixels = NDArray[np.uint8]
 
@@ -48,7 +50,7 @@ class Scorer:
     """A model with its lineage. `load` opens it, once, when `judge` is first asked for; `digest` is the sha256 of its
     files, so that two bundles of equal bytes are one; `rated`, where it brings them, are the scored pictures that its
     thresholds are tuned on; `runtime` is what computes, in words; `folder` holds the files, and is None for a model
-    of another kind."""
+    of another kind; `scale` is the shop's own, where one is in force for these files."""
 
     load: Callable[[], JudgeLike]
     lineage: Lineage
@@ -56,11 +58,19 @@ class Scorer:
     rated: Rated | None = field(default=None, compare=False)
     runtime: str = TORCH
     folder: Path | None = None
+    scale: ShopScale | None = None
 
     @cached_property
     def judge(self) -> JudgeLike:
         """The loaded model. Raises what `load` raises, BundleError for a damaged bundle."""
         return self.load()
+
+    def bounds(self, settings: ScoringSettings) -> InForce:
+        """The thresholds that decide on its scores: of the shop's scale where there is one, unless they are fixed."""
+        if self.scale is None or settings.thresholds == "fixed":
+            return in_force(settings, self.rated)
+        found = self.scale.line.thresholds(settings.costs)
+        return InForce(found, "shop", f"least cost by {self.scale.labels} labels of the shop, scale {self.scale.id}")
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "judge"}  # each process loads its own

@@ -11,7 +11,6 @@ from typing import Any
 
 from packshot.catalog.decoding.pool import decoders
 from packshot.config import Settings
-from packshot.evaluation.thresholds import in_force
 from packshot.scoring.checks import COPIES
 from packshot.scoring.contract import Verdict
 from packshot.scoring.judging import Scorer
@@ -51,7 +50,7 @@ def look(
     profile_in_force(settings.scoring)  # one that names unknown rules ends this before anything is judged
     decoders().begin()  # while this process loads the model
     scorer = scorer if scorer is not None else open_scorer(settings, model)
-    settings = in_force(settings.scoring, scorer.rated).applied(settings)
+    settings = scorer.bounds(settings.scoring).applied(settings)
     _ = scorer.judge  # a model that does not load is no fault of the pictures
     with _place(out) as place:
         work = Work(settings, root, place, scorer)

@@ -14,10 +14,10 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -34,6 +34,9 @@ from packshot.scoring.plan import Plan, open_plan
 from packshot.scoring.rows import Work
 from packshot.scoring.scorer import open_scorer
 from packshot.scoring.shards import Shard, ShardBusy
+
+if TYPE_CHECKING:
+    from packshot.registry.shop_scales import ShopScale
 
 RESTARTS = 5
 """Of an actor, and tries of its shards: a picture that ends every process which opens it must not go on for ever."""
@@ -99,10 +102,11 @@ class SharedBundle:
 class ScoreShard:
     """An actor: opens plan and model when it gets its first shard, and keeps them."""
 
-    def __init__(self, settings: Settings, out: Path, bundle: SharedBundle) -> None:
+    def __init__(self, settings: Settings, out: Path, bundle: SharedBundle, scale: ShopScale | None) -> None:
         self._settings = settings
         self._out = out
         self._bundle = bundle
+        self._scale = scale
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Score one shard. What goes wrong is handed on in words, since not every error survives the way back."""
@@ -125,7 +129,7 @@ class ScoreShard:
     @cached_property
     def _opened(self) -> tuple[Work, Plan]:
         """Raises NotPlanned where this node does not see the plan, or has other code."""
-        scorer = open_scorer(self._settings, str(self._bundle.here()))
+        scorer = replace(open_scorer(self._settings, str(self._bundle.here())), scale=self._scale)
         plan = open_plan(self._settings, self._out, scorer)
         _ = scorer.judge  # a model that does not load ends the run, not each image
         return Work(self._settings, plan.root, self._out, scorer), plan
@@ -142,7 +146,7 @@ class Actors:
 
     count: int
     cores: int
-    arguments: tuple[Settings, Path, SharedBundle]
+    arguments: tuple[Settings, Path, SharedBundle, ShopScale | None]
 
 
 @contextmanager
@@ -161,7 +165,7 @@ def on_cluster(work: Work) -> Iterator[Callable[[Sequence[int], Advance], list[i
             raise NoRayCluster(f"no node of the Ray cluster has {each} cores; lower training.threads")
         training = work.settings.training.model_copy(update={"threads": each})
         settings = work.settings.model_copy(update={"training": training})
-        yield partial(_score_some, Actors(count, each, (settings, work.out.resolve(), _share(work))))
+        yield partial(_score_some, Actors(count, each, (settings, work.out.resolve(), _share(work), work.scorer.scale)))
 
 
 def _score_some(actors: Actors, numbers: Sequence[int], advance: Advance) -> list[int]:

@@ -7,7 +7,7 @@ import hashlib
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from packshot.catalog.image import BadImage, ImageLimits
 from packshot.catalog.same_picture import look_of
 from packshot.catalog.statistics import image_statistics
 from packshot.config import Settings
+from packshot.evaluation.shop_scale import JUDGED
 from packshot.files import OutputNotWritable, write_bytes
 from packshot.progress import say
 from packshot.scoring.checks import Mending, checks_of
@@ -160,11 +161,12 @@ def _found(work: Work, item: Opened, judged: Judgement | Exception | None) -> Fo
     row["preview"] = preview(item.pixels, work.settings.scoring.preview_side)
     if judged is None or isinstance(judged, Exception):
         return row | _refused("not_judged", f"{type(judged).__name__}: {judged}"), broken, Mending()
-    scores = _scores(judged)
+    scores = _scores(work, judged)
     if not scores.finite:
         return row | _refused("not_judged", "the judge gave a score that is not a number"), broken, Mending()
     decided, mending = _decided(work, item, item.pixels, judged, broken)
-    return row | _judged_columns(judged) | asdict(scores) | decided, broken, mending
+    row |= _judged_columns(judged) | _scale_columns(work, judged)
+    return row | asdict(scores) | decided, broken, mending
 
 
 def _ruled(work: Work, picture: Picture) -> tuple[tuple[Finding, ...], dict[str, Any]]:
@@ -182,8 +184,9 @@ def _refused(reason: str, detail: str) -> dict[str, Any]:
     return {"decision": decision.decision, "reasons": list(decision.reasons), "error": error}
 
 
-def _scores(judged: Judgement) -> Scores:
-    return Scores(
+def _scores(work: Work, judged: Judgement) -> Scores:
+    """On the shop's scale, where one is in force."""
+    said = Scores(
         quality=float(judged.quality),
         quality_low=float(judged.quality_low),
         quality_high=float(judged.quality_high),
@@ -191,6 +194,17 @@ def _scores(judged: Judgement) -> Scores:
         colour_balance=float(judged.colour_balance),
         detail=float(judged.detail),
     )
+    if work.scorer.scale is None:
+        return said
+    line, at = work.scorer.scale.line, np.array([said.quality])
+    low, high = line.interval(at)
+    return replace(said, quality=float(line.quality(at)[0]), quality_low=float(low[0]), quality_high=float(high[0]))
+
+
+def _scale_columns(work: Work, judged: Judgement) -> dict[str, Any]:
+    if work.scorer.scale is None:
+        return {}
+    return {"scale": work.scorer.scale.id} | {kept: float(getattr(judged, name)) for name, kept in JUDGED.items()}
 
 
 def _judged_columns(judged: Judgement) -> dict[str, Any]:
@@ -207,7 +221,7 @@ def _judged_columns(judged: Judgement) -> dict[str, Any]:
 def _decided(
     work: Work, item: Opened, pixels: NDArray[np.uint8], judged: Judgement, broken: Sequence[Finding]
 ) -> tuple[dict[str, Any], Mending]:
-    rules, scores, faults = work.settings.scoring, _scores(judged), judged.faults
+    rules, scores, faults = work.settings.scoring, _scores(work, judged), judged.faults
     there = present(faults, rules)
     first = decide(scores, rules, broken, faults)
     if first.decision != "enhance":
@@ -276,7 +290,7 @@ def _attempt(
         say(f"{path} could not be enhanced: {type(error).__name__}: {error}")
         return None
     name = f"enhanced/{output_name(path, source.format, work.names)}"
-    return Attempt(name, content, Enhanced(_scores(after), similarity, shift, broken, gain, after.faults))
+    return Attempt(name, content, Enhanced(_scores(work, after), similarity, shift, broken, gain, after.faults))
 
 
 def _judged_again(work: Work, image: NDArray[np.uint8], text: str | None) -> Judgement:

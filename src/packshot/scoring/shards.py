@@ -116,7 +116,14 @@ def work_record(settings: Settings, scorer: Scorer) -> dict[str, Any]:
         for word in WORDS:
             bound.pop(word)
     scoring["profiles"] = {scoring["profile"]: profile}
-    return {"model": scorer.digest, "runtime": scorer.runtime, "code": code_rev("score"), **dict(_named("", rules))}
+    scale = {"shop's scale": scorer.scale.id} if scorer.scale else {}
+    return {
+        "model": scorer.digest,
+        "runtime": scorer.runtime,
+        "code": code_rev("score"),
+        **scale,
+        **dict(_named("", rules)),
+    }
 
 
 def _named(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -20,7 +20,6 @@ import pyarrow.parquet as pq
 from packshot.catalog.leftovers import PassedOver
 from packshot.config import Settings
 from packshot.errors import PackshotError
-from packshot.evaluation.thresholds import in_force
 from packshot.files import write_bytes
 from packshot.home import Home
 from packshot.progress import counting, say
@@ -216,7 +215,7 @@ def score_stored(
     bucket = Bucket.open(out) if is_address(out) else None
     outputs = Outputs(spool / "out" if bucket is not None else Path(out), bucket)
     most_bytes = int(settings.validation.max_file_mb * 1_000_000) + 1  # one more shows that it is too large
-    bounds = in_force(settings.scoring, scorer.rated)
+    bounds = scorer.bounds(settings.scoring)
     settings = bounds.applied(settings)
     with sole_writer(outputs.local):
         inputs = Inputs(_source(directory, out, spool, outputs.local, catalog), most_bytes)

@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel
 
 from packshot.errors import PackshotError
+from packshot.evaluation.shop_scale import JUDGED
 from packshot.files import atomic_path
 from packshot.scoring.contract import Check
 
 VERDICTS = "verdicts.parquet"
 STATISTICS = ("brightness", "contrast", "saturation", "white_share", "sharp_laplacian", "aspect")
 SCORES = ("quality", "quality_low", "quality_high", "sharpness", "colour_balance", "detail")
-
 _text, _number, _vector = pa.string(), pa.float64(), pa.list_(pa.float32())
 FINDING = pa.struct(
     [
@@ -76,6 +76,8 @@ SHARD_SCHEMA = pa.schema(
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
         *(pa.field(name, _number) for name in SCORES),
+        pa.field("scale", _text),
+        *(pa.field(name, _number) for name in JUDGED.values()),
         pa.field("style", _text),
         pa.field("style_reason", _text),
         pa.field("style_confidence", _number),
@@ -116,7 +118,7 @@ LINEAGE_SCHEMA = pa.schema(
 VERDICT_SCHEMA = pa.schema([*SHARD_SCHEMA, *LINEAGE_SCHEMA])
 NEWER = frozenset(
     {"notes", "profile", "findings", "measures", "perceptual_hash", "duplicate_of", "same_as", "displaces", "preview"}
-    | {"schema_version", "checks", "enhanced_id", "style_reason", "faults"}
+    | {"schema_version", "checks", "enhanced_id", "style_reason", "faults", "scale", *JUDGED.values()}
 )
 """Columns that verdicts of earlier versions lack."""
 ROWS_TOGETHER = 1024
