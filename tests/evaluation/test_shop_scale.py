@@ -9,7 +9,16 @@ import pandas as pd
 import pytest
 
 from packshot.config import DecisionCosts, load_settings
-from packshot.evaluation.shop_scale import FEWEST, ShopLabels, ShopMap, TooFewLabels, as_judged, conformal, fitted
+from packshot.evaluation.shop_scale import (
+    FEWEST,
+    ShopLabels,
+    ShopMap,
+    TooFewLabels,
+    accepted_faults,
+    as_judged,
+    conformal,
+    fitted,
+)
 from packshot.evaluation.shop_trial import objections, prospects, tried
 from packshot.evaluation.thresholds import Thresholds
 
@@ -142,3 +151,11 @@ def test_what_is_held_against_the_judge_is_what_it_said_itself() -> None:
     assert as_judged(verdicts[["path", "quality"]])["quality"].tolist() == [0.3, 0.6], (
         "an older file has no such column"
     )
+
+
+def test_a_fault_that_the_shop_accepts_is_its_style_and_few_labels_do_not_say_so() -> None:
+    found = [("dark",)] * 6 + [("dark", "noise")] * 5 + [("cast",)] * 4 + [()] * 5
+    good = np.array([1.0] * 6 + [1.0, 0.0, 0.0, 0.0, 1.0] + [1.0] * 9)
+    assert accepted_faults(found, good, COSTS) == (), "three of eleven dark ones are refused, and four casts are few"
+    good[7:10] = 1.0
+    assert accepted_faults(found, good, COSTS) == ("dark", "noise")

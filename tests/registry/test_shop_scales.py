@@ -46,6 +46,7 @@ def record(height: float = -0.1, labels: str = "c" * 64) -> ScaleRecord:
         slope=0.8,
         size=0.1,
         half_width=0.17,
+        accepted_faults=("dark",),
     )
 
 
@@ -53,7 +54,7 @@ def test_a_scale_decides_for_its_own_model_until_it_is_withdrawn(ledger: Ledger)
     assert in_force(MODEL, "packshot", 0.5, ledger) is None
     name = put_in_force(record(), {"labels": 60}, "packshot", 1, ledger)
     found = in_force(MODEL, "packshot", 0.5, ledger)
-    assert found is not None and (found.id, found.line) == (name, record().line())
+    assert found is not None and (found.id, found.line, found.accepted_faults) == (name, record().line(), ("dark",))
     assert in_force(OTHER, "packshot", 0.5, ledger) is None, "a new champion starts without"
     assert withdraw(MODEL, "packshot", ledger) == name
     assert in_force(MODEL, "packshot", 0.5, ledger) is None

@@ -61,3 +61,13 @@ def test_fixed_thresholds_hold_on_the_scale_too(settings: Settings) -> None:
     assert on_scale().bounds(fixed).origin == "fixed"
     assert on_scale().bounds(settings.scoring).origin == "shop"
     assert replace(on_scale(), scale=None).bounds(settings.scoring).origin == "tuned"
+
+
+def test_faults_that_the_labels_accept_decide_nothing_beside_those_of_the_settings(settings: Settings) -> None:
+    scoring = settings.scoring.model_copy(update={"accepted_faults": ("noise",)})
+    mine = settings.model_copy(update={"scoring": scoring})
+    style = replace(on_scale(), scale=replace(SCALE, accepted_faults=("dark", "noise")))
+    for thresholds in ("auto", "fixed"):
+        rules = scoring.model_copy(update={"thresholds": thresholds})
+        assert style.bounds(rules).applied(mine).scoring.accepted_faults == ("noise", "dark")
+    assert scorer().bounds(scoring).applied(mine).scoring.accepted_faults == ("noise",)

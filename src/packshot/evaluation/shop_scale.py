@@ -8,6 +8,7 @@ out. Pure: no files, no model, no training.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,8 @@ FEWEST = 20
 """Labels, below which no scale is fitted."""
 FEWEST_OF_A_KIND = 3
 """Where nobody gave a score: pictures accepted, and pictures rejected, that say where the shop draws its line."""
+FEWEST_WITH_FAULT = 5
+"""Labelled pictures with a fault, below which it stays one."""
 FEWEST_SCORES = 15
 """Left-out errors, below which the interval is what the posterior expects."""
 HEIGHT, SLOPE, SIZE = 0.2, 0.4, 0.5
@@ -159,6 +162,18 @@ def fitted_to_part(labels: ShopLabels, costs: DecisionCosts, coverage: float) ->
         middle, _ = found.left_out()
         half = conformal(np.abs(labels.score - middle)[labels.scored], coverage)
     return ShopMap(centre, float(height), float(slope), size, half)
+
+
+def accepted_faults(found: Sequence[Collection[str]], good: Floats, costs: DecisionCosts) -> tuple[str, ...]:
+    """Faults that are no faults to this shop: of pictures with one it accepts so many that accepting costs less than a
+    look. `found` are the faults told of each of N pictures, `good` 1 where the shop holds it fit for sale."""
+    least = 1 - costs.review / costs.wrong_accept
+    accepted = []
+    for fault in sorted(set().union(*found)):
+        fits = [fit for faults, fit in zip(found, good.tolist(), strict=True) if fault in faults]
+        if len(fits) >= FEWEST_WITH_FAULT and (sum(fits) + 1) / (len(fits) + 2) >= least:
+            accepted.append(fault)
+    return tuple(accepted)
 
 
 def check_enough(labels: ShopLabels) -> None:

@@ -76,14 +76,18 @@ class InForce:
     thresholds: Thresholds
     origin: Literal["tuned", "fixed", "fallback", "shop"]
     why: str
+    accepted_faults: tuple[str, ...] = ()
+    """That the shop's labels show to be its style."""
 
     def as_record(self) -> dict[str, float | str]:
         """As plain values for JSON."""
         return asdict(self.thresholds) | {"origin": self.origin, "why": self.why}
 
     def applied(self, settings: Settings) -> Settings:
-        """The settings with these thresholds in `scoring`."""
-        scoring = settings.scoring.model_copy(update=asdict(self.thresholds))
+        """The settings with these thresholds, and the faults accepted beside theirs, in `scoring`."""
+        faults = dict.fromkeys((*settings.scoring.accepted_faults, *self.accepted_faults))
+        changed = asdict(self.thresholds) | {"accepted_faults": tuple(faults)}
+        scoring = settings.scoring.model_copy(update=changed)
         return settings.model_copy(update={"scoring": scoring})
 
     def __str__(self) -> str:

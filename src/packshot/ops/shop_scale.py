@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +17,7 @@ from packshot.ops.pipeline import Outcome
 from packshot.progress import say, track
 
 if TYPE_CHECKING:
+    from packshot.bundle import Judgement
     from packshot.evaluation.shop_scale import ShopLabels
     from packshot.evaluation.shop_trial import Prospect, Trial
     from packshot.registry.shop_scales import ScaleRecord
@@ -29,9 +30,11 @@ TOGETHER = 8
 
 @dataclass(frozen=True)
 class Gathered:
-    """Labelled pictures that a scale can be fitted to, with the digest of what was said, and those left out by why."""
+    """Labelled pictures that a scale can be fitted to, the faults told of each (None: the champion looks for none), the
+    digest of what was said, and the numbers of those left out, by why."""
 
     labels: ShopLabels
+    faults: list[tuple[str, ...]] | None
     sha256: str
     left_out: Mapping[str, int]
 
@@ -42,7 +45,7 @@ def calibrate_shop(settings: Settings, mode: Mode, file: Path | None = None) -> 
     `apply` puts it in force where it is better than the champion alone; the record's `objections` say why not. Not done
     where this very scale is in force. Raises TooFewLabels, LabelsRefused, NoSuchModel.
     """
-    from packshot.evaluation.shop_scale import fitted
+    from packshot.evaluation.shop_scale import accepted_faults, fitted
     from packshot.evaluation.shop_trial import objections, prospects, tried
     from packshot.evaluation.thresholds import in_force
     from packshot.scoring.scorer import open_unscaled
@@ -54,6 +57,8 @@ def calibrate_shop(settings: Settings, mode: Mode, file: Path | None = None) -> 
     costs, coverage = settings.scoring.costs, settings.evaluation.interval_coverage
     line = fitted(gathered.labels, costs, coverage)
     judge = in_force(settings.scoring, scorer.rated).thresholds
+    if gathered.faults is not None:
+        judge = replace(judge, review_width=1.0)  # where faults are known a wide interval sends nobody to look
     trial = tried(gathered.labels, judge, costs, coverage)
     against = objections(trial, coverage)
     told = prospects(gathered.labels, judge, costs, coverage)
@@ -63,12 +68,15 @@ def calibrate_shop(settings: Settings, mode: Mode, file: Path | None = None) -> 
         "scores": int(gathered.labels.scored.sum()),
         "left_out": dict(gathered.left_out),
         "map": asdict(line),
+        "accepted_faults": accepted_faults(gathered.faults or [], gathered.labels.good(costs.good_from), costs),
         "thresholds": asdict(line.thresholds(costs)),
         "tried": trial.as_record(),
         "prospects": [asdict(one) for one in told],
         "objections": against,
     }
     say(_table(trial, told))
+    for fault in figures["accepted_faults"]:
+        say(f"{fault}: the labels accept it; it is told and decides nothing")
     record = _record(settings, scorer, gathered, figures)
     if mode == "dry-run":
         return Outcome(figures | {"in_force": None})
@@ -120,6 +128,7 @@ def _record(settings: Settings, scorer: Scorer, gathered: Gathered, figures: Map
         coverage=settings.evaluation.interval_coverage,
         fitted_at=utc_now().isoformat(timespec="seconds"),
         fitted_by=default_actor(),
+        accepted_faults=figures["accepted_faults"],
         **figures["map"],
     )
 
@@ -154,13 +163,11 @@ def _contradicts(opinion: Opinion, good_from: float) -> bool:
     return opinion.decision is not None and (opinion.decision == "accept") != (opinion.quality_mos >= good_from)
 
 
-def _judged(settings: Settings, scorer: Scorer, opinions: Mapping[str, Opinion]) -> dict[str, tuple[float, float]]:
-    """The judge's score and half of its interval by picture, from the copies that the labels keep."""
-    found = {}
+def _judged(settings: Settings, scorer: Scorer, opinions: Mapping[str, Opinion]) -> dict[str, Judgement]:
+    """What the judge says by picture, of the copies that the labels keep."""
+    found: dict[str, Judgement] = {}
     for names, images in _pictures(settings, opinions):
-        for name, said in zip(names, scorer.judge.judge(images), strict=True):
-            half = max(said.quality - said.quality_low, said.quality_high - said.quality)
-            found[name] = (said.quality, half)
+        found.update(zip(names, scorer.judge.judge(images), strict=True))
     return found
 
 
@@ -187,20 +194,28 @@ def _pictures(settings: Settings, opinions: Mapping[str, Opinion]) -> Iterator[t
 def _as_labels(
     settings: Settings,
     opinions: Mapping[str, Opinion],
-    judged: Mapping[str, tuple[float, float]],
+    judged: Mapping[str, Judgement],
     left_out: Mapping[str, int],
 ) -> Gathered:
     import numpy as np
 
     from packshot.evaluation.shop_scale import ShopLabels
+    from packshot.scoring.faults import present
 
     names = sorted(judged)
     said = [(opinions[name].quality_mos, opinions[name].decision) for name in names]
     score = np.array([np.nan if value is None else value for value, _ in said], dtype=np.float64)
     fit = np.array([{"accept": 1.0, "reject": 0.0}.get(decision or "", np.nan) for _, decision in said])
-    quality, half = np.array([judged[name] for name in names], dtype=np.float64).reshape(-1, 2).T
+    judgements = [judged[name] for name in names]
+    quality = np.array([one.quality for one in judgements], dtype=np.float64)
+    ends = np.array([(one.quality_low, one.quality_high) for one in judgements], dtype=np.float64).reshape(-1, 2)
+    half = np.maximum(quality - ends[:, 0], ends[:, 1] - quality)
+    blind = any(one.faults is None for one in judgements)
+    rules = settings.scoring
+    faults = [tuple(found.fault for found in present(one.faults, rules)) for one in judgements]
     whole = json.dumps([settings.scoring.costs.good_from, settings.evaluation.interval_coverage, names, said])
-    return Gathered(ShopLabels(quality, half, score, fit), hashlib.sha256(whole.encode()).hexdigest(), left_out)
+    digest = hashlib.sha256(whole.encode()).hexdigest()
+    return Gathered(ShopLabels(quality, half, score, fit), None if blind else faults, digest, left_out)
 
 
 # --- what is told ---------------------------------------------------------------------------------

@@ -65,6 +65,8 @@ class ScaleRecord(BaseModel):
     slope: float = Field(ge=0)
     size: float = Field(gt=0)
     half_width: float = Field(gt=0)
+    accepted_faults: tuple[str, ...]
+    """Faults that are the shop's style."""
 
     def line(self) -> ShopMap:
         """The map."""
@@ -87,6 +89,7 @@ class ShopScale:
     id: str
     line: ShopMap
     labels: int
+    accepted_faults: tuple[str, ...] = ()
 
 
 def in_force(bundle_sha256: str, model_name: str, good_from: float, ledger: Ledger) -> ShopScale | None:
@@ -103,7 +106,7 @@ def in_force(bundle_sha256: str, model_name: str, good_from: float, ledger: Ledg
             f"the shop's scale {_id(record.sha256)} was fitted for scoring.costs.good_from {record.good_from:g}, and "
             f"it is {good_from:g} now; `packshot calibrate-shop --apply` fits it again, --withdraw does without"
         )
-    return ShopScale(_id(record.sha256), record.line(), record.labels)
+    return ShopScale(_id(record.sha256), record.line(), record.labels, record.accepted_faults)
 
 
 def left_behind(state: State, former: int | None, now: int) -> str | None:

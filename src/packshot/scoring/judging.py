@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -66,11 +66,15 @@ class Scorer:
         return self.load()
 
     def bounds(self, settings: ScoringSettings) -> InForce:
-        """The thresholds that decide on its scores: of the shop's scale where there is one, unless they are fixed."""
-        if self.scale is None or settings.thresholds == "fixed":
+        """The thresholds that decide on its scores: of the shop's scale where there is one, unless they are fixed; and
+        the faults that its labels accept."""
+        if self.scale is None:
             return in_force(settings, self.rated)
-        found = self.scale.line.thresholds(settings.costs)
-        return InForce(found, "shop", f"least cost by {self.scale.labels} labels of the shop, scale {self.scale.id}")
+        accepted = self.scale.accepted_faults
+        if settings.thresholds == "fixed":
+            return replace(in_force(settings, self.rated), accepted_faults=accepted)
+        why = f"least cost by {self.scale.labels} labels of the shop, scale {self.scale.id}"
+        return InForce(self.scale.line.thresholds(settings.costs), "shop", why, accepted)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "judge"}  # each process loads its own
