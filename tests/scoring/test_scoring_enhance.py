@@ -170,3 +170,15 @@ def test_a_file_that_is_another_one_now_is_not_enhanced_with_its_colours(tmp_pat
     report = enhance_folder(SETTINGS, folder, out, scorer=scorer(Swapping()))
     assert (report.enhanced, report.errors) == (1, 1)
     assert "has changed since it was read" in pd.read_csv(out / "errors.csv").error[0]
+
+
+@pytest.mark.parametrize("name", ["moves.webp", "moves.png", "moves.gif"])
+def test_of_an_animation_it_is_said_that_one_frame_was_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    frames = [Image.fromarray(picture(level)) for level in (80, 160)]
+    (tmp_path / "in").mkdir()
+    frames[0].save(tmp_path / "in" / name, save_all=True, append_images=frames[1:])
+    save(tmp_path / "in" / "still.png", picture(120))
+    assert enhance_folder(SETTINGS, tmp_path / "in", tmp_path / "out", scorer=scorer()).enhanced == 2
+    assert f"1 animated file(s) were written as their first frame; the first: {name}" in capsys.readouterr().err

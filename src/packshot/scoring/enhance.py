@@ -25,6 +25,8 @@ from packshot.scoring.shards import FOLDER, check_same_model, read_manifest, sol
 from packshot.scoring.writing import KEPT_FORMATS, OutputIsInput, enhanced_file, output_name
 from packshot.spreadsheet import write_csv
 
+ANIMATED = "animated:"
+
 
 class NothingEnhanced(PackshotError):
     """Not one file of the folder could be enhanced."""
@@ -51,6 +53,8 @@ class _Outcome:
     path: str
     name: str | None
     error: str | None
+    still: bool = False
+    """Of an animation, one frame was written."""
 
 
 def enhance_folder(
@@ -93,6 +97,9 @@ def _report(files: Sequence[BatchFile], outcomes: Sequence[_Outcome], out: Path)
     as_png = sum(1 for outcome in outcomes if outcome.name is not None and outcome.name != outcome.path)
     if as_png:
         say(f"{as_png} image(s) in other formats than {', '.join(KEPT_FORMATS)} were written as PNG")
+    stills = [outcome.path for outcome in outcomes if outcome.still]
+    if stills:
+        say(f"{len(stills)} animated file(s) were written as their first frame; the first: {stills[0]}")
     if failed:
         say(f"{len(failed)} file(s) could not be enhanced; see {out / 'errors.csv'}")
     return EnhanceReport(
@@ -129,7 +136,7 @@ class _Enhancing:
         except Exception as error:
             return _Outcome(path, None, f"not_enhanced: {type(error).__name__}: {error}")
         journal.add(item.file, name)
-        return _Outcome(path, name, None)
+        return _Outcome(path, name, None, any(note.startswith(ANIMATED) for note in item.info.notes))
 
     def _content(self, info: ImageInfo, source: Path, pixels: Pixels, text: str | None) -> bytes:
         judge, rules = self.scorer.judge, self.settings.scoring
