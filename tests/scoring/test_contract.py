@@ -6,7 +6,8 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
-from sample_batch import BrightnessJudge, picture, save, scorer
+from sample_batch import BrightnessJudge, Judged, picture, save, scorer
 from sample_verdicts import broken, finding, verdict, write_verdicts
 from typer.testing import CliRunner
 
 from packshot.cli import app
 from packshot.config import RuleBound, Settings, load_settings
 from packshot.exports.source import open_verdicts
+from packshot.faults.detector import Found
 from packshot.home import project_root
 from packshot.scoring.batch import score
 from packshot.scoring.checks import Mending, checks_of, rule_checks
@@ -56,6 +58,10 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def rows_in(out: Path) -> dict[str, dict[str, Any]]:
     return {row["path"]: row for row in pq.read_table(out / "verdicts.parquet").to_pylist()}
+
+
+def of_kind(kind: str, verdict: Verdict) -> dict[str, Check]:
+    return by_name([check for check in verdict.checks if check.kind == kind])
 
 
 def by_name(checks: tuple[Check, ...] | list[Check]) -> dict[str, Check]:
@@ -183,7 +189,18 @@ def test_what_was_not_checked_says_why_and_nothing_else_does(more: Mapping[str, 
         Check.model_validate({"kind": "rule", "rule": "dark", **more})
 
 
-def test_a_copy_met_later_fails_its_check(tmp_path: Path, settings: Settings) -> None:
+class DarkJudge(BrightnessJudge):
+    """Calls pictures dark below a mean of 120."""
+
+    def _one(self, image: np.ndarray) -> Judged:
+        dark = Found("dark", 0.95, 1.0, 0.01 if image.mean() < 120 else 0.9)
+        return replace(super()._one(image), faults=(dark,))
+
+
+@pytest.mark.parametrize("judge", [BrightnessJudge, DarkJudge])
+def test_a_copy_met_later_fails_its_check(
+    tmp_path: Path, settings: Settings, judge: Callable[[], BrightnessJudge]
+) -> None:
     rules = {"exact_duplicate": RuleBound(threshold=0, effect="review")}
     profile = settings.scoring.profiles["own"] | rules
     update = {"profiles": {**settings.scoring.profiles, "own": profile}}
@@ -193,17 +210,22 @@ def test_a_copy_met_later_fails_its_check(tmp_path: Path, settings: Settings) ->
         save(folder / f"{number}.png", picture(100, number))
     shutil.copy(folder / "4.png", folder / "5.png")
     (folder / "catalog.csv").write_text("path,sku\n" + "".join(f"{n}.png,{min(n, 4)}\n" for n in range(6)))
-    score(strict, folder, tmp_path / "out", scorer=scorer())
-    told = {path: Verdict.from_row(row) for path, row in rows_in(tmp_path / "out").items()}
+    score(strict, folder, tmp_path / "out", scorer=scorer(judge()))
+    rows = rows_in(tmp_path / "out")
+    told = {path: Verdict.from_row(row) for path, row in rows.items()}
     copies = [one for one in told.values() if one.duplicate_of]
     assert len(copies) == 1 and copies[0].decision == "review" and copies[0].enhanced_path is None
-    check = by_name(copies[0].checks)["exact_duplicate"]
+    check = of_kind("rule", copies[0])["exact_duplicate"]
     assert (check.status, check.measured, check.severity, check.done) == ("failed", 1, "review", "not_tried")
     assert "fixed" not in {check.done for check in copies[0].checks}
+    assert not [reason for reason in copies[0].reasons if reason.endswith(", fixed")]
+    assert "fixed" not in {fault["outcome"] for fault in rows[copies[0].path]["faults"] or ()}
+    fixed = {"fixed"} if judge is DarkJudge else set()
     for path, one in told.items():
         if path != copies[0].path:
-            assert by_name(one.checks)["exact_duplicate"].status == "passed"
+            assert of_kind("rule", one)["exact_duplicate"].status == "passed"
             assert one.decision == "enhance"
+            assert {check.done for check in of_kind("fault", one).values()} == fixed
 
 
 def test_verdicts_of_before_there_were_checks_are_read(tmp_path: Path) -> None:

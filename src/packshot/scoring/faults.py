@@ -71,6 +71,16 @@ def is_fixed(reason: str) -> bool:
     return reason.endswith(f", {WORDS['fixed']}")
 
 
+def not_shown(
+    told: Sequence[str], rows: Sequence[Mapping[str, Any]] | None
+) -> tuple[list[str], list[dict[str, Any]] | None]:
+    """Reasons and the column `faults` of a picture whose enhanced version is not shown after all: nothing is fixed."""
+    said = [f"{text.removesuffix(WORDS['fixed'])}{WORDS['not_fixed']}" if is_fixed(text) else text for text in told]
+    if rows is None:
+        return said, None
+    return said, [{**row, "outcome": "not_fixed"} if row["outcome"] == "fixed" else dict(row) for row in rows]
+
+
 def retold(
     told: Sequence[str], there: Sequence[Found], rules: ScoringSettings, outcomes: Mapping[str, Outcome]
 ) -> tuple[str, ...]:

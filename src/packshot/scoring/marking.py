@@ -12,6 +12,7 @@ from packshot.catalog.same_picture import Look
 from packshot.scoring.checks import with_copy
 from packshot.scoring.decisions import FORCED, SHOWN, reasons_of
 from packshot.scoring.duplicates import Candidate, KnownPictures, Standing, Worth
+from packshot.scoring.faults import not_shown
 from packshot.scoring.rules import Finding, findings
 from packshot.scoring.rules.copies import ELSEWHERE, EXACT, NEAR
 from packshot.scoring.rules.findings import Profile
@@ -22,7 +23,7 @@ DAMAGE = ("blur", "noise", "compression", "clipped")
 """Rules that tell of damage: of two copies of one size the one that breaks fewer is shown."""
 CHANGED = (
     *("findings", "measures", "duplicate_of", "same_as", "displaces", "decision", "reasons"),
-    *("enhanced_path", "enhanced_id"),
+    *("enhanced_path", "enhanced_id", "faults"),
 )
 _ENTERED = (
     *("path", "image_id", "sku", "hashes", "thumbnail", "width", "height"),
@@ -113,5 +114,7 @@ def _told(row: Mapping[str, Any], standing: Standing, profile: Profile) -> dict[
     }
     effect = bound.effect
     if displaced and effect in FORCED and row["decision"] not in FORCED[: FORCED.index(effect) + 1]:
+        reasons, faults = not_shown(columns["reasons"], row["faults"])
         columns |= {"decision": effect, "enhanced_path": None, "enhanced_id": None}
+        columns |= {"reasons": reasons, "faults": faults}
     return columns
