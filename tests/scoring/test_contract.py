@@ -23,6 +23,7 @@ from packshot.cli import app
 from packshot.config import RuleBound, Settings, load_settings
 from packshot.exports.source import open_verdicts
 from packshot.faults.detector import Found
+from packshot.faults.kinds import KINDS
 from packshot.home import project_root
 from packshot.scoring.batch import score
 from packshot.scoring.checks import Mending, checks_of, rule_checks
@@ -162,14 +163,15 @@ def test_a_value_that_is_no_number_is_never_a_pass(settings: Settings) -> None:
 
 def test_faults_are_checks_with_strength_and_advice(settings: Settings) -> None:
     fault = {"probability": 0.9, "strength": 2.1, "unit": "px", "present": True, "outcome": "fixed"}
-    faults = [{"fault": "cast", **fault}, {"fault": "blur", **fault, "outcome": "not_tried"}]
+    faults = [{"fault": "cast", **fault}, {"fault": "compression", **fault, "outcome": "not_tried"}]
     faults += [{"fault": "dark", **fault, "present": False, "outcome": "none"}]
     faults += [{"fault": "noise", **fault, "probability": float("nan")}]
     checks = checks_of(row_of(faults=faults), settings.scoring)
     told = [check for check in checks if check.kind == "fault"]
+    lasting = "enhance" if KINDS["compression"].mendable else "review"
     assert [(check.rule, check.status, check.severity, check.done, check.measured) for check in told] == [
         ("cast", "failed", "enhance", "fixed", 2.1),
-        ("blur", "failed", "review", "not_tried", 2.1),
+        ("compression", "failed", lasting, "not_tried", 2.1),
         ("dark", "passed", "enhance", None, None),
         ("noise", "not_checked", "enhance", None, None),
     ]
