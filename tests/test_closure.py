@@ -93,7 +93,7 @@ EDITS: dict[str, tuple[Part, ...]] = {
     "registry/gates.py": (),
     "registry/models.py": (),
     "drift/check.py": (),
-    "cli.py": (),
+    "cli/judging.py": (),
     "catalog/data_docs.css": ("validate", "split"),
     "catalog/image.py": ALL,
     "catalog/containers/jpeg.py": ALL,

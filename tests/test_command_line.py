@@ -12,9 +12,9 @@ import typer
 from typer.testing import CliRunner
 
 from packshot.cli import app
+from packshot.cli.purposes import OTHERS, PURPOSES, ByPurpose
 from packshot.config import Settings, SettingsError, load_settings
 from packshot.home import project_root
-from packshot.purposes import OTHERS, PURPOSES, ByPurpose
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from PIL import Image
 from sample_batch import BrightnessJudge, make_batch, picture, save, scorer
 from typer.testing import CliRunner, Result
 
-from packshot import cli
+from packshot.cli import app
+from packshot.cli.judging import score as command
 from packshot.registry.models import NoSuchModel
 from packshot.scoring.named import NoFolderBeside, WrongPictures, named, place_for
 
@@ -34,7 +35,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> BrightnessJudge:
 
 
 def score(*arguments: object) -> Result:
-    return CliRunner().invoke(cli.app, ["score", *map(str, arguments)])
+    return CliRunner().invoke(app, ["score", *map(str, arguments)])
 
 
 def told(result: Result) -> dict[str, object]:
@@ -100,7 +101,7 @@ def test_a_terminal_gets_a_table_in_place_of_the_record(
     (folder / "broken.png").write_bytes(b"no picture")
     monkeypatch.setenv("PACKSHOT_RESULT", str(tmp_path / "result.json"))
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    cli.score([str(folder)])
+    command([str(folder)])
     shown = capsys.readouterr().out
     decisions = rows(tmp_path / "photos with a space-verdicts").decision.value_counts()
     for decision, count in decisions.items():

@@ -37,7 +37,7 @@ def test_planning_a_batch_loads_nothing_that_is_slow(tmp_path: Path) -> None:
 def test_a_missing_champion_is_said_before_torch_is_loaded(tmp_path: Path) -> None:
     folder = make_batch(tmp_path / "photos", 1)
     program = (
-        "from packshot.cli import score\nfrom packshot.registry.models import NoSuchModel\n"
+        "from packshot.cli.judging import score\nfrom packshot.registry.models import NoSuchModel\n"
         f"try:\n    score([{str(folder)!r}])\nexcept NoSuchModel:\n    pass\nelse:\n    raise SystemExit('scored')"
     )
     assert loaded_by(program, tmp_path / "home") == []

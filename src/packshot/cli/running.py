@@ -1,0 +1,40 @@
+"""Starting the whole loop, or the services it runs on."""
+
+from __future__ import annotations
+
+import typer
+
+from packshot.cli.groups import app
+from packshot.config import load_settings
+
+
+@app.command()
+def demo() -> None:
+    """The main job, end to end, in a real Airflow: from collecting images to the report."""
+    from packshot.ops.demo import run
+
+    raise typer.Exit(run(load_settings()))
+
+
+@app.command()
+def champion() -> None:
+    """Train the full recipe on the newest data, register it and ask the gates (up to 3 hours on 2 cores)."""
+    from packshot.ops.champion import run
+
+    raise typer.Exit(run(load_settings()))
+
+
+@app.command()
+def up() -> None:
+    """Start Airflow and MLflow on loopback and say their addresses."""
+    from packshot.ops.services import up as start
+
+    start(load_settings())
+
+
+@app.command()
+def down() -> None:
+    """Stop what `up` started."""
+    from packshot.ops.services import down as stop
+
+    stop()
