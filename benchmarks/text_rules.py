@@ -86,7 +86,8 @@ def asked(image: Pixels) -> Answer:
     return Answer(
         text_before=broken("overlay", RULES["overlay"].measure(picture)),
         frame_before=broken("border", float(sum(side.band is not None for side in sides_of(picture)))),
-        text=broken("overlay", RULES["overlay"].value(picture, bounds["overlay"])),
+        text=broken("overlay", RULES["overlay"].value(picture, bounds["overlay"]))
+        or broken("banner", RULES["banner"].value(picture, bounds["banner"])),
         frame=broken("border", RULES["border"].value(picture, bounds["border"])),
         perhaps=broken("framed", RULES["framed"].value(picture, bounds["framed"])),
     )
@@ -143,6 +144,18 @@ def banner(image: Pixels, random: Random) -> Pixels:
     strip = (0.05 * width, height + 0.1 * room, 0.95 * width, height + 0.95 * room)
     ImageDraw.Draw(page).rectangle(strip, fill=colour)
     _written(page, (width / 2, height + 0.52 * room), 0.5 * room, random, "white")
+    return np.asarray(page, np.uint8)
+
+
+def banner_across(image: Pixels, random: Random) -> Pixels:
+    """A promotional strip over a photograph, from edge to edge: at the top, at the bottom or between."""
+    height, width = image.shape[:2]
+    thick = round(random.uniform(0.07, 0.2) * height)
+    top = int(random.choice([0, height - thick, round(random.uniform(0.1, 0.8) * (height - thick))]))
+    page = Image.fromarray(image)
+    colour = tuple(int(level) for level in random.integers(0, 200, 3))
+    ImageDraw.Draw(page).rectangle((0, top, width, top + thick), fill=colour)
+    _written(page, (width / 2, top + thick / 2), random.uniform(0.4, 0.65) * thick, random, "white")
     return np.asarray(page, np.uint8)
 
 
@@ -269,7 +282,11 @@ def main() -> None:
     found = recall(FAULTS | around, packshots, random)
     photographs = made_of.photographs[: given.products]
     beside = {f"{name} around a photograph": plant for name, plant in around.items()}
-    found |= recall(beside | {"frame: thin line around a photograph": thin_line}, photographs, random)
+    found |= recall(
+        beside | {"frame: thin line around a photograph": thin_line, "banner: across a photograph": banner_across},
+        photographs,
+        random,
+    )
     console.print(fault_table(found, given.half))
     console.print(collections_table(given.images, half))
 

@@ -13,6 +13,7 @@ DESTINATION = "SHOPPING_ADS"
 ATTRIBUTE = "image link"
 CODES = {
     "overlay": "image_unwanted_overlays",
+    "banner": "image_unwanted_overlays",
     "border": "image_unwanted_overlays",
     "framed": "image_unwanted_overlays",
     "shortest_side": "image_too_small",
