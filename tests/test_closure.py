@@ -103,7 +103,8 @@ EDITS: dict[str, tuple[Part, ...]] = {
     "evaluation/heldout.py": ("evaluate",),
     "scoring/rules/border.py": ("score",),
     "scoring/marking.py": ("score",),
-    "inference/signal_on_cpu.py": ("score",),
+    "inference/signal_on_cpu.py": ("train", "evaluate", "score"),
+    "inference/openvino_runtime.py": ("score",),
 }
 
 
