@@ -25,9 +25,17 @@ from packshot.scoring.rules import findings
 
 SCORING = load_settings(project_root() / "params.yaml").scoring
 GOOD = Scores(0.9, 0.8, 1.0, 0.9, 0.9, 0.9)
-CLEAN = {"white_ground": 1.0, "fill": 0.85, "overfill": 0.85, "border": 0.0, "framed": 0.0, "overlay": 0.0}
+CLEAN = {
+    "white_ground": 1.0,
+    "fill": 0.85,
+    "overfill": 0.85,
+    "border": 0.0,
+    "framed": 0.0,
+    "overlay": 0.0,
+    "banner": 0.0,
+}
 CLEAN |= {"products": 1.0, "file_size": 0.4, "low_information": 0.5, "dark": 0.99, "light": 0.1, "clipped": 0.0}
-CLEAN |= {"blur": 0.6, "noise": 1.0, "compression": 0.0, "colour_cast": 0.0, "greyscale": 90.0}
+CLEAN |= {"banner": 0.0, "blur": 0.6, "noise": 1.0, "compression": 0.0, "colour_cast": 0.0, "greyscale": 90.0}
 CLEAN |= {"shortest_side": 900.0, "longest_side": 1000.0, "megapixels": 0.9, "format": 1.0, "aspect": 1.1}
 
 

@@ -52,7 +52,8 @@ def test_every_row_that_could_be_read_has_one_and_the_page_needs_no_picture(batc
     assert all(max(opened(content).shape) == settings.scoring.preview_side for content in found.values())
     assert previews(out / "verdicts.parquet", ["3.png"]) == {"3.png": found["3.png"]}
     view = view_batch(out, None, Thumbnails(ImageLimits.from_settings(settings.validation), 10**6))
-    assert view.best and view.worst and all(card.image for card in (*view.best, *view.worst))
+    cards = [card for group in view.decided for card in group.cards]
+    assert len(cards) == 6 and all(card.image for card in cards)
 
 
 def test_none_is_kept_where_none_is_wanted(batch: Path) -> None:

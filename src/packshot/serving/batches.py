@@ -146,11 +146,11 @@ def view_batch(folder: Path, images: Path | None, thumbnails: Thumbnails) -> Bat
         return thumbnails.kept(small.get(path)) or thumbnails.of(images, path)
 
     def card(row: dict[Any, Any]) -> Card:
-        return (
-            _pair(row, folder, images, thumbnails)
-            if _plain(row["enhanced_path"])
-            else _card(row, shown(str(row["path"])))
-        )
+        path, kept = str(row["path"]), _plain(row["enhanced_path"])
+        if kept is None:
+            return _card(row, shown(path))
+        # before and after are compared, so both are decoded at the page's own size where that is possible
+        return _card(row, thumbnails.of(images, path) or shown(path), thumbnails.of(folder, kept))
 
     points, texts = _style_points(folder / "verdicts.parquet")
     return BatchView(
@@ -185,12 +185,6 @@ def _spread(rows: pd.DataFrame) -> pd.DataFrame:
     """At most SHOWN of the rows, evenly over their order."""
     places = np.unique(np.linspace(0, len(rows) - 1, min(SHOWN, len(rows))).round().astype(int))
     return rows.iloc[places]
-
-
-def _pair(row: dict[Any, Any], folder: Path, images: Path | None, thumbnails: Thumbnails) -> Card:
-    """Before and after are compared, so both are decoded at the page's own size."""
-    before = thumbnails.of(images, str(row["path"]))
-    return _card(row, before, thumbnails.of(folder, _plain(row["enhanced_path"])))
 
 
 def _card(row: dict[Any, Any], image: str | None, after: str | None = None) -> Card:
