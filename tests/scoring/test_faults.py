@@ -92,6 +92,8 @@ def test_reasons_say_what_came_of_a_fault_and_what_it_costs() -> None:
     cast = found("cast", strength=2.13)
     assert tried(cast, "enhance", after=found()).reasons == ("cast: strength 2.1, fixed",)
     assert tried(cast, "enhance", after=cast).reasons == ("cast: strength 2.1, not fixed",)
+    strong = found("blur", strength=2.2)
+    assert tried(strong, "enhance", after=strong).reasons == ("blur: 2.2 px, not fixed",)
     assert tried(cast, "review").reasons == ("cast: strength 2.1, not fixed",)
     assert tried(found("blur", strength=1.44), "review").reasons == ("blur: 1.4 px, cannot be fixed; reshoot",)
     assert decide(GOOD, RULES, faults=found("compression", strength=14)).reasons == (

@@ -140,6 +140,8 @@ def with_faults(
     where a score that is sure enough to act on is below `reject_below`; else a person looks.
     """
     verdict, reasons = decision.decision, retold(decision.reasons, there, rules, outcomes)
+    if verdict == "enhance":  # what is shown is better than what came, so nobody is asked to take it again
+        reasons = tuple(text.replace("cannot be fixed; reshoot", "not fixed") for text in reasons)
     if there and verdict in FORCED:
         narrow = scores.quality_high - scores.quality_low <= rules.review_width
         poor = narrow and scores.quality < rules.reject_below
