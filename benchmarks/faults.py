@@ -29,7 +29,7 @@ from packshot.evaluation.pairs import IMAGES, pristine_rows
 from packshot.faults.detector import Detector, Found
 from packshot.inference.signal_on_cpu import signal_on_cpu
 from packshot.model.preprocess import views
-from packshot.model.signal import SIGNAL_SIZE
+from packshot.model.signal_layout import SIGNAL_SIZE
 from packshot.revision import SPLIT_MANIFEST
 from packshot.training import layout
 from packshot.training.dataset import Dataset, Rows, load_dataset

@@ -25,10 +25,11 @@ from packshot.inference.repairs import Repair, kept_ground, repairs
 from packshot.inference.runtime import OpenRuntime, Runtime, TorchRuntime
 from packshot.inference.scope import Scope, read_scope
 from packshot.model import preprocess
+from packshot.model.architecture import Architecture
 from packshot.model.ground import keep_white_ground
-from packshot.model.network import Architecture, PackshotNet
+from packshot.model.network import PackshotNet
 from packshot.model.parallel import one_torch_thread
-from packshot.model.signal import SIGNAL_SIZE
+from packshot.model.signal_layout import SIGNAL_SIZE
 from packshot.model.text import SentenceEncoder, build_text_encoder
 
 if TYPE_CHECKING:

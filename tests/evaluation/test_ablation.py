@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from packshot.cli import app
 from packshot.evaluation.ablation import WHOLE, Inputs, UnknownVariant, ablate, variants
-from packshot.model.signal import SIGNAL_SIZE
+from packshot.model.signal_layout import SIGNAL_SIZE
 from packshot.training.dataset import load_dataset, load_pairs
 from packshot.training.features import build_features
 

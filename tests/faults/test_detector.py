@@ -11,7 +11,7 @@ import pytest
 
 from packshot.faults.detector import COLOURLESS, FAULTS, Detector, FaultsUnreadable, read_detector, write_detector
 from packshot.faults.kinds import KINDS, NAMES
-from packshot.model.signal import SIGNAL_SIZE
+from packshot.model.signal_layout import SIGNAL_SIZE
 from packshot.training.faults import STRONGEST_CHROMA, Learned, Lessons, learn_faults
 
 MOVED = 8.0

@@ -8,7 +8,8 @@ import torch
 
 from packshot.bundle import FORMAT_VERSION, BundleRecord, Calibration, save_bundle
 from packshot.model import preprocess
-from packshot.model.network import Architecture, PackshotNet
+from packshot.model.architecture import Architecture
+from packshot.model.network import PackshotNet
 from packshot.revision import RunKey
 
 KEEP_ENHANCED = {

@@ -5,13 +5,13 @@ import pytest
 import torch
 from small_network import small_architecture
 
+from packshot.model.architecture import Architecture, gram_size, gram_stages
 from packshot.model.backbone import UnknownBackbone, build_backbone
 from packshot.model.enhancer import enhance_tiled
-from packshot.model.network import Architecture, PackshotNet
+from packshot.model.network import PackshotNet
 from packshot.model.preprocess import to_tensor, views
 from packshot.model.quality import soft_unit
-from packshot.model.signal import SIGNAL_SIZE
-from packshot.model.statistics import gram_size, gram_stages
+from packshot.model.signal_layout import SIGNAL_SIZE
 from packshot.training.pretrained import pretrained_backbone
 
 

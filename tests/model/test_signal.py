@@ -6,7 +6,8 @@ import torch
 
 from packshot.degrade import apply
 from packshot.model.preprocess import to_tensor
-from packshot.model.signal import SIGNAL_SIZE, signal_statistics
+from packshot.model.signal import signal_statistics
+from packshot.model.signal_layout import SIGNAL_SIZE
 
 
 def picture(seed=0, side=128):

@@ -17,7 +17,7 @@ from packshot.faults.detector import Detector
 from packshot.faults.kinds import NAMES
 from packshot.inference.gain import CHANGE_SIZE, Forest
 from packshot.inference.repairs import names
-from packshot.model.signal import SIGNAL_SIZE
+from packshot.model.signal_layout import SIGNAL_SIZE
 from packshot.scoring.decisions import Decision, Enhanced, Scores, settle
 from packshot.scoring.enhancing import NOTHING_GAINS, repaired
 from packshot.scoring.fidelity import is_grey, structure_kept

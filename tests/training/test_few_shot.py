@@ -9,8 +9,8 @@ import torch
 from small_workspace import make_settings
 
 from packshot.config import Profile
+from packshot.model.architecture import gram_size
 from packshot.model.network import PackshotNet
-from packshot.model.statistics import gram_size
 from packshot.training.build import architecture_of
 from packshot.training.dataset import Dataset
 from packshot.training.few_shot import few_shot_figures

@@ -18,7 +18,7 @@ from packshot.faults.detector import Detector
 from packshot.faults.kinds import NAMES
 from packshot.inference.repairs import names
 from packshot.model.network import PackshotNet
-from packshot.model.signal import SIGNAL_SIZE
+from packshot.model.signal_layout import SIGNAL_SIZE
 from packshot.training.gain import FEWEST_GROUPS, copies_of, gain_rows, learn_gain, tried
 from packshot.training.pairs import pair_rows
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from packshot.model.signal import SIGNAL_SIZE
+from packshot.model.signal_layout import SIGNAL_SIZE
 from packshot.training import layout
 from packshot.training.dataset import load_dataset, load_pairs
 from packshot.training.extraction import Extractor

@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 from small_network import small_architecture
 
 from packshot.model.network import PackshotNet
-from packshot.model.signal import SIGNAL_SIZE
+from packshot.model.signal_layout import SIGNAL_SIZE
 from packshot.model.text import TEXT_SIZES
 from packshot.training import warm_start as module
 from packshot.training.closed_form import kernel_ridge

@@ -20,7 +20,7 @@ from packshot.evaluation.resampling import Statistic, paired_bootstrap
 from packshot.evaluation.run import fold_figures
 from packshot.files import write_parquet
 from packshot.model.backbone import build_backbone
-from packshot.model.signal import SIGNAL_SIZE
+from packshot.model.signal_layout import SIGNAL_SIZE
 from packshot.progress import say
 from packshot.training.crossval import cross_validated
 from packshot.training.dataset import Dataset, Pairs, load_dataset, load_pairs

@@ -16,7 +16,8 @@ import torch
 from packshot.inference.graphs import feature_graph, repair_graph
 from packshot.inference.runtime import stacked
 from packshot.inference.signal_on_cpu import signal_on_cpu
-from packshot.model.enhancer import UNSHUFFLE, Codes, Enhancer, enhance_tiled
+from packshot.model.architecture import UNSHUFFLE
+from packshot.model.enhancer import Codes, Enhancer, enhance_tiled
 from packshot.model.network import Features, PackshotNet
 from packshot.model.parallel import each_on_one_core, worker_count
 from packshot.model.preprocess import Image, views

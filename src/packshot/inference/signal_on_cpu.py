@@ -16,7 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from packshot.model.preprocess import Image
-from packshot.model.signal import COLOUR_OCTAVES, GRIDS, LUMA, NORMALISED_OCTAVES, OCTAVES, SIGNAL_SIZE, STEP, TONES
+from packshot.model.signal_layout import (
+    COLOUR_OCTAVES,
+    GRIDS,
+    LUMA,
+    NORMALISED_OCTAVES,
+    OCTAVES,
+    SIGNAL_SIZE,
+    STEP,
+    TONES,
+)
 
 Plane = npt.NDArray[np.float32]
 Numbers = list[float]

@@ -8,7 +8,6 @@ with both. Nothing here reads weights: see `packshot.training.pretrained`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -17,24 +16,10 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from packshot.errors import PackshotError
+from packshot.model.lite import LITE_MEAN, LITE_SCALES, LITE_STD, LITE_STEM, TOGETHER, lite_stages, padding
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-# EfficientNet-B0 (Tan and Le, 2019, table 1): kernel, stride, expansion, channels, repeats
-B0_STAGES = (
-    (3, 1, 1, 16, 1),
-    (3, 2, 6, 24, 2),
-    (5, 2, 6, 40, 2),
-    (3, 2, 6, 80, 3),
-    (5, 1, 6, 112, 3),
-    (5, 2, 6, 192, 4),
-    (3, 1, 6, 320, 1),
-)
-LITE_STEM = 32
-LITE_SCALES = {"efficientnet_lite0": (1.0, 1.0), "efficientnet_lite1": (1.0, 1.1), "efficientnet_lite2": (1.1, 1.2)}
-"""Width and depth of the EfficientNet-Lite variants against B0; neither stem nor last stage is made deeper."""
-CHANNEL_STEP = 8
-TOGETHER = "+"
 
 
 class UnknownBackbone(PackshotError):
@@ -126,8 +111,7 @@ class FoldedConv(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int, act: bool) -> None:
         super().__init__()
-        total = kernel - stride if kernel > stride else 0
-        self.before, self.after = total // 2, total - total // 2
+        self.before, self.after = padding(kernel, stride)
         even = self.before == self.after
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, self.before if even else 0, groups=groups)
         self.act = act
@@ -157,24 +141,6 @@ class InvertedResidual(nn.Module):
         return cast(torch.Tensor, x + y if self.shortcut else y)
 
 
-def lite_stages(name: str) -> list[tuple[int, int, int, int, int]]:
-    """Kernel, stride, expansion, channels and repeats of each stage of a Lite variant."""
-    width, depth = LITE_SCALES[name]
-    rows = []
-    for place, (kernel, stride, expansion, channels, repeats) in enumerate(B0_STAGES):
-        inner = 0 < place < len(B0_STAGES) - 1
-        deeper = math.ceil(repeats * depth) if inner else repeats
-        rows.append((kernel, stride, expansion, _scaled(channels, width), deeper))
-    return rows
-
-
-def _scaled(channels: int, width: float) -> int:
-    """The multiple of 8 next to `channels * width`, at most a tenth below it."""
-    wanted = channels * width
-    rounded = max(CHANNEL_STEP, int(wanted + CHANNEL_STEP / 2) // CHANNEL_STEP * CHANNEL_STEP)
-    return rounded + CHANNEL_STEP if rounded < 0.9 * wanted else rounded
-
-
 def _lite(name: str) -> Backbone:
     stages: list[nn.Module] = []
     rows = lite_stages(name)
@@ -189,7 +155,7 @@ def _lite(name: str) -> Backbone:
             )
         inputs = outputs
         stages.append(nn.Sequential(*blocks))
-    return Backbone(stages, [row[3] for row in rows], (127 / 255,) * 3, (128 / 255,) * 3)
+    return Backbone(stages, [row[3] for row in rows], (LITE_MEAN,) * 3, (LITE_STD,) * 3)
 
 
 class JoinedBackbone(Backbone):

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-UNSHUFFLE = 2
+from packshot.model.architecture import TILE, UNSHUFFLE, residual_reach
+
 HIDDEN = 256
 DROP = 0.2
 """Of what the codes are read from: damage is told to the enhancer by thousands of images, which is few."""
@@ -94,7 +95,7 @@ class Enhancer(nn.Module):
     @property
     def reach(self) -> int:
         """Pixels of surroundings that a pixel's result depends on; the overlap of tiles."""
-        return UNSHUFFLE * (2 * self.blocks + 3)
+        return residual_reach(self.blocks)
 
     def codes(self, z: torch.Tensor) -> Codes:
         """Scaled trunk vectors, N x inputs, to the coefficients of each image."""
@@ -150,7 +151,7 @@ class TileEnhancer(Protocol):
 
 
 @torch.inference_mode()
-def enhance_tiled(enhancer: TileEnhancer, pixels: torch.Tensor, codes: Codes, tile: int = 512) -> torch.Tensor:
+def enhance_tiled(enhancer: TileEnhancer, pixels: torch.Tensor, codes: Codes, tile: int = TILE) -> torch.Tensor:
     """`pixels` (uint8, H x W x 3) enhanced in tiles with overlap; uint8 of the same shape.
 
     The overlap covers the receptive field, so tiles leave no seams; memory is bounded by one tile. A pixel that is

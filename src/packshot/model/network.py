@@ -4,54 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import nn
 
+from packshot.model.architecture import ATTRIBUTES, CLIP, EMBEDDING_DIM, ENHANCER_DIM, KINDS, Architecture, gram_size
 from packshot.model.backbone import Backbone, build_backbone
 from packshot.model.enhancer import Codes, Enhancer
 from packshot.model.losses import gradient_norm
 from packshot.model.preprocess import Image, to_tensor, views
-from packshot.model.quality import ATTRIBUTES, KernelHead, soft_unit
-from packshot.model.signal import SIGNAL_SIZE, signal_statistics
-from packshot.model.statistics import gram_size, statistics_of_views
+from packshot.model.quality import KernelHead, soft_unit
+from packshot.model.signal import signal_statistics
+from packshot.model.signal_layout import SIGNAL_SIZE
+from packshot.model.statistics import statistics_of_views
 from packshot.model.style import StyleClassifier, StyleSpace, TextBranch
 from packshot.model.text import TEXT_SIZES
 
-EMBEDDING_DIM = 64
 SIGNAL_AXES = 64
 """So many of a trunk's axes, and half of them at most, are of the signal; they come first."""
-ENHANCER_DIM = 96
-"""The enhancer is told the first so many coordinates of `damage`: the rest tell pictures apart, not their damage."""
-KINDS = 8
-"""Most kinds of image that the interval of the overall score tells apart."""
-CLIP = 5.0
-"""Standardised statistics are clipped here, in deviations: one odd channel must not decide."""
-
-
-class Architecture(BaseModel):
-    """Everything needed to build the network again; stored in the bundle."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    backbone: str
-    long_sides: tuple[int, ...]
-    trunk_dim: int
-    landmarks: int
-    attribute_landmarks: int
-    quality_heads: int
-    style_dim: int
-    style_classifier: Literal["linear", "svm", "mlp"]
-    styles: tuple[str, ...]
-    text_encoder: str
-    text_dim: int
-    lut_size: int
-    lut_count: int
-    curve_points: int
-    residual_width: int
-    residual_blocks: int
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from packshot.model.ground import with_grey_ground
+
+if TYPE_CHECKING:
+    import torch
 
 VERSION = 2
 """Raised whenever the same image would give other pixels; part of the feature cache key and of the bundle."""
@@ -59,5 +62,7 @@ def _pad(image: Image) -> Image:
 
 def to_tensor(image: Image, device: torch.device | None = None) -> torch.Tensor:
     """uint8 H x W x 3 as float32 1 x 3 x H x W in 0..1, channels last."""
+    import torch
+
     pixels = torch.from_numpy(np.ascontiguousarray(image)).to(device)
     return pixels.permute(2, 0, 1)[None].float().div(255.0).contiguous(memory_format=torch.channels_last)

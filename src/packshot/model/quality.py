@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-ATTRIBUTES = ("sharpness", "colour_balance", "detail")
-SOFT_EDGE = 0.05
+from packshot.model.architecture import SOFT_EDGE
 
 
 def soft_unit(score: torch.Tensor) -> torch.Tensor:

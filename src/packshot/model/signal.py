@@ -14,17 +14,16 @@ from itertools import pairwise
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-SIGNAL_SIZE = 140
-OCTAVES = 4
-COLOUR_OCTAVES = 2
-NORMALISED_OCTAVES = 2
-CELL = 4
-"""Pixels: side of the cells whose contrasts are compared."""
-GRIDS = (8, 16)
-"""Pixels: block sizes of JPEG and WebP, for luminance and for halved colour."""
-TONES = 11
-STEP = 1 / 255
-LUMA = (0.299, 0.587, 0.114)
+from packshot.model.signal_layout import (
+    CELL,
+    COLOUR_OCTAVES,
+    GRIDS,
+    LUMA,
+    NORMALISED_OCTAVES,
+    OCTAVES,
+    STEP,
+    TONES,
+)
 
 
 def signal_statistics(pixels: torch.Tensor) -> torch.Tensor:

@@ -7,9 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-GRAM_STAGES = 3
-GRAM_CHANNELS = (32, 128)
-"""A stage gives a Gram matrix when its channel count lies here: enough to tell styles, few enough to store."""
+from packshot.model.architecture import gram_stages
 
 
 def stage_statistics(maps: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -19,18 +17,6 @@ def stage_statistics(maps: Sequence[torch.Tensor]) -> torch.Tensor:
         variance, mean = torch.var_mean(values.flatten(2).float(), dim=2, unbiased=False)
         parts += [mean, (variance + 1e-10).sqrt()]
     return torch.cat(parts, dim=1)
-
-
-def gram_stages(channels: Sequence[int]) -> tuple[int, ...]:
-    """Indices of the mid-level stages whose Gram matrices describe style; at least one."""
-    low, high = GRAM_CHANNELS
-    fitting = [place for place, count in enumerate(channels) if low <= count <= high][-GRAM_STAGES:]
-    return tuple(fitting) or (min(range(len(channels)), key=lambda place: channels[place]),)
-
-
-def gram_size(channels: Sequence[int]) -> int:
-    """Length of what `gram_vector` returns for maps of these channel counts."""
-    return sum(channels[place] * (channels[place] + 1) // 2 for place in gram_stages(channels))
 
 
 def gram_vector(maps: Sequence[torch.Tensor]) -> torch.Tensor:

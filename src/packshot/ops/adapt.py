@@ -27,8 +27,8 @@ from packshot.faults.detector import FAULTS
 from packshot.files import atomic_folder, write_json, write_parquet
 from packshot.inference.gain import FILE as GAIN
 from packshot.inference.scope import FILE as SCOPE
+from packshot.model.architecture import ATTRIBUTES
 from packshot.model.parallel import worker_count
-from packshot.model.quality import ATTRIBUTES
 from packshot.progress import say, track
 from packshot.registry.models import bundle_path
 from packshot.scoring.listing import list_batch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from packshot.config import Settings
-from packshot.model.network import Architecture
+from packshot.model.architecture import Architecture
 
 
 def architecture_of(

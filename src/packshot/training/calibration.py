@@ -13,7 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from torch.nn import functional as F  # noqa: N812
 
 from packshot.bundle import Calibration
-from packshot.model.network import KINDS, PackshotNet
+from packshot.model.architecture import KINDS
+from packshot.model.network import PackshotNet
 from packshot.training.closed_form import Matrix
 
 FEWEST_ROWS = 40

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 
 from packshot.faults.detector import Detector, standardised, to_scale
 from packshot.faults.kinds import KINDS, NAMES
-from packshot.model.signal import SIGNAL_SIZE
+from packshot.model.signal_layout import SIGNAL_SIZE
 from packshot.training import layout
 from packshot.training.closed_form import squared_distances
 from packshot.training.dataset import Dataset, FeaturesMissing, Rows

@@ -14,8 +14,8 @@ from packshot.catalog.manifest import rows_of_sets
 from packshot.closure import code_digest
 from packshot.degrade import DEGRADATIONS, Step, apply_mix, draw_mix, draw_singles
 from packshot.degrade.full_reference import scores
+from packshot.model.architecture import ATTRIBUTES
 from packshot.model.preprocess import Image
-from packshot.model.quality import ATTRIBUTES
 
 if TYPE_CHECKING:
     from packshot.config import Profile, Recipe

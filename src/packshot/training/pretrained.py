@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from packshot.errors import PackshotError
-from packshot.model.backbone import LITE_SCALES, TOGETHER, Backbone, build_backbone, lite_stages
+from packshot.model.backbone import Backbone, build_backbone
+from packshot.model.lite import LITE_SCALES, TOGETHER, lite_stages
 
 LITE_NORM_EPS = 1e-3
 

@@ -32,10 +32,10 @@ from packshot.home import Home
 from packshot.inference.gain import Forest, write_forest
 from packshot.inference.scope import Scope, write_scope
 from packshot.model import preprocess
+from packshot.model.architecture import ATTRIBUTES
 from packshot.model.network import PackshotNet
 from packshot.model.parallel import keep_freed_memory, one_core, worker_count
 from packshot.model.preprocess import Image
-from packshot.model.quality import ATTRIBUTES
 from packshot.progress import say
 from packshot.revision import SPLIT_MANIFEST, RunKey, run_key
 from packshot.training import layout

@@ -10,7 +10,7 @@ import torch
 
 from packshot.model.network import SIGNAL_AXES, PackshotNet, Trunk
 from packshot.model.quality import KernelHead
-from packshot.model.signal import SIGNAL_SIZE
+from packshot.model.signal_layout import SIGNAL_SIZE
 from packshot.training.closed_form import (
     KernelRidge,
     kernel_ridge,
