@@ -732,7 +732,7 @@ class Settings(Section):
     """All of `params.yaml`."""
 
     source: SourceSettings
-    profiles: dict[Literal["mirror", "public", "packages", "own"], Profile]
+    profiles: dict[Literal["mirror", "public", "packages", "own", "starter"], Profile]
     catalog: CatalogSettings
     validation: ValidationSettings
     splits: SplitSettings

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from packshot.cli.groups import app
+from packshot.cli.shared import emit
 from packshot.config import load_settings
 
 
@@ -22,6 +26,16 @@ def champion() -> None:
     from packshot.ops.champion import run
 
     raise typer.Exit(run(load_settings()))
+
+
+@app.command()
+def starter(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where data, features and the model are made.")],
+) -> None:
+    """Make the model that comes with the package, from sets that anybody may use; ends with its card."""
+    from packshot.ops.starter import run
+
+    emit(run(load_settings(), folder.resolve()))
 
 
 @app.command()

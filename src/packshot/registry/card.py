@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from packshot.catalog.held_out import HeldOutSets
 from packshot.catalog.source_record import SourceRecord
 from packshot.config import Gate, Profile, Settings
 from packshot.evaluation.thresholds import InForce
@@ -20,11 +21,12 @@ def model_card(
     *,
     blind_heads: bool = False,
     note: str | None = None,
+    held_out: HeldOutSets | None = None,
 ) -> str:
     """Markdown, rendered from settings, source and held-out figures; nothing in it is written by hand per version.
 
     `bounds`: the thresholds that decide with the settings as they are. `blind_heads`: whether held-out pictures taught
-    the overall score too, each judged by a head blind to its group.
+    the overall score too, each judged by a head blind to its group. `held_out`: what it never learned from.
     """
     profile = {str(name): one for name, one in settings.profiles.items()}[source.profile]
     parts = [
@@ -32,6 +34,7 @@ def model_card(
         note or "",
         _purpose(),
         _made_from(settings, source, key, blind_heads),
+        _held_out(held_out) if held_out else "",
         _figures(profile, figures),
         _decisions(settings, bounds),
         _limits(profile),
@@ -67,6 +70,21 @@ def _made_from(settings: Settings, source: SourceRecord, key: RunKey, blind_head
             "scored picture; each held-out picture was judged by the head that learned from nothing of its group."
         )
     return "\n".join(lines)
+
+
+def _held_out(sets: HeldOutSets) -> str:
+    rows = [f"| {name} | {one.images} | {one.groups} | `{one.sha256}` |" for name, one in sorted(sets.items())]
+    return "\n".join(
+        [
+            "## Never learned from",
+            "",
+            "The test split of each set; two models are compared on these pictures where both have the same digest.",
+            "",
+            "| set | images | groups | sha256 of the sorted names of the groups |",
+            "|---|---|---|---|",
+            *rows,
+        ]
+    )
 
 
 def _figures(profile: Profile, figures: Mapping[str, float]) -> str:

@@ -22,6 +22,7 @@ from packshot.bundle import (
     save_bundle,
 )
 from packshot.catalog.decoding.isolated import decode
+from packshot.catalog.held_out import held_out_of, write_held_out
 from packshot.catalog.image import ImageLimits, resolve_inside
 from packshot.catalog.manifest import read_manifest
 from packshot.catalog.source_record import read_source
@@ -130,6 +131,7 @@ def _finish(
     remove_unfinished(bundle)
     with atomic_folder(bundle) as building:
         save_bundle(building, network.cpu(), record)
+        write_held_out(building, held_out_of(data.index))
         write_parquet(building / REFERENCE, yardstick)
         if learned is not None:
             write_detector(building, learned.detector)
@@ -290,11 +292,12 @@ def _calibrated(network: PackshotNet, task: Task, source: FeatureSource, setting
         quality = seen.quality.cpu() if seen else torch.zeros(0)
         logits = seen.logits.cpu() if seen else torch.zeros(0, 1)
     else:
-        known = _known(task)
-        labelled = np.union1d(data.with_quality(known), data.with_style(known))
+        known = np.sort(_known(task))
+        mine = data.only(known)  # test rows are no pictures to find principal components on
+        labelled = np.flatnonzero((mine.quality.isfinite() | (mine.style >= 0)).numpy())
         with torch.enable_grad():
-            found = out_of_fold(settings, data, task.pairs, labelled, "calibration")
-        rows, quality, logits, fold = found.rows, found.quality, found.logits, found.fold
+            found = out_of_fold(settings, mine, task.pairs, labelled, "calibration")
+        rows, quality, logits, fold = known[found.rows], found.quality, found.logits, found.fold
     rated = (data.quality[rows].isfinite() & quality.isfinite()).numpy()
     styled = (data.style[rows] >= 0).numpy()
     stats = source.rows(rows[rated]).stats if rated.any() else data.stats[:0].to(network.device)

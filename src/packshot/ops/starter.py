@@ -1,0 +1,78 @@
+"""`make starter`: the model that comes with the package, of sets whose licences let anybody use it.
+
+Its test split is that of the demo, whose catalogue is collected and split here too: so none of those groups teaches it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from packshot.bundle import read_record
+from packshot.catalog.held_out import read_held_out
+from packshot.catalog.narrowing import narrow
+from packshot.catalog.source_record import read_source
+from packshot.config import Settings
+from packshot.evaluation.digest import bundle_digest
+from packshot.evaluation.run import evaluate
+from packshot.evaluation.thresholds import in_force, read_rated
+from packshot.files import write_text
+from packshot.progress import say
+from packshot.registry.card import model_card
+from packshot.revision import RunKey
+from packshot.training.features import build_features
+from packshot.training.layout import OUT_OF_FOLD
+from packshot.training.recorder import NullRecorder
+from packshot.training.run import train
+
+PROFILE = "starter"
+RECIPE = "fast"
+CARD = "CARD.md"
+
+
+def run(settings: Settings, folder: Path) -> dict[str, Any]:
+    """Make the starter model below `folder`: `catalogue`, the demo's data and split; `model`, a workspace of the sets of
+    profile `starter`, with the bundle and its figures; CARD.md. What is there already is not made again where the step
+    finds that out by itself. Raises SourceError where the source lacks a set.
+    """
+    settings = with_recipe(settings, RECIPE)
+    whole, own = folder / "catalogue", folder / "model"
+    gather(settings, whole)
+    narrow(settings, whole, PROFILE, own)
+    build_features(settings, own)
+    bundle = train(settings, own, NullRecorder())
+    figures = evaluate(settings, own)
+    card = card_of(settings, own, bundle, figures)
+    write_text(folder / CARD, card)
+    say(f"starter: {bundle}, {sum(each.stat().st_size for each in bundle.iterdir()) / 2**20:.1f} MiB; {folder / CARD}")
+    return {"bundle": str(bundle), "bundle_sha256": bundle_digest(bundle), "card": str(folder / CARD), **figures}
+
+
+def with_recipe(settings: Settings, recipe: str) -> Settings:
+    """These settings with another recipe in force."""
+    training = settings.training.model_copy(update={"recipe": recipe})
+    return settings.model_copy(update={"training": training})
+
+
+def gather(settings: Settings, whole: Path) -> None:
+    """The catalogue that the demo trains on, split as there."""
+    from packshot.catalog.collect import collect
+    from packshot.catalog.split import split
+    from packshot.catalog.validate import validate
+
+    collect(settings, whole)
+    validate(settings, whole)
+    split(settings, whole)
+
+
+def card_of(settings: Settings, workspace: Path, bundle: Path, figures: dict[str, float]) -> str:
+    """The model card of a bundle made in a workspace of the starter's sets."""
+    bounds = in_force(settings.scoring, read_rated(bundle / OUT_OF_FOLD))
+    key = RunKey(**read_record(bundle).run_key)
+    note = (
+        "The model that comes with the package, for a shop that has none of its own yet. It names no styles: give five "
+        "examples of each (`packshot styles`)."
+    )
+    return model_card(
+        settings, read_source(workspace), key, figures, bounds, note=note, held_out=read_held_out(bundle)
+    )
