@@ -33,24 +33,34 @@ from rich.table import Table
 from torch import nn
 
 from judged_pictures import Pixels, options, pictures
-from packshot.bundle import Judge
+from packshot.bundle import Judge, read_network
 from packshot.catalog.image import ImageLimits, decode
 from packshot.catalog.statistics import image_statistics
 from packshot.config import Settings, load_settings
 from packshot.evaluation.digest import bundle_digest
-from packshot.inference.graphs import EXAMPLE, converted
-from packshot.inference.openvino_runtime import PRECISIONS, Graphs, OpenVinoRuntime, Precision, Requests, graphs_of
+from packshot.inference.converted_graph import EXAMPLE, converted
+from packshot.inference.heads import Heads
+from packshot.inference.openvino_runtime import (
+    PRECISIONS,
+    Graphs,
+    OpenVinoRuntime,
+    Precision,
+    Requests,
+    graphs_of,
+    open_openvino,
+)
 from packshot.inference.quantise import quantised
-from packshot.inference.runtime import TorchRuntime
+from packshot.inference.signal_on_cpu import signal_on_cpu
+from packshot.inference.torch_runtime import open_torch
+from packshot.inference.weights import Source
 from packshot.model.backbone import Backbone
-from packshot.model.network import PackshotNet
-from packshot.model.parallel import each_on_one_core, keep_freed_memory, worker_count
-from packshot.model.preprocess import to_tensor, views
-from packshot.model.signal import signal_statistics
+from packshot.model.parallel import each_on_one_core, keep_freed_memory, one_core, worker_count
+from packshot.model.preprocess import views
 from packshot.progress import say
 from packshot.registry.lineage import Lineage
 from packshot.scoring.batch import score
 from packshot.scoring.judging import Scorer
+from packshot.trained import read_trained
 
 SIZE = (400, 533)
 JPEG = 90
@@ -94,19 +104,19 @@ class Bare(nn.Module):
         return tuple(member(values)[-1] for member in self.backbone.members)
 
 
-def bare_networks(network: PackshotNet, shown: Sequence[Pixels]) -> dict[Precision, Any]:
+def bare_networks(bundle: Path, shown: Sequence[Pixels]) -> dict[Precision, Any]:
     """The backbone alone in each precision."""
     example = torch.zeros(1, *EXAMPLE, 3, dtype=torch.uint8)
-    bare = converted(Bare(network.backbone), (example,), [ov.PartialShape([1, -1, -1, 3])])
+    bare = converted(Bare(read_trained(bundle).backbone), (example,), [ov.PartialShape([1, -1, -1, 3])])
     return {"f32": bare, "bf16": bare, "int8": quantised(bare, shown[:TO_QUANTISE])}
 
 
-def networks(judge: Judge, images: Sequence[Pixels], threads: int) -> dict[str, Work]:
+def networks(judge: Judge, bundle: Path, images: Sequence[Pixels], threads: int) -> dict[str, Work]:
     """The bare network in each precision."""
     sides = judge.bundle.architecture.long_sides
     distinct = [list({id(view): view for view in views(image, sides)}.values()) for image in images]
     found: dict[str, Work] = {}
-    for precision, graph in bare_networks(judge.network, [view for each in distinct for view in each]).items():
+    for precision, graph in bare_networks(bundle, [view for each in distinct for view in each]).items():
         requests = Requests(graph, "f32" if precision == "int8" else precision, threads)
         found[f"bare network, {precision}"] = partial(asked, requests, distinct, worker_count(threads))
     return found
@@ -125,16 +135,20 @@ def asked(requests: Requests, distinct: Sequence[Sequence[Pixels]], cores: int) 
 
 def judges(bundle: Path, images: Sequence[Pixels], threads: int) -> dict[str, Judge]:
     """The judge in torch and in OpenVINO, by name."""
-    judge = Judge.load(bundle, "cpu", threads)
-    graphs = graphs_of(judge.network)
-    shown = [view for image in images[:TO_QUANTISE] for view in views(image, judge.bundle.architecture.long_sides)]
+    source = read_network(bundle)
+    graphs = graphs_of(source)
+    shown = [view for image in images[:TO_QUANTISE] for view in views(image, source.architecture.long_sides)]
     int8 = Graphs(quantised(graphs.features, shown[:TO_QUANTISE]), graphs.repair)
-    found = {"torch": Judge.load(bundle, "cpu", threads, TorchRuntime)}
+    found = {"torch": Judge.load(bundle, "cpu", threads, open_torch)}
     for precision in PRECISIONS:
         chosen = int8 if precision == "int8" else graphs
-        runtime = OpenVinoRuntime(judge.network, chosen, precision, threads)
-        found[precision] = Judge(judge.network, judge.bundle, threads, runtime=runtime)
+        found[precision] = Judge.load(bundle, "cpu", threads, partial(opened, chosen, precision))
     return found
+
+
+def opened(graphs: Graphs, precision: Precision, source: Source, threads: int) -> OpenVinoRuntime:
+    """An OpenRuntime of graphs that are there."""
+    return OpenVinoRuntime(source, graphs, precision, threads)
 
 
 def engines(judge: Judge, name: str, bundle: Path, folder: Path, out: Path, settings: Settings) -> dict[str, Work]:
@@ -168,23 +182,18 @@ def clean_vision(package: Path, folder: Path, cores: int) -> Work:
     return run
 
 
-def stages(judge: Judge, files: Sequence[Path], images: Sequence[Pixels], out: Path) -> dict[str, Work]:
+def stages(judge: Judge, bundle: Path, files: Sequence[Path], images: Sequence[Pixels], out: Path) -> dict[str, Work]:
     """The parts of a verdict that are not the network, each on one core."""
     sides = judge.bundle.architecture.long_sides
     limits = ImageLimits.from_settings(load_settings().validation)
-    pixels = [to_tensor(views(image, sides)[0]) for image in images]
-    features = TorchRuntime(judge.network, 0).features(images[:1])
+    source = read_network(bundle)
+    features = open_openvino(source, 0).features(images[:1])
+    above = Heads(source)
 
     def heads() -> None:
-        with torch.inference_mode():
+        with one_core():
             for _ in images:
-                judge.network.perceive(features)
-                judge.network.embed(features.stats)
-
-    def signal() -> None:
-        with torch.inference_mode():
-            for each in pixels:
-                signal_statistics(each)
+                above.perceive(features)
 
     def of_each(work: Callable[[Any], Any], items: Sequence[Any]) -> Work:
         return lambda: [work(each) for each in items]
@@ -192,7 +201,7 @@ def stages(judge: Judge, files: Sequence[Path], images: Sequence[Pixels], out: P
     return {
         "decoding": of_each(lambda file: decode(file, limits), files),
         "views": of_each(lambda image: views(image, sides), images),
-        "signal statistics": signal,
+        "signal statistics": of_each(signal_on_cpu, [views(image, sides)[0] for image in images]),
         "heads": heads,
         "plain statistics": of_each(image_statistics, images),
     }
@@ -248,7 +257,7 @@ def main() -> None:
         wanted = given.only.split(",")
         chosen = {name: each for name, each in judges(given.bundle, images, threads).items() if name in wanted}
         some = next(iter(chosen.values()))
-        works = networks(some, images, threads)
+        works = networks(some, given.bundle, images, threads)
         works |= {f"judge, {name}": partial(judge.judge, images) for name, judge in chosen.items()}
         for name, judge in chosen.items():
             works |= engines(judge, name, given.bundle, folder, out, settings)
@@ -258,7 +267,7 @@ def main() -> None:
         found = measured(works, given.repetitions)
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
-        parts = measured(stages(some, files, images, out), given.repetitions)
+        parts = measured(stages(some, given.bundle, files, images, out), given.repetitions)
     print_rates(found, len(files), cores)
     table = Table("part of a verdict", "CPU ms/image", title="on one core")
     for name, taken in parts.items():

@@ -19,10 +19,11 @@ from rich.table import Table
 from torch.nn import functional
 
 from judged_pictures import Pixels, judged, options, scores
-from packshot.bundle import Judge
 from packshot.degrade import DEGRADATIONS, apply
+from packshot.model.network import PackshotNet
 from packshot.model.preprocess import view_size
 from packshot.progress import track
+from packshot.trained import read_trained
 
 Floats = npt.NDArray[np.float64]
 EPSILON = 2
@@ -35,14 +36,14 @@ def damaged(images: Sequence[Pixels], family: str, seed: int) -> list[Pixels]:
     return [apply(image, kinds[i % len(kinds)], MILD, seed + i) for i, image in enumerate(images)]
 
 
-def attacked(judge: Judge, image: Pixels, direction: float, steps: int) -> Pixels:
+def attacked(network: PackshotNet, image: Pixels, direction: float, steps: int) -> Pixels:
     """The picture after `steps` steps of the attack; `direction` 1 raises the score, -1 lowers it."""
     start = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float()
     pixels = start.clone()
     step = 2.5 * EPSILON / steps
     for _ in range(steps):
         pixels.requires_grad_(True)
-        score = judge.network.overall(judge.network.trunk(features(judge, pixels / 255)))
+        score = network.overall(network.trunk(features(network, pixels / 255)))
         (gradient,) = torch.autograd.grad(score.sum(), pixels)
         with torch.no_grad():
             pixels = pixels + direction * step * gradient.sign()
@@ -50,14 +51,14 @@ def attacked(judge: Judge, image: Pixels, direction: float, steps: int) -> Pixel
     return np.asarray(pixels.detach().round()[0].permute(1, 2, 0).numpy(), dtype=np.uint8)
 
 
-def features(judge: Judge, pixels: torch.Tensor) -> torch.Tensor:
+def features(network: PackshotNet, pixels: torch.Tensor) -> torch.Tensor:
     """Statistics with gradients: the views of preprocessing, area averaging included, as torch operations."""
     height, width = pixels.shape[2:]
     views = []
-    for side in judge.network.architecture.long_sides:
+    for side in network.architecture.long_sides:
         across, down = view_size(width, height, side)
         views.append(functional.interpolate(pixels, (down, across), mode="area"))
-    stats: torch.Tensor = judge.network.features_of_views(views).stats
+    stats: torch.Tensor = network.features_of_views(views).stats
     return stats
 
 
@@ -73,6 +74,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10, help="steps of the attack (default 10)")
     given = parser.parse_args()
     judge, images = judged(parser, given)
+    network = read_trained(given.bundle)
     before = scores(judge, images, "as they are")
     table = Table("change", "median", "10 % below", "10 % above", title=f"points of 100, n = {len(images)}")
 
@@ -86,7 +88,7 @@ def main() -> None:
     add(f"random, {EPSILON}/255", [random_change(image, generator) for image in images])
     for name, direction in (("upwards", 1.0), ("downwards", -1.0)):
         what = f"attack {name}, {EPSILON}/255"
-        add(what, [attacked(judge, image, direction, given.steps) for image in track(images, what)])
+        add(what, [attacked(network, image, direction, given.steps) for image in track(images, what)])
     Console().print(table)
 
 

@@ -17,9 +17,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from packshot.bundle import Judge
 from packshot.config import load_settings
 from packshot.evaluation.heldout import profile_of
+from packshot.model.network import PackshotNet
+from packshot.trained import read_trained
 from packshot.training import layout
 from packshot.training.dataset import Dataset, load_dataset
 from packshot.training.scope import learn_scope
@@ -28,9 +29,9 @@ BATCH = 256
 
 
 @torch.no_grad()
-def looked_at(judge: Judge, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+def looked_at(network: PackshotNet, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings and style vectors of all rows."""
-    network, style = judge.network, []
+    style = []
     for start in range(0, len(data.index), BATCH):
         style.append(network.style_space(data.gram[start : start + BATCH].float()).numpy())
     return network.embed(data.stats).numpy(), np.concatenate(style)
@@ -43,7 +44,7 @@ def main() -> None:
     given = parser.parse_args()
     settings = load_settings()
     data = load_dataset(given.workspace, profile_of(settings, given.workspace))
-    embedding, style = looked_at(Judge.load(given.workspace / layout.BUNDLE, "cpu"), data)
+    embedding, style = looked_at(read_trained(given.workspace / layout.BUNDLE), data)
     inside, source = (data.style >= 0).numpy(), data.index["source"].to_numpy(dtype=str)
     split, group = (data.index[name].to_numpy(dtype=str) for name in ("split", "group"))
     others = sorted(set(source[~inside]))

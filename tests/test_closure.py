@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from packshot.closure import PACKAGE, NoSuchEntry, code_digest, code_files
-from packshot.inference.graphs import source_digest
+from packshot.inference.lite_graph import source_digest
 from packshot.revision import Part, entries
 from packshot.training.extraction import BACKBONE_CODE, SIGNAL_CODE
 
@@ -104,7 +104,7 @@ EDITS: dict[str, tuple[Part, ...]] = {
     "scoring/rules/border.py": ("score",),
     "scoring/marking.py": ("score",),
     "inference/signal_on_cpu.py": ("train", "evaluate", "score"),
-    "inference/openvino_runtime.py": ("score",),
+    "inference/openvino_runtime.py": ("train", "evaluate", "score"),
 }
 
 
@@ -144,8 +144,8 @@ def test_kept_features_are_of_the_code_from_the_file_on(copied: Path) -> None:
 
 
 def test_graphs_are_of_the_code_that_makes_them() -> None:
-    assert source_digest() == code_digest("packshot.inference.graphs")
-    assert "packshot/model/enhancer.py" in code_files("packshot.inference.graphs")
+    assert source_digest() == code_digest("packshot.inference.lite_graph")
+    assert "packshot/model/lite.py" in code_files("packshot.inference.lite_graph")
 
 
 def test_the_closure_is_what_python_loads() -> None:

@@ -5,35 +5,30 @@ taught it to find faults, `faults.safetensors`, and what repairing them gains,
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 
 from packshot.errors import PackshotError
 from packshot.faults.detector import Detector, Found, read_detector
-from packshot.files import write_bytes, write_json
+from packshot.inference.fastest import fastest_runtime
 from packshot.inference.gain import Before, Forest, evidence, read_forest, shown
-from packshot.inference.repairs import Repair, kept_ground, repairs
-from packshot.inference.runtime import OpenRuntime, Runtime, TorchRuntime
+from packshot.inference.heads import Heads, softmax
+from packshot.inference.repairs import Enhancing, Repair, kept_ground
+from packshot.inference.runtime import OpenRuntime, Runtime
 from packshot.inference.scope import Scope, read_scope
+from packshot.inference.weights import Source, WeightsUnreadable, read_weights
 from packshot.model import preprocess
 from packshot.model.architecture import Architecture
 from packshot.model.ground import keep_white_ground
-from packshot.model.network import PackshotNet
-from packshot.model.parallel import one_torch_thread
+from packshot.model.parallel import one_core
 from packshot.model.signal_layout import SIGNAL_SIZE
 from packshot.model.text import SentenceEncoder, build_text_encoder
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 WEIGHTS = "weights.safetensors"
 RECORD = "bundle.json"
@@ -42,6 +37,7 @@ FOLDS = "folds.parquet"
 """Where the overall score has several heads: image_id, group, and the head (fold) that did not learn from them."""
 FORMAT_VERSION = 5
 Image = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
 
 
 class BundleError(PackshotError):
@@ -157,13 +153,6 @@ class Mended:
     gain: float
 
 
-def save_bundle(folder: Path, network: PackshotNet, record: BundleRecord) -> None:
-    """Write weights and record; the same network gives the same bytes."""
-    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    write_bytes(folder / WEIGHTS, save(state))
-    write_json(folder / RECORD, record.model_dump(mode="json", exclude_none=True))
-
-
 def read_record(folder: Path) -> BundleRecord:
     """`bundle.json` of a bundle. Raises BundleError naming the file and what is wrong with it."""
     path = folder / RECORD
@@ -183,54 +172,66 @@ def read_record(folder: Path) -> BundleRecord:
         raise BundleError(f"{path} is not a valid bundle record: {error}") from error
 
 
+def read_network(folder: Path) -> Source:
+    """The network of a bundle folder, as arrays. Raises BundleError."""
+    architecture = read_record(folder).architecture
+    try:
+        return Source(architecture, read_weights(folder / WEIGHTS))
+    except WeightsUnreadable as error:
+        raise BundleError(str(error)) from error
+
+
 class Judge:
     """A loaded model. An image gets the same score alone and in a batch: each goes through the backbone by itself.
 
-    `runtime` computes features and enhancement, torch where none is given. Several threads may ask.
+    `runtime` computes features and enhancement, the heads are numpy's: torch is not needed. `blind`: image id or group
+    to the quality head that did not learn from it. Several threads may ask.
     """
 
     def __init__(
         self,
-        network: PackshotNet,
+        source: Source,
         record: BundleRecord,
-        threads: int = 0,
-        folds: pd.DataFrame | None = None,
-        runtime: Runtime | None = None,
+        runtime: Runtime,
+        blind: Mapping[str, int] | None = None,
         detector: Detector | None = None,
         gain: Forest | None = None,
         scope: Scope | None = None,
     ) -> None:
-        self.network = network.eval()
+        self._heads = Heads(source)
         self._detector = detector
         self._scope = scope
         self._gain = gain if detector is not None else None
-        self._blind = _blind_heads(folds)
+        self._blind = blind or {}
         self.bundle = record
-        self._runtime = runtime if runtime is not None else TorchRuntime(self.network, threads)
+        self._runtime = runtime
+        self._enhancing = Enhancing(self._heads, runtime)
         self._encoder: SentenceEncoder | None = None
 
     @classmethod
     def load(
-        cls, folder: Path, device: str = "auto", threads: int = 0, open_runtime: OpenRuntime = TorchRuntime
+        cls, folder: Path, device: str = "auto", threads: int = 0, open_runtime: OpenRuntime | None = None
     ) -> Judge:
         """Load a bundle folder; `device` is auto, cpu or cuda. `threads` 0: all cores that this process may use.
+        `open_runtime` is `fastest_runtime` where none is given.
 
         The backbone's weights are in the bundle, so nothing is fetched. Raises BundleError, FaultsUnreadable,
-        GainUnreadable, ScopeUnreadable.
+        GainUnreadable, ScopeUnreadable, NoSuchDevice, TorchMissing.
         """
         folder = Path(folder)
-        record = read_record(folder)
-        network = PackshotNet(record.architecture)
-        try:
-            network.load_state_dict(load_file(folder / WEIGHTS))
-        except (OSError, SafetensorError, RuntimeError) as error:
-            raise BundleError(f"{folder / WEIGHTS} does not hold this network's weights: {error}") from error
-        network.requires_grad_(False)
-        folds = _read_folds(folder / FOLDS)
-        network = network.to(choose_device(device)).eval()
-        runtime = open_runtime(network, threads)
+        record, source = read_record(folder), read_network(folder)
+        open_runtime = open_runtime or fastest_runtime(device)
         parts = (read_detector(folder), read_forest(folder), read_scope(folder))
-        return cls(network, record, threads, folds, runtime, *parts)
+        blind = _read_blind(folder / FOLDS)
+        try:
+            return cls(source, record, open_runtime(source, threads), blind, *parts)
+        except (WeightsUnreadable, KeyError, ValueError, RuntimeError) as error:
+            raise BundleError(f"{folder / WEIGHTS} does not hold this network's weights: {error}") from error
+
+    def with_network(self, source: Source, device: str, threads: int = 0) -> Judge:
+        """The same with another network of the same shape."""
+        runtime = fastest_runtime(device)(source, threads)
+        return Judge(source, self.bundle, runtime, self._blind, self._detector, self._gain, self._scope)
 
     def blind_heads(self, image_ids: Sequence[str], groups: Sequence[str]) -> list[int] | None:
         """For each image the quality head that learned from nothing of its group, -1 where none of them did.
@@ -259,22 +260,18 @@ class Judge:
             check_image(image)
         features = self._runtime.features(images)
         text, mask = self._text(texts, len(images))
-        with one_torch_thread(), torch.inference_mode():
-            z = self.network.trunk(features.stats)
-            chosen = None if heads is None else torch.tensor(heads, device=self.network.device)
-            seen = self.network.perceive(features, text, mask, chosen)
-            half = self.bundle.calibration.interval_scale * self.network.expected_error(z)
-            confidence = torch.softmax(seen.logits / self.bundle.calibration.temperature, dim=1)
-            columns = {
+        with one_core():
+            seen = self._heads.perceive(features, text, mask, heads)
+            half = np.float32(self.bundle.calibration.interval_scale) * seen.expected_error
+            arrays = {
                 "quality": seen.quality,
-                "low": (seen.quality - half).clamp_min(0),
-                "high": (seen.quality + half).clamp_max(1),
+                "low": np.maximum(seen.quality - half, 0),
+                "high": np.minimum(seen.quality + half, 1),
                 "attributes": seen.attributes,
-                "confidence": confidence,
+                "confidence": softmax(seen.logits / np.float32(self.bundle.calibration.temperature)),
                 "style": seen.style,
-                "embedding": self.network.embed(features.stats),
+                "embedding": seen.embedding,
             }
-        arrays = {name: value.float().cpu().numpy() for name, value in columns.items()}
         faults = self._faults(features.stats)
         taught = np.ones(len(images), dtype=bool)
         if self._scope is not None:
@@ -298,7 +295,7 @@ class Judge:
         if self._gain is None or self._detector is None:
             raise ValueError("this bundle has not learned what repairs gain; ask `mends` first")
         least, view = self._gain.least(max_harm), shown(image)
-        tried = [each for each in self._repairs(image) if faults is None or each.mends & set(faults)]
+        tried = [each for each in self._enhancing.repairs(image) if faults is None or each.mends & set(faults)]
         gains = self._gains(view, [(each, each.apply(view, 1.0)) for each in tried])
         best = max(range(len(tried)), key=gains.__getitem__, default=None)
         if best is None or gains[best] <= least:
@@ -317,38 +314,28 @@ class Judge:
         seen = [evidence(before, kept_ground(image, after), way.name, self._detector) for way, after in repaired]
         return [float(gain) for gain in self._gain.predict(np.stack(seen))] if seen else []
 
-    def _repairs(self, image: Image) -> Iterator[Repair]:
-        with torch.inference_mode(), one_torch_thread():
-            codes = self.network.enhancer_codes(self._runtime.features([image]).stats)
-        return repairs(self._runtime.enhanced, self.network.enhancer, codes)
-
     def enhance(self, image: Image) -> Image:
         """The image enhanced at its own size, uint8 H x W x 3 RGB; a plain white ground stays as it is.
 
         The network's memory is bounded by one tile. Raises NotAnImageArray.
         """
         check_image(image)
-        features = self._runtime.features([image])
-        with torch.inference_mode():
-            with one_torch_thread():
-                codes = self.network.enhancer_codes(features.stats)
-            return keep_white_ground(image, self._runtime.enhanced(image, codes))
+        return keep_white_ground(image, self._enhancing.enhanced(image, self._enhancing.codes(image)))
 
-    def _text(self, texts: Sequence[str | None] | None, count: int) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    def _text(self, texts: Sequence[str | None] | None, count: int) -> tuple[Floats | None, Floats | None]:
         if texts is None or not self.bundle.text_seen or not any(texts):
             return None, None
         if len(texts) != count:
             raise NotAnImageArray(f"{count} images came with {len(texts)} texts; give one text, or None, for each")
         if self._encoder is None:
             self._encoder = build_text_encoder(self.bundle.architecture.text_encoder)
-        mask = torch.tensor([[1.0 if text else 0.0] for text in texts])
-        vectors = self._encoder([text or "" for text in texts]) * mask
-        return vectors.to(self.network.device), mask.to(self.network.device)
+        mask = np.array([[1.0 if text else 0.0] for text in texts], dtype=np.float32)
+        return self._encoder([text or "" for text in texts]) * mask, mask
 
-    def _faults(self, stats: torch.Tensor) -> list[tuple[Found, ...]] | list[None]:
+    def _faults(self, stats: Floats) -> list[tuple[Found, ...]] | list[None]:
         if self._detector is None:
             return [None] * len(stats)
-        return self._detector.find(stats[:, -SIGNAL_SIZE:].float().cpu().numpy())
+        return self._detector.find(stats[:, -SIGNAL_SIZE:])
 
     def _judgement(
         self,
@@ -377,19 +364,17 @@ class Judge:
         )
 
 
-def _read_folds(path: Path) -> pd.DataFrame | None:
+def _read_blind(path: Path) -> dict[str, int]:
     if not path.is_file():
-        return None
-    import pandas as pd
-
-    return pd.read_parquet(path)
-
-
-def _blind_heads(folds: pd.DataFrame | None) -> dict[str, int]:
-    if folds is None:
         return {}
-    known = {column: folds[column].astype(str) for column in ("image_id", "group")}
-    return {key: int(fold) for column in known.values() for key, fold in zip(column, folds["fold"], strict=True)}
+    import pyarrow.parquet as pq
+
+    columns = pq.read_table(path).to_pydict()
+    return {
+        str(key): int(fold)
+        for name in ("image_id", "group")
+        for key, fold in zip(columns[name], columns["fold"], strict=True)
+    }
 
 
 def check_image(image: Any) -> None:
@@ -399,12 +384,3 @@ def check_image(image: Any) -> None:
         raise NotAnImageArray(f"expected an RGB image, uint8 H x W x 3, found {found[0]} {found[1]}")
     if image.size == 0:
         raise NotAnImageArray(f"expected an image with pixels, found shape {image.shape}")
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto`: CUDA where there is one. Raises BundleError where cuda is asked for and missing."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise BundleError("training.device is cuda, but torch finds no CUDA device; set it to auto or cpu")
-    return torch.device(name)

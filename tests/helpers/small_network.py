@@ -6,11 +6,12 @@ from typing import Any
 
 import torch
 
-from packshot.bundle import FORMAT_VERSION, BundleRecord, Calibration, save_bundle
+from packshot.bundle import FORMAT_VERSION, BundleRecord, Calibration
 from packshot.model import preprocess
 from packshot.model.architecture import Architecture
 from packshot.model.network import PackshotNet
 from packshot.revision import RunKey
+from packshot.trained import save_bundle
 
 KEEP_ENHANCED = {
     "PACKSHOT__SCORING__ACCEPT_AT": "0.9",

@@ -9,9 +9,11 @@ import torch
 from small_network import save_small_bundle, small_architecture
 from small_workspace import picture
 
-from packshot.bundle import Judge
+from packshot.bundle import Judge, read_record
 from packshot.evaluation.metrics import psnr
-from packshot.inference.openvino_runtime import OpenVinoRuntime, graphs_of
+from packshot.inference.openvino_runtime import open_openvino
+from packshot.inference.torch_runtime import open_torch, source_of
+from packshot.trained import read_trained
 
 WHITE = np.full((80, 60, 3), 255, np.uint8)
 ODD = {
@@ -24,10 +26,6 @@ ODD = {
 }
 
 
-def open_openvino(network, threads):
-    return OpenVinoRuntime(network, graphs_of(network), "f32", threads)
-
-
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     architecture = small_architecture(long_sides=(64, 48), backbone="efficientnet_lite0+efficientnet_lite2")
@@ -36,7 +34,7 @@ def bundle(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def judges(bundle):
-    return Judge.load(bundle, "cpu", 2), Judge.load(bundle, "cpu", 2, open_openvino)
+    return Judge.load(bundle, "cpu", 2, open_torch), Judge.load(bundle, "cpu", 2, open_openvino)
 
 
 def test_openvino_in_f32_judges_as_torch_does(judges):
@@ -58,12 +56,14 @@ def test_a_score_is_the_same_alone_and_in_a_batch(judges):
     np.testing.assert_allclose(together, alone, rtol=0, atol=1e-6)
 
 
-def test_openvino_enhances_as_torch_does(bundle, judges):
-    for judge in judges:  # untrained, the enhancer changes nothing
-        generator = torch.Generator().manual_seed(1)
-        with torch.no_grad():
-            judge.network.enhancer.leave.weight.normal_(std=0.05, generator=generator)
-    changed = [judges[0], Judge(judges[0].network, judges[0].bundle, runtime=open_openvino(judges[0].network, 2))]
+def test_openvino_enhances_as_torch_does(bundle):
+    network, record = read_trained(bundle), read_record(bundle)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():  # untrained, the enhancer changes nothing
+        for values in (network.enhancer.leave.weight, network.enhancer.luts, network.enhancer.codes_layer[7].weight):
+            values.normal_(std=0.05, generator=generator)
+    source = source_of(network)
+    changed = [Judge(source, record, opened(source, 2)) for opened in (open_torch, open_openvino)]
     for name in ("odd sides", "large", "one pixel"):
         torch_image, openvino_image = (judge.enhance(ODD[name]) for judge in changed)
         assert (torch_image != ODD[name]).any()

@@ -12,8 +12,12 @@ from small_network import small_architecture
 
 from packshot.evaluation.metrics import psnr
 from packshot.inference import repairs as module
-from packshot.inference.repairs import Repair, names, repairs, without_tones
-from packshot.model.enhancer import Codes, enhance_tiled
+from packshot.inference.heads import Heads
+from packshot.inference.openvino_runtime import open_openvino
+from packshot.inference.repairs import Repair, names, repairs
+from packshot.inference.tones import Codes
+from packshot.inference.torch_runtime import source_of
+from packshot.inference.weights import Source
 from packshot.model.network import PackshotNet
 
 Image = np.ndarray
@@ -26,33 +30,35 @@ def textured(height: int = 120, width: int = 160) -> Image:
 
 
 @pytest.fixture
-def network() -> PackshotNet:
+def network() -> Source:
     torch.manual_seed(0)
     network = PackshotNet(small_architecture()).eval()
-    torch.nn.init.normal_(network.enhancer.leave.weight, std=0.05)
-    torch.nn.init.normal_(network.enhancer.luts, std=0.05)
-    return network.requires_grad_(False)
+    for values in (network.enhancer.leave.weight, network.enhancer.luts, network.enhancer.codes_layer[7].weight):
+        torch.nn.init.normal_(values, std=0.05)
+    return source_of(network)
 
 
-def ways(network: PackshotNet, asked: list[Codes] | None = None) -> tuple[dict[str, Repair], Codes]:
-    codes = network.enhancer.codes(torch.randn(1, network.enhancer.codes_layer[1].in_features))
+def ways(network: Source, asked: list[Codes] | None = None) -> tuple[dict[str, Repair], Codes]:
+    heads, runtime = Heads(network), open_openvino(network, 1)
+    stats = np.random.default_rng(1).normal(size=(1, len(network.weights["trunk.mean"]))).astype(np.float32)
+    codes = heads.codes(stats)
 
     def enhanced(image: Image, chosen: Codes) -> Image:
         if asked is not None:
             asked.append(chosen)
-        return np.asarray(enhance_tiled(network.enhancer, torch.from_numpy(image.copy()), chosen))
+        return runtime.enhanced(image, chosen, heads.tones(chosen))
 
-    return {each.name: each for each in repairs(enhanced, network.enhancer, codes)}, codes
+    return {each.name: each for each in repairs(enhanced, heads.tones(codes), codes)}, codes
 
 
-def test_all_ways_are_named_and_mend_something(network: PackshotNet) -> None:
+def test_all_ways_are_named_and_mend_something(network: Source) -> None:
     found, _ = ways(network)
     assert tuple(found) == names()
     assert all(each.mends for each in found.values())
 
 
 @pytest.mark.parametrize("exponent", module.LIFTS)
-def test_light_is_brought_back(network: PackshotNet, exponent: float) -> None:
+def test_light_is_brought_back(network: Source, exponent: float) -> None:
     clean = textured()
     dark = np.rint(255 * (clean / 255) ** (1 / exponent)).astype(np.uint8)
     lifted = ways(network)[0][f"lift {exponent:g}"].apply(dark, 1.0)
@@ -60,7 +66,7 @@ def test_light_is_brought_back(network: PackshotNet, exponent: float) -> None:
 
 
 @pytest.mark.parametrize("sigma", module.FOCUS)
-def test_focus_is_brought_back(network: PackshotNet, sigma: float) -> None:
+def test_focus_is_brought_back(network: Source, sigma: float) -> None:
     clean = textured()
     blurred = cv2.GaussianBlur(clean, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
     found, _ = ways(network)
@@ -69,13 +75,13 @@ def test_focus_is_brought_back(network: PackshotNet, sigma: float) -> None:
     assert best == f"focus {sigma:g}" and gains[best] > 1.5
 
 
-def test_a_picture_twice_as_large_is_out_of_focus_by_twice_the_pixels(network: PackshotNet) -> None:
+def test_a_picture_twice_as_large_is_out_of_focus_by_twice_the_pixels(network: Source) -> None:
     way = ways(network)[0]["focus 0.8"].apply
     other = module._refocused(1.6)
     assert np.array_equal(way(textured(), 2.0), other(textured(), 1.0))
 
 
-def test_parts_leave_no_seams(network: PackshotNet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_leave_no_seams(network: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     blurred = cv2.GaussianBlur(textured(), (0, 0), 1.2)
     way = ways(network)[0]["focus 1.2"].apply
     whole = way(blurred, 1.0)
@@ -83,7 +89,7 @@ def test_parts_leave_no_seams(network: PackshotNet, monkeypatch: pytest.MonkeyPa
     assert np.abs(way(blurred, 1.0).astype(int) - whole).max() <= 2
 
 
-def test_detail_leaves_tones_alone_tones_leave_detail_alone_and_the_network_is_asked_once(network: PackshotNet) -> None:
+def test_detail_leaves_tones_alone_tones_leave_detail_alone_and_the_network_is_asked_once(network: Source) -> None:
     asked: list[Codes] = []
     found, codes = ways(network, asked)
     image = textured()
@@ -93,10 +99,10 @@ def test_detail_leaves_tones_alone_tones_leave_detail_alone_and_the_network_is_a
     assert np.unique(found["tones"].apply(flat, 1.0).reshape(-1, 3), axis=0).shape[0] == 1
     assert np.array_equal(both, found["tones"].apply(detail, 1.0))
     assert not np.array_equal(tones, image) and not np.array_equal(detail, image)
-    assert torch.equal(without_tones(codes).modulation, codes.modulation)
+    assert np.array_equal(codes.without_tones().modulation, codes.modulation)
 
 
-def test_another_picture_is_not_given_the_repair_of_the_last(network: PackshotNet) -> None:
+def test_another_picture_is_not_given_the_repair_of_the_last(network: Source) -> None:
     detail: Callable[[Image, float], Image] = ways(network)[0]["detail"].apply
     first, second = textured(), textured()[::-1].copy()
     alone = ways(network)[0]["detail"].apply

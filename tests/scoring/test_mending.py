@@ -21,6 +21,7 @@ from packshot.model.signal_layout import SIGNAL_SIZE
 from packshot.scoring.decisions import Decision, Enhanced, Scores, settle
 from packshot.scoring.enhancing import NOTHING_GAINS, repaired
 from packshot.scoring.fidelity import is_grey, structure_kept
+from packshot.trained import judge_of, read_trained
 
 Image = np.ndarray
 FIRST = Decision("enhance", ("dark: 1.2 stops, enhancing not tried",))
@@ -149,8 +150,9 @@ def detector() -> Detector:
 
 @pytest.mark.parametrize("size", [(60, 80), (700, 1100)])
 def test_the_judge_mends_what_is_there_in_the_way_that_gains(tmp_path: Path, size: tuple[int, int]) -> None:
-    known = Judge.load(save_small_bundle(tmp_path, small_architecture()), "cpu", 1)
-    judge = Judge(known.network, known.bundle, 1, None, None, detector(), forest("lift 0.6"))
+    folder = save_small_bundle(tmp_path, small_architecture())
+    known = Judge.load(folder, "cpu", 1)
+    judge = judge_of(read_trained(folder), known.bundle, 1, detector(), forest("lift 0.6"))
     image = np.random.default_rng(0).integers(10, 90, (*size, 3), dtype=np.uint8)
     mended = judge.mend(image, 0.1, {"dark", "noise"})
     assert mended is not None and (mended.repair, mended.gain) == ("lift 0.6", 5.0)

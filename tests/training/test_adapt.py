@@ -12,13 +12,14 @@ from small_network import small_architecture
 from small_workspace import make_settings, picture
 
 from packshot import __version__
-from packshot.bundle import FORMAT_VERSION, BundleRecord, Calibration, Judge, read_record, save_bundle
+from packshot.bundle import FORMAT_VERSION, BundleRecord, Calibration, Judge, read_record
 from packshot.config import Settings
 from packshot.evaluation.adaptation import RANKING, compare, judged_ladders
 from packshot.model import preprocess
 from packshot.model.network import PackshotNet
 from packshot.ops.adapt import OutputTaken, TooFewPictures, run
 from packshot.scoring.listing import BatchFolderMissing
+from packshot.trained import judge_of, save_bundle
 from packshot.training.adapt import adapt, ladder_of, lessons
 from packshot.training.pretrained import pretrained_backbone
 
@@ -106,7 +107,7 @@ def learned(network: PackshotNet, settings: Settings, rate: float = 0.005) -> Pa
 
 
 def ranking(network: PackshotNet, bundle, settings: Settings) -> dict[str, float]:
-    judge = Judge(network, read_record(bundle), threads=1)
+    judge = judge_of(network, read_record(bundle), threads=1)
     recipe = settings.training.chosen
     own = [(name, ladder_of(image, name, recipe, settings.adapt, 17)) for name, image in photographs()]
     rows = judged_ladders(judge, own)

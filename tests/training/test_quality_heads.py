@@ -7,6 +7,7 @@ import torch
 from small_workspace import make_settings, make_workspace, picture
 
 from packshot.bundle import Judge
+from packshot.trained import read_trained
 from packshot.training.closed_form import (
     GAMMAS,
     RIDGES,
@@ -17,6 +18,7 @@ from packshot.training.closed_form import (
     squared_distances,
 )
 from packshot.training.features import build_features
+from packshot.training.layout import BUNDLE
 from packshot.training.recorder import NullRecorder
 from packshot.training.run import train
 
@@ -110,17 +112,18 @@ def test_the_test_split_teaches_too_and_a_group_has_one_fold(judge):
 
 
 def test_a_scored_row_is_judged_by_the_head_that_has_not_seen_it(judge):
-    loaded, folds, _ = judge
+    loaded, folds, workspace = judge
     row = folds.iloc[0]
     assert loaded.blind_heads([row["image_id"], "new", "new"], ["new", row["group"], "new"]) == [
         row["fold"],
         row["fold"],
         -1,
     ]
-    assert not loaded.network.quality.weights[:, row["fold"]][_same(loaded, folds, row["fold"])].any()
+    network = read_trained(workspace / BUNDLE)
+    assert not network.quality.weights[:, row["fold"]][_same(network, folds, row["fold"])].any()
 
 
-def _same(loaded, folds, fold):
+def _same(network, folds, fold):
     return torch.from_numpy((folds["fold"] == fold).to_numpy(copy=True))
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from packshot.errors import PackshotError
 from packshot.files import atomic_folder, write_json
 from packshot.home import Home
-from packshot.inference.graphs import source_digest
+from packshot.inference.lite_graph import source_digest
 from packshot.inference.openvino_runtime import Graphs, Precision
 
 RECORD = "calibration.json"

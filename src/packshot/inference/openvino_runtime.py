@@ -11,14 +11,15 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import openvino as ov
-import torch
 
-from packshot.inference.graphs import feature_graph, repair_graph
+from packshot.errors import PackshotError
+from packshot.inference.heads import Features
+from packshot.inference.lite_graph import is_lite, lite_feature_graph, repair_graph
 from packshot.inference.runtime import stacked
 from packshot.inference.signal_on_cpu import signal_on_cpu
-from packshot.model.architecture import UNSHUFFLE
-from packshot.model.enhancer import Codes, Enhancer, enhance_tiled
-from packshot.model.network import Features, PackshotNet
+from packshot.inference.tones import Codes, Tones, enhance_tiled
+from packshot.inference.weights import Source
+from packshot.model.architecture import UNSHUFFLE, residual_reach
 from packshot.model.parallel import each_on_one_core, worker_count
 from packshot.model.preprocess import Image, views
 
@@ -27,65 +28,80 @@ PRECISIONS: tuple[Precision, ...] = ("f32", "bf16", "int8")
 Floats = npt.NDArray[np.float32]
 
 
+class TorchMissing(PackshotError):
+    """A backbone can be converted by torch alone, and that is not installed."""
+
+    exit_code = 69
+
+
 @dataclass(frozen=True)
 class Graphs:
-    """What of a network OpenVINO computes: see `packshot.inference.graphs`. `features` may be quantised."""
+    """What of a network OpenVINO computes: see `packshot.inference.lite_graph`. `features` may be quantised."""
 
     features: Any
     repair: Any
 
 
-def graphs_of(network: PackshotNet) -> Graphs:
-    """The graphs of a network as it is, in float32."""
-    return Graphs(feature_graph(network.backbone), repair_graph(network.enhancer))
+def graphs_of(source: Source) -> Graphs:
+    """The graphs of a network as it is, in float32. Raises TorchMissing."""
+    return Graphs(_features_of(source), repair_graph(source))
+
+
+def _features_of(source: Source) -> Any:
+    if is_lite(source.architecture.backbone):
+        return lite_feature_graph(source)
+    try:
+        from packshot.inference.converted_graph import feature_graph
+        from packshot.inference.torch_runtime import network_of
+    except ModuleNotFoundError as error:
+        raise TorchMissing(
+            f"backbone {source.architecture.backbone} is converted by torch, and {error.name} is not installed: "
+            "pip install 'packshot[train]'"
+        ) from error
+    return feature_graph(network_of(source).backbone)
+
+
+def open_openvino(source: Source, threads: int, precision: Precision = "f32") -> OpenVinoRuntime:
+    """An OpenRuntime."""
+    return OpenVinoRuntime(source, graphs_of(source), precision, threads)
 
 
 class OpenVinoRuntime:
     """Each image on one core, as many at a time as there are threads: an image's features do not depend on others."""
 
-    def __init__(self, network: PackshotNet, graphs: Graphs, precision: Precision, threads: int) -> None:
-        self._network = network
+    def __init__(self, source: Source, graphs: Graphs, precision: Precision, threads: int) -> None:
+        self._sides = source.architecture.long_sides
         self._workers = worker_count(threads)
         self._features = Requests(graphs.features, "f32" if precision == "int8" else precision, threads)
-        repair = Requests(graphs.repair, "f32" if precision == "f32" else "bf16", threads)
-        self._enhancer = _Repairing(network.enhancer, repair)
+        self._repair = Requests(graphs.repair, "f32" if precision == "f32" else "bf16", threads)
+        self._reach = residual_reach(source.architecture.residual_blocks)
 
     def features(self, images: Sequence[Image]) -> Features:
         """See Runtime."""
+        if len(images) == 1:
+            return self._one(images[0])
         return stacked(list(each_on_one_core(self._one, images, min(self._workers, len(images)))))
 
-    def enhanced(self, image: Image, codes: Codes) -> Image:
+    def enhanced(self, image: Image, codes: Codes, tones: Tones) -> Image:
         """See Runtime."""
-        pixels = torch.from_numpy(np.array(image, copy=True))
-        return np.asarray(enhance_tiled(self._enhancer, pixels, codes).numpy(), dtype=np.uint8)
+        return enhance_tiled(image, tones, codes.modulation, self._change, self._reach)
+
+    def _change(self, pixels: Image, modulation: Floats) -> Floats:
+        height, width = pixels.shape[:2]
+        padded = np.pad(pixels, ((0, height % UNSHUFFLE), (0, width % UNSHUFFLE), (0, 0)), mode="edge")
+        with self._repair.one() as request:
+            (change,) = request(padded[None], modulation)
+            return change[0, :height, :width].copy()
 
     def _one(self, image: Image) -> Features:
-        shown = views(image, self._network.architecture.long_sides)
+        shown = views(image, self._sides)
         seen: dict[int, tuple[Floats, ...]] = {}
         with self._features.one() as request:
             for view in shown:
                 if id(view) not in seen:  # equal views are the same object
-                    seen[id(view)] = request(view[None])
-        signal = torch.from_numpy(signal_on_cpu(shown[0]))
-        stats = [torch.from_numpy(seen[id(view)][0]) for view in shown]
-        return Features(torch.cat([*stats, signal], dim=1), torch.from_numpy(seen[id(shown[0])][1]))
-
-
-class _Repairing:
-    """An enhancer whose convolutions OpenVINO computes."""
-
-    def __init__(self, enhancer: Enhancer, requests: Requests) -> None:
-        self._enhancer = enhancer
-        self._requests = requests
-        self.reach = enhancer.reach
-
-    def __call__(self, pixels: torch.Tensor, codes: Codes) -> torch.Tensor:
-        height, width = pixels.shape[2:]
-        padding = ((0, 0), (0, 0), (0, height % UNSHUFFLE), (0, width % UNSHUFFLE))
-        padded = np.pad(pixels.numpy(), padding, mode="edge")
-        with self._requests.one() as request:
-            (change,) = request(padded, codes.modulation.numpy())
-        return self._enhancer.toned(pixels + torch.from_numpy(change)[..., :height, :width], codes)
+                    seen[id(view)] = tuple(each.copy() for each in request(view[None]))
+        stats = [seen[id(view)][0] for view in shown]
+        return Features(np.concatenate([*stats, signal_on_cpu(shown[0])], axis=1), seen[id(shown[0])][1])
 
 
 class Requests:

@@ -6,15 +6,17 @@ Which of them is nearest to the true picture is for `packshot.inference.gain` to
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from packshot.model.enhancer import Codes, Enhancer, enhance_tiled
+from packshot.inference.heads import Heads
+from packshot.inference.runtime import Runtime
+from packshot.inference.tones import Codes, Tones, enhance_tiled
 from packshot.model.ground import keep_white_ground
+from packshot.model.parallel import one_core
 from packshot.model.preprocess import Image
 
 Enhance = Callable[[Image, Codes], Image]
@@ -42,18 +44,41 @@ class Repair:
     apply: Callable[[Image, float], Image]
 
 
-def repairs(enhanced: Enhance, enhancer: Enhancer, codes: Codes) -> Iterator[Repair]:
-    """Every way for the picture that `codes` are of. `enhanced` runs the whole network, once for each picture."""
+@dataclass(frozen=True)
+class Enhancing:
+    """A network's enhancer: `heads` say how, `runtime` does it."""
+
+    heads: Heads
+    runtime: Runtime
+
+    def codes(self, image: Image) -> Codes:
+        """What the trunk says about one image, uint8 H x W x 3 RGB."""
+        features = self.runtime.features([image])
+        with one_core():
+            return self.heads.codes(features.stats)
+
+    def enhanced(self, image: Image, codes: Codes) -> Image:
+        """The image under these codes, at its own size."""
+        return self.runtime.enhanced(image, codes, self.heads.tones(codes))
+
+    def repairs(self, image: Image) -> Iterator[Repair]:
+        """Every way to repair the image."""
+        codes = self.codes(image)
+        return repairs(self.enhanced, self.heads.tones(codes), codes)
+
+
+def repairs(enhanced: Enhance, toning: Tones, codes: Codes) -> Iterator[Repair]:
+    """Every way for the picture that `codes`, and the tones they mix, are of. `enhanced` runs the whole network, once
+    for each picture."""
     last: list[tuple[Image, Image]] = []
 
     def detail(image: Image, scale: float = 1.0) -> Image:
         if not last or last[0][0] is not image:
-            last[:] = [(image, enhanced(image, without_tones(codes)))]
+            last[:] = [(image, enhanced(image, codes.without_tones()))]
         return last[0][1]
 
     def tones(image: Image, scale: float = 1.0) -> Image:
-        pixels = torch.from_numpy(np.array(image, copy=True))
-        return np.asarray(enhance_tiled(_Tones(enhancer), pixels, codes).numpy(), dtype=np.uint8)
+        return enhance_tiled(image, toning, codes.modulation)
 
     light = frozenset({"dark", "light", "flat", "cast"})
     grain = frozenset({"noise", "compression", "blur"})
@@ -78,25 +103,9 @@ def names() -> tuple[str, ...]:
     )
 
 
-def without_tones(codes: Codes) -> Codes:
-    """Codes that leave all tones as they are."""
-    return replace(codes, curves=torch.zeros_like(codes.curves), mixture=torch.zeros_like(codes.mixture))
-
-
 def kept_ground(image: Image, repaired: Image) -> Image:
     """`repaired` with the plain white ground of `image`."""
     return keep_white_ground(image, repaired)
-
-
-@dataclass(frozen=True)
-class _Tones:
-    """Curves and tables alone, as a TileEnhancer."""
-
-    enhancer: Enhancer
-    reach: int = 0
-
-    def __call__(self, pixels: torch.Tensor, codes: Codes) -> torch.Tensor:
-        return self.enhancer.toned(pixels, codes)
 
 
 def _to_the_power(exponent: float) -> Callable[[Image, float], Image]:

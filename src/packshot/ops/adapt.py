@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from packshot.bundle import FOLDS, REFERENCE, Adaptation, Image, Judge, Judgement, save_bundle
+from packshot.bundle import FOLDS, REFERENCE, Adaptation, Image, Judge, Judgement
 from packshot.catalog.grouping import ties_of
 from packshot.catalog.image import ImageLimits
 from packshot.catalog.near_duplicates import near_duplicate_sets, signature, unpack
@@ -25,15 +25,19 @@ from packshot.evaluation.digest import bundle_digest
 from packshot.evaluation.heldout import score_heldout, score_heldout_once
 from packshot.faults.detector import FAULTS
 from packshot.files import atomic_folder, write_json, write_parquet
+from packshot.inference.devices import choose_device
 from packshot.inference.gain import FILE as GAIN
 from packshot.inference.scope import FILE as SCOPE
+from packshot.inference.torch_runtime import source_of
 from packshot.model.architecture import ATTRIBUTES
+from packshot.model.network import PackshotNet
 from packshot.model.parallel import worker_count
 from packshot.progress import say, track
 from packshot.registry.models import bundle_path
 from packshot.scoring.listing import list_batch
 from packshot.scoring.reading import read_ahead
 from packshot.scoring.writing import OutputIsInput
+from packshot.trained import read_trained, save_bundle
 from packshot.training.adapt import Ladder, adapt, ladder_of, lessons
 from packshot.training.layout import OUT_OF_FOLD
 from packshot.training.run import REFERENCE_COLUMNS
@@ -91,7 +95,7 @@ def run(
     """
     _check_out(directory, out)
     folder, reference = bundle_path(settings, model)
-    before, after = (Judge.load(folder, settings.training.device, settings.training.threads) for _ in range(2))
+    before = Judge.load(folder, settings.training.device, settings.training.threads)
     pictures = _read(settings, directory, out, max(before.bundle.architecture.long_sides))
     groups = _groups(pictures, settings)
     held = _held_out(groups, settings)
@@ -106,7 +110,9 @@ def run(
     first = gains.judged_ladders(before, track(own, "judging before"))
     torch.set_num_threads(worker_count(settings.training.threads))
     shown = track([(each.image_id, each.pixels) for each in learn], "adapt: degrading and looking")
-    adapt(after.network, lessons(shown, recipe, settings.adapt), settings.adapt, rate)
+    network = read_trained(folder).to(choose_device(settings.training.device))
+    adapt(network, lessons(shown, recipe, settings.adapt), settings.adapt, rate)
+    after = before.with_network(source_of(network), settings.training.device, settings.training.threads)
     second = gains.judged_ladders(after, track(own, "judging after"))
     labelled = None
     if workspace is not None:
@@ -129,7 +135,7 @@ def run(
     record = {**asdict(found), "adaptation": lineage.model_dump(), "held_out": int(held.sum()), "kept": kept}
     with atomic_folder(out) as building:
         if kept:
-            _write_bundle(building, folder, after, lineage, found.after, pictures, groups)
+            _write_bundle(building, folder, network, after, lineage, found.after, pictures, groups)
         write_json(building / RECORD, record)
         gains.draw(found, int(held.sum()), building / PLOT)
     return Adapted(kept, out, record)
@@ -210,6 +216,7 @@ def _whole_ladder(picture: Picture, settings: Settings) -> Ladder:
 def _write_bundle(
     target: Path,
     source: Path,
+    network: PackshotNet,
     judge: Judge,
     lineage: Adaptation,
     figures: dict[str, float],
@@ -221,7 +228,7 @@ def _write_bundle(
         answers += judge.judge([picture.pixels])
     rows = [_reference_row(*each) for each in zip(pictures, groups, answers, strict=True)]
     record = judge.bundle.model_copy(update={"adaptation": lineage, "metrics": figures})
-    save_bundle(target, judge.network, record)
+    save_bundle(target, network, record)
     write_parquet(target / REFERENCE, pd.DataFrame(rows))
     # faults, and what repairs gain, are told by the pixels, which no stage of a backbone moves; scopes move little
     for name in (FOLDS, OUT_OF_FOLD, FAULTS, GAIN, SCOPE):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from packshot.bundle import Image, Judge, Judgement
+from packshot.bundle import Image, Judge, Judgement, read_network
 from packshot.catalog.decoding.isolated import decode
 from packshot.catalog.image import ImageLimits, resolve_inside
 from packshot.catalog.texts import row_text
@@ -25,8 +26,8 @@ from packshot.evaluation.pairs import IMAGES
 from packshot.inference.kept import CalibrationRecord, Machine, Measured, folder_of, keep, read_record
 from packshot.inference.openvino_runtime import PRECISIONS, Graphs, OpenVinoRuntime, Precision, graphs_of
 from packshot.inference.quantise import quantised
-from packshot.inference.runtime import OpenRuntime, TorchRuntime
-from packshot.model.network import PackshotNet
+from packshot.inference.runtime import OpenRuntime
+from packshot.inference.torch_runtime import open_torch
 from packshot.model.preprocess import views
 from packshot.progress import say, track
 from packshot.registry.models import bundle_path
@@ -72,10 +73,11 @@ def calibrate(
         return kept, False
     profile = profile_of(settings, workspace)
     rows = _held_out(profile, workspace, settings)
-    network = Judge.load(bundle, "cpu").network
-    say("calibrate: converting and quantising")
-    graphs = graphs_of(network)
-    int8 = quantised(graphs.features, _pictures_to_quantise(profile, workspace, settings, network))
+    source = read_network(bundle)
+    say("calibrate: quantising")
+    graphs = graphs_of(source)
+    pictures = _pictures_to_quantise(profile, workspace, settings, source.architecture.long_sides)
+    int8 = quantised(graphs.features, pictures)
     made = {each: Graphs(int8, graphs.repair) if each == "int8" else graphs for each in PRECISIONS}
     answers = _answers(_judges(bundle, settings, made), rows, settings, workspace)
     measured = compare(answers, rows, settings.scoring)
@@ -113,11 +115,10 @@ def _drawn(rows: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
     return rows.sample(min(count, len(rows)), random_state=seed).reset_index(drop=True)
 
 
-def _pictures_to_quantise(profile: Profile, workspace: Path, settings: Settings, network: PackshotNet) -> list[Image]:
+def _pictures_to_quantise(profile: Profile, workspace: Path, settings: Settings, sides: Sequence[int]) -> list[Image]:
     rows = labelled_rows(profile, workspace, "train")
     drawn = _drawn(rows, settings.scoring.quantisation_pictures, settings.training.seed)
     images = (_picture(row, settings, workspace) for row in drawn.to_dict("records"))
-    sides = network.architecture.long_sides
     return [view for image in images for view in {id(each): each for each in views(image, sides)}.values()]
 
 
@@ -128,9 +129,11 @@ def _picture(row: Mapping[Any, Any], settings: Settings, workspace: Path) -> Ima
 
 def _judges(bundle: Path, settings: Settings, graphs: Mapping[Precision, Graphs]) -> dict[str, Judge]:
     def opener(precision: Precision) -> OpenRuntime:
-        return lambda network, threads: OpenVinoRuntime(network, graphs[precision], precision, threads)
+        return lambda source, threads: OpenVinoRuntime(source, graphs[precision], precision, threads)
 
-    openers: dict[str, OpenRuntime] = {"torch": TorchRuntime} | {each: opener(each) for each in graphs}
+    openers: dict[str, OpenRuntime] = {"torch": partial(open_torch, device="cpu")} | {
+        each: opener(each) for each in graphs
+    }
     threads = settings.training.threads
     return {name: Judge.load(bundle, "cpu", threads, opened) for name, opened in openers.items()}
 

@@ -1,4 +1,4 @@
-"""Which runtime scores: torch, or OpenVINO in the precision that a calibration chose."""
+"""Which runtime scores: OpenVINO in float32 or in the precision that a calibration chose, or torch."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from packshot.errors import PackshotError
 from packshot.home import Home
 from packshot.progress import say
 
-if TYPE_CHECKING:  # torch takes seconds to import: only once it is known which model scores
+if TYPE_CHECKING:  # what computes takes a while to import: only once it is known which model scores
     from packshot.inference.openvino_runtime import Graphs, Precision
     from packshot.inference.runtime import OpenRuntime, Runtime
-    from packshot.model.network import PackshotNet
+    from packshot.inference.weights import Source
 
 TORCH: Final = "torch"
 
@@ -29,7 +29,7 @@ class NotCalibrated(PackshotError):
 
 @dataclass(frozen=True)
 class ChosenRuntime:
-    """`label` tells runtimes apart that may give other scores; `open`, which pickles, makes it of a loaded network."""
+    """`label` tells runtimes apart that may give other scores; `open`, which pickles, makes it of arrays."""
 
     label: str
     open: OpenRuntime
@@ -38,25 +38,33 @@ class ChosenRuntime:
 def choose_runtime(settings: Settings, bundle_sha256: str) -> ChosenRuntime:
     """The runtime for a bundle by `scoring.runtime` and `scoring.precision`; says which, and why.
 
-    `auto` is what the calibration of this bundle on this machine chose, torch where there is none or on a GPU.
+    `auto` is what the calibration of this bundle on this machine chose, float32 where there is none, torch on a GPU.
     Raises NotCalibrated, CalibrationDamaged.
     """
-    from packshot.bundle import choose_device
+    from packshot.inference.devices import on_cuda
 
     rules = settings.scoring
-    on_cpu = choose_device(settings.training.device).type == "cpu"
-    if rules.runtime == TORCH or (rules.runtime == "auto" and not on_cpu):
-        return _torch("as it was trained")
-    if rules.runtime == "auto" and not Home.from_environment().runtime_of(bundle_sha256).is_dir():
-        return _torch("`packshot calibrate` may find a faster way")
+    device = settings.training.device
+    if rules.runtime == TORCH or (rules.runtime == "auto" and on_cuda(device)):
+        return _torch(device, "as it was trained")
+    if not Home.from_environment().runtime_of(bundle_sha256).is_dir() and rules.precision == "auto":
+        return _uncalibrated("`packshot calibrate` may find a faster way")
     return _openvino(settings, bundle_sha256)
 
 
-def _torch(why: str) -> ChosenRuntime:
-    from packshot.inference.runtime import TorchRuntime
+def _torch(device: str, why: str) -> ChosenRuntime:
+    from packshot.inference.torch_runtime import open_torch
 
     say(f"scoring with torch: {why}")
-    return ChosenRuntime(TORCH, TorchRuntime)
+    return ChosenRuntime(TORCH, partial(open_torch, device=device))
+
+
+def _uncalibrated(why: str) -> ChosenRuntime:
+    """Float32, which differs from torch by rounding alone: nothing has to be measured first."""
+    from packshot.inference.kept import Machine
+    from packshot.inference.openvino_runtime import graphs_of
+
+    return _opened("f32", Machine.here().openvino, graphs_of, f"; {why}")
 
 
 def _openvino(settings: Settings, bundle_sha256: str) -> ChosenRuntime:
@@ -66,13 +74,9 @@ def _openvino(settings: Settings, bundle_sha256: str) -> ChosenRuntime:
     rules, folder = settings.scoring, folder_of(bundle_sha256)
     record = read_record(folder, bundle_sha256)
     if record is None and rules.runtime == "auto":
-        return _torch("the bundle was calibrated for another machine or version; `packshot calibrate` does it again")
-    chosen = record.chosen if record is not None else "f32"
-    if chosen == TORCH and rules.runtime == "openvino":
-        chosen = "f32"
+        return _uncalibrated("calibrated for another machine or version; `packshot calibrate` does it again")
+    chosen = record.chosen if record is not None and record.chosen != TORCH else "f32"
     wanted = chosen if rules.precision == "auto" else rules.precision
-    if wanted == TORCH:
-        return _torch("the calibration found nothing faster that is as good")
     if record is not None:
         refused = next((each.refused for each in record.measured if each.name == wanted), None)
         if refused:
@@ -84,18 +88,18 @@ def _openvino(settings: Settings, bundle_sha256: str) -> ChosenRuntime:
     return _opened(wanted, Machine.here().openvino, graphs_of)
 
 
-def _kept(folder: Path, precision: Precision, network: PackshotNet) -> Graphs:
+def _kept(folder: Path, precision: Precision, source: Source) -> Graphs:
     from packshot.inference.kept import read_graphs
 
     return read_graphs(folder, precision)
 
 
-def _opened(precision: Precision, of: str, graphs: Callable[[PackshotNet], Graphs]) -> ChosenRuntime:
-    say(f"scoring with OpenVINO in {precision}")
+def _opened(precision: Precision, of: str, graphs: Callable[[Source], Graphs], more: str = "") -> ChosenRuntime:
+    say(f"scoring with OpenVINO in {precision}{more}")
     return ChosenRuntime(f"openvino {precision} ({of})", partial(_open, precision, graphs))
 
 
-def _open(precision: Precision, graphs: Callable[[PackshotNet], Graphs], network: PackshotNet, threads: int) -> Runtime:
+def _open(precision: Precision, graphs: Callable[[Source], Graphs], source: Source, threads: int) -> Runtime:
     from packshot.inference.openvino_runtime import OpenVinoRuntime
 
-    return OpenVinoRuntime(network, graphs(network), precision, threads)
+    return OpenVinoRuntime(source, graphs(source), precision, threads)

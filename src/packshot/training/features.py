@@ -139,7 +139,7 @@ def _text_vectors(manifest: pd.DataFrame, settings: Settings) -> tuple[np.ndarra
         return np.zeros((len(texts), 0), dtype=np.float16), mask
     vectors = np.zeros((len(texts), TEXT_SIZES[name]), dtype=np.float16)
     say(f"features: {len(places)} texts through {name}")
-    vectors[places] = build_text_encoder(name)([texts[place] or "" for place in places]).numpy()
+    vectors[places] = build_text_encoder(name)([texts[place] or "" for place in places])
     mask[places] = 1
     return vectors, mask
 

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from packshot.catalog.manifest import rows_of_sets
 from packshot.degrade import apply_mix, draw_mix, draw_singles
 from packshot.faults.detector import Detector
+from packshot.inference.fastest import fastest_runtime
 from packshot.inference.gain import HARMED_DB, Before, Forest, evidence
-from packshot.inference.repairs import kept_ground, repairs
-from packshot.model.enhancer import Codes, enhance_tiled
+from packshot.inference.heads import Heads
+from packshot.inference.repairs import Enhancing, kept_ground
+from packshot.inference.torch_runtime import source_of
 from packshot.model.network import PackshotNet
 from packshot.model.parallel import each_on_one_core, one_core, worker_count
 from packshot.model.preprocess import Image
@@ -96,10 +97,12 @@ def tried(
     network: PackshotNet, detector: Detector, rows: pd.DataFrame, opener: Opener, side: int, threads: int, seed: int
 ) -> Trials:
     """Damage each picture in three ways and repair each copy in every way; the same for the same arguments."""
+    source = source_of(network)
+    enhancing = Enhancing(Heads(source), fastest_runtime(network.device.type)(source, threads))
 
     def work(row: dict[Hashable, Any]) -> list[list[tuple[npt.NDArray[np.float32], float]]]:
         clean = crop_of(opener(str(row["path"])), str(row["image_id"]), side, seed)
-        return [_repaired(network, detector, clean, copy) for copy in copies_of(clean, str(row["image_id"]), seed)]
+        return [_repaired(enhancing, detector, clean, copy) for copy in copies_of(clean, str(row["image_id"]), seed)]
 
     records = rows.to_dict("records")
     done = each_on_one_core(work, records, worker_count(threads))
@@ -132,18 +135,11 @@ def copies_of(clean: Image, image_id: str, seed: int) -> Iterator[Image]:
 
 
 def _repaired(
-    network: PackshotNet, detector: Detector, clean: Image, copy: Image
+    enhancing: Enhancing, detector: Detector, clean: Image, copy: Image
 ) -> list[tuple[npt.NDArray[np.float32], float]]:
-    with torch.inference_mode():
-        codes = network.enhancer_codes(network.features(copy).stats)
-
-    def enhanced(image: Image, chosen: Codes) -> Image:
-        pixels = torch.from_numpy(np.array(image, copy=True))
-        return np.asarray(enhance_tiled(network.enhancer, pixels, chosen).numpy(), dtype=np.uint8)
-
     before, error = Before.of(copy, detector), _error(clean, copy)
     found = []
-    for repair in repairs(enhanced, network.enhancer, codes):
+    for repair in enhancing.repairs(copy):
         after = kept_ground(copy, repair.apply(copy, 1.0))
         seen = evidence(before, after, repair.name, detector)
         found.append((seen, 10 * float(np.log10(error / _error(clean, after)))))

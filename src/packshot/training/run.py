@@ -18,8 +18,6 @@ from packshot.bundle import (
     REFERENCE,
     BundleRecord,
     Calibration,
-    choose_device,
-    save_bundle,
 )
 from packshot.catalog.decoding.isolated import decode
 from packshot.catalog.held_out import held_out_of, write_held_out
@@ -30,6 +28,7 @@ from packshot.config import Profile, Settings
 from packshot.faults.detector import write_detector
 from packshot.files import atomic_folder, remove_unfinished, write_parquet
 from packshot.home import Home
+from packshot.inference.devices import choose_device
 from packshot.inference.gain import Forest, write_forest
 from packshot.inference.scope import Scope, write_scope
 from packshot.model import preprocess
@@ -39,6 +38,7 @@ from packshot.model.parallel import keep_freed_memory, one_core, worker_count
 from packshot.model.preprocess import Image
 from packshot.progress import say
 from packshot.revision import SPLIT_MANIFEST, RunKey, run_key
+from packshot.trained import save_bundle
 from packshot.training import layout
 from packshot.training.build import architecture_of
 from packshot.training.calibration import Residuals, calibration, coverage_of, half_widths_out_of_fold

@@ -1,4 +1,4 @@
-"""The parts of a network that take the time, as OpenVINO graphs."""
+"""Backbones of other libraries as OpenVINO graphs, converted by torch; those of `lite_graph` are made without it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from openvino import opset13 as ops
 from openvino.frontend.pytorch import ConversionExtension
 from torch import nn
 
-from packshot.closure import code_digest
 from packshot.model.backbone import Backbone
-from packshot.model.enhancer import Enhancer
 from packshot.model.statistics import gram_vector
 
 EXAMPLE = (96, 64)
@@ -34,15 +32,6 @@ class _Described(nn.Module):
         return _stage_statistics(maps), gram_vector(rows)
 
 
-class _Repair(nn.Module):
-    def __init__(self, enhancer: Enhancer) -> None:
-        super().__init__()
-        self.enhancer = enhancer
-
-    def forward(self, pixels: torch.Tensor, modulation: torch.Tensor) -> torch.Tensor:
-        return self.enhancer.residual(pixels, modulation)
-
-
 def feature_graph(backbone: Backbone) -> Any:
     """Backbone, stage statistics and Gram vector.
 
@@ -50,13 +39,6 @@ def feature_graph(backbone: Backbone) -> Any:
     """
     example = torch.zeros(1, *EXAMPLE, 3, dtype=torch.uint8)
     return converted(_Described(backbone), (example,), [ov.PartialShape([1, -1, -1, 3])])
-
-
-def repair_graph(enhancer: Enhancer) -> Any:
-    """`Enhancer.residual`: 1 x 3 x H x W (even sides) in 0..1 and 1 x blocks x 2 x width to 1 x 3 x H x W."""
-    modulation = torch.zeros(1, enhancer.blocks, 2, enhancer.width)
-    shapes = [ov.PartialShape([1, 3, -1, -1]), ov.PartialShape(list(modulation.shape))]
-    return converted(_Repair(enhancer), (torch.zeros(1, 3, *EXAMPLE), modulation), shapes)
 
 
 def _stage_statistics(maps: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -68,11 +50,6 @@ def _stage_statistics(maps: Sequence[torch.Tensor]) -> torch.Tensor:
         away = values - mean
         parts += [mean.flatten(1), ((away * away).mean(dim=(2, 3)) + 1e-10).sqrt()]
     return torch.cat(parts, dim=1)
-
-
-def source_digest() -> str:
-    """sha256 hex over the code that the graphs are made of: another code may make another graph of the same weights."""
-    return code_digest(__name__)
 
 
 def converted(module: nn.Module, example: tuple[torch.Tensor, ...], shapes: list[Any]) -> Any:
