@@ -49,7 +49,7 @@ format: setup ## rewrite the sources in the project's style
 	@$(BIN)/ruff check --fix --quiet src tests dags benchmarks
 	@$(BIN)/ruff format src tests dags benchmarks
 
-lock: setup ## resolve requirements.in into requirements.lock
+lock: setup ## resolve what pyproject.toml asks for into requirements.lock
 	@scripts/lock
 
 clean: ## remove caches and the virtual environment; state under .packshot stays

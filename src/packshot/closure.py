@@ -19,7 +19,8 @@ from pathlib import Path
 from packshot.errors import PackshotError
 
 PACKAGE = Path(__file__).resolve().parent
-NO_DATA = ("py.typed",)
+NO_DATA = ("py.typed", "params.yaml", "starter.zip")
+"""Settings have a hash of their own, and so have models."""
 _SCRIPT = re.compile(rb"[\"'](\w+(?:/\w+)*)\.py[\"']")
 _ALL_OF_IT = re.compile(rb"\b__path__\b")
 _BODIES = ("body", "orelse", "finalbody", "handlers", "cases")

@@ -812,7 +812,8 @@ class Settings(Section):
 def load_settings(path: Path | None = None) -> Settings:
     """Read, override from the environment, and check `params.yaml`.
 
-    `path`, else `PACKSHOT_PARAMS`, else `params.yaml` in the working folder, else in the project.
+    `path`, else `PACKSHOT_PARAMS`, else `params.yaml` in the working folder, else in the project, else the defaults
+    that were installed with the code.
     Raises SettingsError naming the file, the key and what is wrong with it.
     """
     chosen = path or _default_path()
@@ -832,13 +833,13 @@ def load_settings(path: Path | None = None) -> Settings:
 
 
 def _default_path() -> Path:
-    from packshot.home import project_root
+    from packshot.home import PARAMS, project_root
 
     named = os.environ.get("PACKSHOT_PARAMS")
     if named:
         return Path(named)
-    here = Path("params.yaml")
-    return here if here.exists() else project_root() / "params.yaml"
+    places = (Path(PARAMS), project_root() / PARAMS, Path(__file__).parent / PARAMS)
+    return next((place for place in places if place.exists()), places[-1])
 
 
 def _override(raw: dict[str, Any]) -> None:

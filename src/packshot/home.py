@@ -1,4 +1,4 @@
-"""Where state lives: everything under `PACKSHOT_HOME` (default `.packshot` in the project)."""
+"""Where state lives: everything under `PACKSHOT_HOME` (default `.packshot` in the project, or in the user's home)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
+PARAMS = "params.yaml"
 
 
 def project_root() -> Path:
     """The checkout that holds `params.yaml`, `dvc.yaml` and `dags/`.
 
-    `PACKSHOT_PROJECT` names it where the code runs from a copy (a workspace) or is installed.
+    `PACKSHOT_PROJECT` names it where the code runs from a copy (a workspace). Where the code was installed without a
+    checkout it is the working folder.
     """
     named = os.environ.get("PACKSHOT_PROJECT")
-    return Path(named).resolve() if named else PROJECT_ROOT
+    if named:
+        return Path(named).resolve()
+    return PROJECT_ROOT if (PROJECT_ROOT / PARAMS).is_file() else Path.cwd()
 
 
 PRIVATE_UMASK = 0o077
@@ -48,9 +52,12 @@ class Home:
 
     @classmethod
     def from_environment(cls) -> Home:
-        """`PACKSHOT_HOME`, else `.packshot` in the project."""
+        """`PACKSHOT_HOME`, else `.packshot` in the project, else, where there is none, in the user's home."""
         named = os.environ.get("PACKSHOT_HOME")
-        return cls(Path(named).resolve() if named else project_root() / ".packshot")
+        if named:
+            return cls(Path(named).resolve())
+        root = project_root()
+        return cls((root if (root / PARAMS).is_file() else Path.home()) / ".packshot")
 
     @property
     def airflow(self) -> Path:

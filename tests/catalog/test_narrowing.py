@@ -48,6 +48,6 @@ def test_rows_of_the_sets_keep_group_and_split_and_the_others_leave_no_picture(s
 
 
 def test_a_source_without_the_sets_is_an_error_that_names_them(settings, whole, tmp_path):
-    with pytest.raises(SourceError, match="no picture of stamps, icons, which profiles.packages needs"):
+    with pytest.raises(SourceError, match=r"no picture of stamps, icons, which profiles\.packages needs"):
         narrow(settings, whole, "packages", tmp_path / "own")
     assert not (tmp_path / "own").exists()

@@ -24,7 +24,7 @@ import pandas as pd
 from packshot.catalog.labels import LabelStore
 from packshot.catalog.manifest import COLUMNS as MANIFEST_COLUMNS
 from packshot.catalog.manifest import INBOX, KEY, MADE_BY_SPLIT, conform
-from packshot.catalog.source_record import RAW, SOURCE, SetRecord, SourceError, SourceRecord, read_source
+from packshot.catalog.source_record import HELD_BACK, RAW, SOURCE, SetRecord, SourceError, SourceRecord, read_source
 from packshot.catalog.sources.choice import Choice, choose, read
 from packshot.catalog.sources.labelled import with_labelled
 from packshot.catalog.sources.own import read_own
@@ -34,7 +34,6 @@ from packshot.files import OutputNotWritable, write_json, write_parquet, write_t
 from packshot.home import Home
 from packshot.progress import say, track
 
-HELD_BACK = Path("data/heldback")
 MANIFEST = RAW / "manifest.parquet"
 IMAGES = RAW / "images"
 HELD_BACK_COLUMNS = ("path", "sku", "title", "sender", "category")

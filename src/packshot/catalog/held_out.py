@@ -42,8 +42,8 @@ def groups_digest(groups: Iterable[str]) -> str:
 
 
 def held_out_of(manifest: pd.DataFrame) -> HeldOutSets:
-    """For each set of a split manifest (columns source, group, split) what its test split holds; a set without test rows
-    too, with none."""
+    """For each set of a split manifest (columns source, group, split) what its test split holds; a set without test
+    rows too, with none."""
     found = {}
     for name, rows in manifest.groupby("source", sort=True):
         groups = rows.loc[rows["split"] == "test", "group"].astype(str)
@@ -69,6 +69,6 @@ def read_held_out(folder: Path) -> HeldOutSets | None:
 
 
 def unseen(sets: HeldOutSets, name: str, groups: Iterable[str]) -> bool:
-    """Whether a model with these held-out sets has learned from nothing of the rows of the set `name` whose groups these
-    are: all the groups of its test split, or of a set that it never met."""
+    """Whether a model with these held-out sets has learned from nothing of the rows of the set `name` whose groups
+    these are: all the groups of its test split, or of a set that it never met."""
     return name not in sets or sets[name].sha256 == groups_digest(groups)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from typing import NoReturn
 
 from packshot.cli import (
     exporting,
@@ -27,6 +28,7 @@ from packshot.cli import (
 )
 from packshot.cli.groups import app
 from packshot.errors import PackshotError
+from packshot.extras import explained
 from packshot.home import keep_private
 from packshot.progress import say
 
@@ -60,10 +62,24 @@ def main() -> None:
     except PackshotError as error:
         say(f"packshot: {type(error).__name__}: {error}")
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        _end_without(error)
     except KeyboardInterrupt:
         say("packshot: stopped; what was finished is kept, the same command goes on")
         sys.exit(130)
     except Exception:
-        # as Python would, but through `say`, which hides what a library may have put into its message
-        say(traceback.format_exc().rstrip())
-        sys.exit(1)
+        _end_unforeseen()
+
+
+def _end_without(error: ModuleNotFoundError) -> NoReturn:
+    missing = explained(error)
+    if missing is None:
+        _end_unforeseen()
+    say(f"packshot: {type(missing).__name__}: {missing}")
+    sys.exit(missing.exit_code)
+
+
+def _end_unforeseen() -> NoReturn:
+    # as Python would, but through `say`, which hides what a library may have put into its message
+    say(traceback.format_exc().rstrip())
+    sys.exit(1)

@@ -9,7 +9,9 @@ from typer.core import TyperGroup
 PURPOSES = {
     "Judge pictures": "look score enhance styles calibrate calibrate-shop",
     "Act on verdicts": "report export why similar index audit drift labels",
-    "Train": "demo champion starter collect validate split features train evaluate thresholds compare ablate search adapt",
+    "Train": (
+        "demo champion starter collect validate split features train evaluate thresholds compare ablate search adapt"
+    ),
     "Operate the loop": "up down register promote registry retrain inbox data reconcile reap notices drill",
     "Inspect": "doctor settings code-deps verdict-schema",
 }

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from packshot.catalog.collect import HELD_BACK
+from packshot.catalog.source_record import HELD_BACK
 from packshot.config import Settings
 from packshot.errors import PackshotError
 from packshot.files import write_json

@@ -31,9 +31,9 @@ CARD = "CARD.md"
 
 
 def run(settings: Settings, folder: Path) -> dict[str, Any]:
-    """Make the starter model below `folder`: `catalogue`, the demo's data and split; `model`, a workspace of the sets of
-    profile `starter`, with the bundle and its figures; CARD.md. What is there already is not made again where the step
-    finds that out by itself. Raises SourceError where the source lacks a set.
+    """Make the starter model below `folder`: `catalogue`, the demo's data and split; `model`, a workspace of the sets
+    of profile `starter`, with the bundle and its figures; CARD.md. What is there already is not made again where the
+    step finds that out by itself. Raises SourceError where the source lacks a set.
     """
     settings = with_recipe(settings, RECIPE)
     whole, own = folder / "catalogue", folder / "model"
@@ -73,6 +73,4 @@ def card_of(settings: Settings, workspace: Path, bundle: Path, figures: dict[str
         "The model that comes with the package, for a shop that has none of its own yet. It names no styles: give five "
         "examples of each (`packshot styles`)."
     )
-    return model_card(
-        settings, read_source(workspace), key, figures, bounds, note=note, held_out=read_held_out(bundle)
-    )
+    return model_card(settings, read_source(workspace), key, figures, bounds, note=note, held_out=read_held_out(bundle))

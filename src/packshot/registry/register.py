@@ -135,7 +135,9 @@ def register(
         }
         bounds = in_force(settings.scoring, read_rated(folder / OUT_OF_FOLD))
         blind = (folder / FOLDS_FILE).is_file()
-        card = model_card(settings, source, key, figures, bounds, blind_heads=blind, note=note, held_out=read_held_out(folder))
+        card = model_card(
+            settings, source, key, figures, bounds, blind_heads=blind, note=note, held_out=read_held_out(folder)
+        )
         with reaching(uri):
             earlier = runs_of(settings, mlflow_client, key, variant)
             run_id = earlier[0].info.run_id if earlier else create_run(settings, mlflow_client, key, variant)

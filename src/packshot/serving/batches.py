@@ -6,11 +6,13 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from markupsafe import Markup
 from numpy.typing import NDArray
 
@@ -130,23 +132,22 @@ class BatchView:
 
 def view_batch(folder: Path, images: Path | None, thumbnails: Thumbnails) -> BatchView:
     """Read `folder` (verdicts.parquet, drift.json, enhanced/) and the pictures below `images`, where given."""
-    frame: pd.DataFrame = read_verdicts(folder / "verdicts.parquet", _COLUMNS).to_pandas()
-    judged = frame[frame["error"].isna()].sort_values(["quality", "path"], kind="stable")
-    enhanced = judged[judged["decision"] == "enhance"]
-    failed = frame[frame["error"].notna()]
+    table = read_verdicts(folder / "verdicts.parquet", _COLUMNS)
+    broken = pc.is_valid(table["error"])
+    judged = table.filter(pc.invert(broken)).sort_by([("quality", "ascending"), ("path", "ascending")])
+    enhanced, failed = _of_decision(judged, "enhance"), table.filter(broken)
     drift = _read_json(folder / "drift.json")
-    first = frame.iloc[0] if len(frame) else pd.Series({name: None for name in frame.columns})
-
-    chosen = {name: _spread(judged[judged["decision"] == name]) for name in DECISIONS}
-    paths = {str(path) for rows in chosen.values() for path in rows["path"]}
+    first = next(iter(table.slice(0, 1).to_pylist()), dict.fromkeys(table.column_names))
+    chosen = {name: _spread(_of_decision(judged, name)) for name in DECISIONS}
+    paths = {str(path) for rows in chosen.values() for path in rows["path"].to_pylist()}
     examples = [str(path) for path in (drift or {}).get("examples", [])]
     small = previews(folder / "verdicts.parquet", paths | set(examples))
 
     def shown(path: str) -> str | None:
         return thumbnails.kept(small.get(path)) or thumbnails.of(images, path)
 
-    def card(row: dict[Any, Any]) -> Card:
-        path, kept = str(row["path"]), _plain(row["enhanced_path"])
+    def card(row: dict[str, Any]) -> Card:
+        path, kept = str(row["path"]), row["enhanced_path"]
         if kept is None:
             return _card(row, shown(path))
         # before and after are compared, so both are decoded at the page's own size where that is possible
@@ -155,23 +156,21 @@ def view_batch(folder: Path, images: Path | None, thumbnails: Thumbnails) -> Bat
     points, texts = _style_points(folder / "verdicts.parquet")
     return BatchView(
         batch_id=str(first["batch_id"]),
-        lineage={name: _plain(first[name]) for name in LINEAGE_SCHEMA.names},
-        scored_at=_time(frame["scored_at"].max()),
-        rows=len(frame),
-        decisions=[
-            (name, n, n / max(len(frame), 1)) for name in DECISIONS if (n := int((frame.decision == name).sum()))
-        ],
+        lineage={name: first[name] for name in LINEAGE_SCHEMA.names},
+        scored_at=_time(pc.max(table["scored_at"]).as_py()),
+        rows=len(table),
+        decisions=[(name, n, n / max(len(table), 1)) for name in DECISIONS if (n := len(_of_decision(table, name)))],
         mean_quality=_mean(judged["quality"]),
-        mean_gain=_mean(enhanced["quality_after"] - enhanced["quality"]),
+        mean_gain=_mean(pc.subtract(enhanced["quality_after"], enhanced["quality"])),
         histograms=_histograms(judged, enhanced),
         decided=[
-            Decided(name, int((judged["decision"] == name).sum()), [card(row) for row in rows.to_dict("records")])
+            Decided(name, len(_of_decision(judged, name)), [card(row) for row in rows.to_pylist()])
             for name, rows in chosen.items()
             if len(rows)
         ],
-        reasons=_reasons(frame),
+        reasons=_reasons(table),
         styles=_shares(judged["style"]),
-        errors=[(str(row["path"]), str(row["error"])) for row in failed.head(LISTED).to_dict("records")],
+        errors=[(str(row["path"]), str(row["error"])) for row in failed.slice(0, LISTED).to_pylist()],
         error_count=len(failed),
         drift=drift,
         drift_bars=_drift_bars(drift),
@@ -181,56 +180,61 @@ def view_batch(folder: Path, images: Path | None, thumbnails: Thumbnails) -> Bat
     )
 
 
-def _spread(rows: pd.DataFrame) -> pd.DataFrame:
+def _of_decision(table: pa.Table, name: str) -> pa.Table:
+    return table.filter(pc.equal(table["decision"], name))
+
+
+def _spread(rows: pa.Table) -> pa.Table:
     """At most SHOWN of the rows, evenly over their order."""
     places = np.unique(np.linspace(0, len(rows) - 1, min(SHOWN, len(rows))).round().astype(int))
-    return rows.iloc[places]
+    return rows.take(pa.array(places, pa.int64()))
 
 
-def _card(row: dict[Any, Any], image: str | None, after: str | None = None) -> Card:
+def _card(row: dict[str, Any], image: str | None, after: str | None = None) -> Card:
     return Card(
         path=str(row["path"]),
-        title=_plain(row["title"]) or _plain(row["sku"]),
+        title=row["title"] or row["sku"],
         image=image,
         after=after,
         quality=float(row["quality"]),
         low=float(np.clip(row["quality_low"], 0.0, 1.0)),
         high=float(np.clip(row["quality_high"], 0.0, 1.0)),
-        quality_after=_plain(row["quality_after"]),
-        style=_plain(row["style"]),
+        quality_after=row["quality_after"],
+        style=row["style"],
         decision=str(row["decision"]),
         reasons=[str(reason) for reason in row["reasons"]],
     )
 
 
-def _histograms(judged: pd.DataFrame, enhanced: pd.DataFrame) -> list[tuple[str, Markup]]:
-    if judged.empty:
+def _histograms(judged: pa.Table, enhanced: pa.Table) -> list[tuple[str, Markup]]:
+    if not len(judged):
         return []
     charts = []
     for name in ("quality", "sharpness", "colour_balance", "detail"):
-        series = [Series("as it came", "batch", judged[name].tolist())]
+        series = [Series("as it came", "batch", judged[name].to_pylist())]
         if name == "quality" and len(enhanced):
-            after = judged["quality_after"].where(judged["decision"] == "enhance", judged["quality"])
-            series.append(Series("after enhancing", "after", after.tolist()))
+            kept = pc.equal(judged["decision"], "enhance")
+            after = pc.if_else(kept, judged["quality_after"], judged["quality"])
+            series.append(Series("after enhancing", "after", after.to_pylist()))
         label = name.replace("_", " ")
         charts.append((label, histogram(f"Distribution of {label} over {len(judged)} images", series, 0.0, 1.0)))
     return charts
 
 
-def _reasons(frame: pd.DataFrame) -> list[ReasonShare]:
-    undecided = frame[frame["decision"] != "accept"]["reasons"]
-    counts = Counter(code for reasons in undecided for code in {reason_code(str(reason)) for reason in reasons})
-    total = max(len(frame), 1)
+def _reasons(table: pa.Table) -> list[ReasonShare]:
+    undecided = table.filter(pc.not_equal(table["decision"], "accept"))["reasons"]
+    counts = Counter(code for reasons in undecided.to_pylist() for code in {reason_code(str(each)) for each in reasons})
+    total = max(len(table), 1)
     return [
         ReasonShare(REASONS.get(code, code.replace("_", " ")), count, count / total)
         for code, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     ]
 
 
-def _shares(column: pd.Series) -> list[tuple[str, int, float]]:
-    counts = column.dropna().value_counts()
-    total = max(int(counts.sum()), 1)
-    return [(str(name), int(count), int(count) / total) for name, count in counts.items()]
+def _shares(column: pa.ChunkedArray) -> list[tuple[str, int, float]]:
+    counts = Counter(column.drop_null().to_pylist())
+    total = max(counts.total(), 1)
+    return [(str(name), count, count / total) for name, count in counts.most_common()]
 
 
 def _drift_bars(drift: Mapping[str, Any] | None) -> Markup | None:
@@ -243,16 +247,22 @@ def _drift_bars(drift: Mapping[str, Any] | None) -> Markup | None:
 
 
 def _style_points(path: Path) -> tuple[NDArray[np.float64], list[str]]:
-    table = read_verdicts(path, ["path", "style", "style_vector"]).to_pandas()
-    table = table[table["style_vector"].notna()]
+    points, styles, paths = sampled_styles(read_verdicts(path, ["path", "style", "style_vector"]))
+    return points, [f"{at} ({style})" if style else str(at) for at, style in zip(paths, styles, strict=True)]
+
+
+def sampled_styles(table: pa.Table) -> tuple[NDArray[np.float64], list[str | None], list[Any]]:
+    """At most MAP_POINTS rows of columns style, style_vector and, where there is one, path: vectors N x style_dim,
+    styles, paths."""
+    table = table.filter(pc.is_valid(table["style_vector"]))
     if len(table) > MAP_POINTS:
-        table = table.sample(MAP_POINTS, random_state=0).sort_index()
-    if table.empty:
-        return np.empty((0, 0)), []
-    texts = [
-        f"{path} ({style})" if style else str(path) for path, style in zip(table["path"], table["style"], strict=True)
-    ]
-    return np.vstack(table["style_vector"].to_list()).astype(float), texts
+        drawn = np.sort(np.random.default_rng(0).choice(len(table), MAP_POINTS, replace=False))
+        table = table.take(pa.array(drawn))
+    if not len(table):
+        return np.empty((0, 0)), [], []
+    vectors = np.vstack([np.asarray(each, dtype=np.float64) for each in table["style_vector"].to_pylist()])
+    paths = table["path"].to_pylist() if "path" in table.column_names else []
+    return vectors, table["style"].to_pylist(), paths
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
@@ -263,15 +273,10 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _plain(value: Any) -> Any:
-    if value is None or value is pd.NaT or value != value:
-        return None
-    return value.item() if isinstance(value, np.generic) else value
+def _mean(values: pa.ChunkedArray) -> float | None:
+    found = pc.mean(values).as_py()
+    return None if found is None else float(found)
 
 
-def _mean(values: pd.Series) -> float | None:
-    return float(values.mean()) if values.notna().any() else None
-
-
-def _time(value: Any) -> str:
-    return "" if value is None or value is pd.NaT else pd.Timestamp(value).strftime("%Y-%m-%d %H:%M UTC")
+def _time(value: datetime | None) -> str:
+    return "" if value is None else value.strftime("%Y-%m-%d %H:%M UTC")

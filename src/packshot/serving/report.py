@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
-import pandas as pd
+import pyarrow.parquet as pq
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from packshot.files import write_text
 from packshot.home import Home
 from packshot.progress import say
 from packshot.scoring.shards import read_manifest
-from packshot.serving.batches import MAP_POINTS, BatchView, view_batch
+from packshot.serving.batches import BatchView, sampled_styles, view_batch
 from packshot.serving.damage import view_damage
 from packshot.serving.decisions import view_decisions
 from packshot.serving.figures import figure_rows, gate_rows
@@ -225,22 +225,17 @@ def _style_map(views: Sequence[BatchView], reference: Path | None) -> StyleMap |
 def _reference_styles(reference: Path | None) -> tuple[NDArray[np.float64], list[str | None]]:
     if reference is None or not reference.is_file():
         return np.empty((0, 0)), []
-    frame = pd.read_parquet(reference, columns=["style", "style_vector"])
-    frame = frame[frame["style_vector"].notna()]
-    if len(frame) > MAP_POINTS:
-        frame = frame.sample(MAP_POINTS, random_state=0).sort_index()
-    if frame.empty:
-        return np.empty((0, 0)), []
-    return np.vstack(frame["style_vector"].to_list()).astype(float), frame["style"].to_list()
+    vectors, styles, _ = sampled_styles(pq.read_table(reference, columns=["style", "style_vector"]))
+    return vectors, styles
 
 
 def _centres(points: NDArray[np.float64], styles: Sequence[str | None]) -> list[tuple[str, float, float]]:
-    labels = pd.Series(list(styles), dtype=object)
     marks = []
-    for style, rows in labels.dropna().groupby(labels.dropna()):
-        if len(rows) >= max(3, len(labels) // 50):
-            centre = np.median(points[rows.index.to_numpy()], axis=0)
-            marks.append((str(style), float(centre[0]), float(centre[1])))
+    for style in sorted({each for each in styles if each is not None}):
+        rows = np.array([each == style for each in styles])
+        if rows.sum() >= max(3, len(styles) // 50):
+            centre = np.median(points[rows], axis=0)
+            marks.append((style, float(centre[0]), float(centre[1])))
     return marks
 
 
