@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from packshot.evaluation.metrics import Floats, MetricError, weighted_mean
 
@@ -93,6 +92,8 @@ def _student_reach(error: float, groups: int, tail: float) -> float:
     variance is short of one group in their number."""
     if groups < 2:
         return 0.0
+    from scipy import stats
+
     return error * float(np.sqrt(groups / (groups - 1)) * stats.t.ppf(1 - tail, groups - 1))
 
 

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from usearch.index import Index
 
 from packshot.config import SimilarSettings
 from packshot.errors import PackshotError
@@ -129,6 +128,8 @@ def open_index(folder: Path, rules: SimilarSettings, *, view: bool = True) -> St
     """The index in `folder`, read from disk as it is needed (`view`), or whole to be changed. Raises IndexMissing."""
     if not (folder / RECORD).is_file():
         raise IndexMissing(f"{folder} holds no index; make one with `packshot index --verdicts DIR`")
+    from usearch.index import Index
+
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         rows = pq.read_table(folder / ROWS, schema=ROW_SCHEMA)
@@ -249,6 +250,8 @@ def _write(
 
 
 def _new_graph(rules: SimilarSettings, dimensions: int) -> Any:
+    from usearch.index import Index
+
     return Index(
         ndim=dimensions,
         metric="cos",

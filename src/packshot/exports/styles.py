@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from packshot.config import ExportSettings
-from packshot.evaluation import plots
 from packshot.exports.copies import copies_in
 from packshot.exports.output import folder_export
 from packshot.exports.source import NothingToExport, VerdictFile
@@ -127,7 +126,9 @@ def _largest(rows: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
 
 def _draw(rows: Mapping[str, Mapping[str, int]], title: str, path: Path) -> None:
     """A bar for each row, its length shared out among the commonest styles; the first row on top."""
-    names = _commonest(rows)
+    from packshot.evaluation import plots
+
+    names = _commonest(rows, len(plots.PALETTE) - 1)
     colours = dict(zip(names, plots.PALETTE, strict=False)) | {OTHER: plots.INK, UNKNOWN: plots.MUTED}
     fig, axes = plots.figure(8.2, 1.9 + 0.36 * len(rows))
     for place, styles in enumerate(rows.values()):
@@ -155,13 +156,13 @@ def _label(name: str) -> str:
     return name[:LONGEST_LABEL].replace("$", r"\$")
 
 
-def _commonest(rows: Mapping[str, Mapping[str, int]]) -> list[str]:
+def _commonest(rows: Mapping[str, Mapping[str, int]], most: int) -> list[str]:
     totals: dict[str, int] = {}
     for styles in rows.values():
         for name, count in styles.items():
             totals[name] = totals.get(name, 0) + count
     totals.pop(UNKNOWN, None)
-    return sorted((name for name in totals if totals[name]), key=lambda n: (-totals[n], n))[: len(plots.PALETTE) - 1]
+    return sorted((name for name in totals if totals[name]), key=lambda n: (-totals[n], n))[:most]
 
 
 def _of(styles: Mapping[str, int], name: str, named: Sequence[str]) -> int:
