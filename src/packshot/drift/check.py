@@ -155,9 +155,9 @@ def check(
 
 def open_reference(settings: Settings, model: str) -> Reference:
     """The reference in the bundle of an alias, a version number or a path."""
-    from packshot.registry.models import bundle_path
+    from packshot.registry.models import judging_bundle
 
-    folder, found = bundle_path(settings, model)
+    folder, found = judging_bundle(settings, model)
     return Reference(folder / "reference.parquet", found.model_name, found.model_version, found.run_id)
 
 

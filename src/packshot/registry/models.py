@@ -28,9 +28,11 @@ from packshot.registry.events import Registered
 from packshot.registry.ledger import Ledger
 from packshot.registry.lineage import Lineage
 from packshot.relocation import settle
+from packshot.starter import starter_bundle
 
 BUNDLE_FILE = "bundle.json"
 FOLDS_FILE = "folds.parquet"
+STARTER = "starter"
 DIGEST_TAG = "packshot.bundle_sha256"
 DOWNLOAD_RECORD = "registered_model_meta"
 """What MLflow adds to the files of a version that it brings; it is no part of the model."""
@@ -76,17 +78,31 @@ class Entry:
 def bundle_path(settings: Settings, ref: str) -> tuple[Path, Lineage]:
     """The folder of the bundle that `ref` names, and who it is.
 
-    `ref`: `champion` (which the ledger names), another alias, a version number (`3` or `v3`), or the path of a bundle.
+    `ref`: `champion` (which the ledger names), another alias, a version number (`3` or `v3`), `starter`, which comes
+    with the package, or the path of a bundle.
     Registered bundles are kept under PACKSHOT_HOME and compared with the digest in the ledger each time.
-    Raises NoSuchModel, ArtefactsDamaged, AliasMovedByHand, AliasUnknown, TrackingUnreachable.
+    Raises NoSuchModel, ArtefactsDamaged, AliasMovedByHand, AliasUnknown, TrackingUnreachable, StarterDamaged.
     """
     folder = Path(ref)
     if (folder / BUNDLE_FILE).is_file():
         return folder, Lineage(folder.resolve().name)
+    if ref == STARTER:
+        return starter_bundle(), Lineage(STARTER)
     if folder.is_dir() or os.sep in ref:
         raise NoSuchModel(f"{ref} holds no {BUNDLE_FILE}; name a bundle folder, an alias or a version number")
     entry = recorded(settings, resolve(settings, ref))
     return _bundle(settings, entry), entry.lineage
+
+
+def judging_bundle(settings: Settings, ref: str) -> tuple[Path, Lineage]:
+    """As `bundle_path`; but `champion` is the starter, and that is said, where the ledger names none: never because a
+    registry cannot be reached. Raises what `bundle_path` raises."""
+    if ref == CHAMPION:
+        settle()
+        if promoted(settings, Ledger.from_environment()) is None:
+            say("no champion was promoted yet: the starter model of the package judges (--model names another)")
+            ref = STARTER
+    return bundle_path(settings, ref)
 
 
 def model_path(settings: Settings, version: int) -> Path:

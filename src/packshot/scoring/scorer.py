@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def open_scorer(settings: Settings, model: str) -> Scorer:
     """`open_unscaled` on the scale of the shop, where one is in force.
 
-    A shop's scale applies to registered versions alone. Raises what `bundle_path` raises, RatedUnusable, ScaleDamaged
-    and ScaleOutdated."""
+    A shop's scale applies to registered versions alone. Raises what `judging_bundle` raises, RatedUnusable,
+    ScaleDamaged and ScaleOutdated."""
     scorer = open_unscaled(settings, model)
     return replace(scorer, scale=_scale(settings, scorer.digest, scorer.lineage))
 
@@ -31,11 +31,11 @@ def open_scorer(settings: Settings, model: str) -> Scorer:
 def open_unscaled(settings: Settings, model: str) -> Scorer:
     """The model named by an alias, a version number or the path of a bundle; it is loaded when first used.
 
-    Raises what `bundle_path` raises, and RatedUnusable."""
+    Raises what `judging_bundle` raises, and RatedUnusable."""
     from packshot.evaluation.digest import bundle_digest
-    from packshot.registry.models import bundle_path
+    from packshot.registry.models import judging_bundle
 
-    folder, lineage = bundle_path(settings, model)
+    folder, lineage = judging_bundle(settings, model)
     digest = bundle_digest(folder)
     runtime = choose_runtime(settings, digest)
     device = settings.training.device if runtime.label == TORCH else "cpu"
