@@ -91,6 +91,7 @@ def test_it_judges_where_no_champion_was_promoted(
     archive: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(models, "starter_bundle", lambda: starter_bundle(archive))
+    monkeypatch.setattr(models, "ARCHIVE", archive)
     folder, lineage = judging_bundle(settings, "champion")
     assert (folder, lineage.model_name, lineage.model_version) == (starter_bundle(archive), STARTER, None)
     assert capsys.readouterr().err.count("no champion was promoted yet") == 1

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from sample_batch import make_batch
+from small_network import save_small_bundle, small_architecture
 
 from packshot.catalog.decoding.isolated import decode
 from packshot.catalog.decoding.pool import Decoders
@@ -34,13 +35,21 @@ def test_planning_a_batch_loads_nothing_that_is_slow(tmp_path: Path) -> None:
     assert loaded_by(program, tmp_path) == []
 
 
-def test_a_missing_champion_is_said_before_torch_is_loaded(tmp_path: Path) -> None:
+def test_a_missing_model_is_said_before_anything_heavy_is_loaded(tmp_path: Path) -> None:
     folder = make_batch(tmp_path / "photos", 1)
     program = (
         "from packshot.cli.judging import score\nfrom packshot.registry.models import NoSuchModel\n"
-        f"try:\n    score([{str(folder)!r}])\nexcept NoSuchModel:\n    pass\nelse:\n    raise SystemExit('scored')"
+        f"try:\n    score([{str(folder)!r}], model='7')\n"
+        "except NoSuchModel:\n    pass\nelse:\n    raise SystemExit('scored')"
     )
     assert loaded_by(program, tmp_path / "home") == []
+
+
+def test_judging_loads_nothing_that_an_extra_brings(tmp_path: Path) -> None:
+    folder = make_batch(tmp_path / "photos", 2)
+    bundle = save_small_bundle(tmp_path / "bundle", small_architecture())
+    program = f"from packshot.cli.judging import score\nscore([{str(folder)!r}], model={str(bundle)!r})"
+    assert set(loaded_by(program, tmp_path / "home")) <= {"pandas"}, "which Arrow takes where it is installed"
 
 
 def test_decoders_that_were_started_early_decode(tmp_path: Path) -> None:

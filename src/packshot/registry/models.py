@@ -28,7 +28,7 @@ from packshot.registry.events import Registered
 from packshot.registry.ledger import Ledger
 from packshot.registry.lineage import Lineage
 from packshot.relocation import settle
-from packshot.starter import starter_bundle
+from packshot.starter import ARCHIVE, starter_bundle
 
 BUNDLE_FILE = "bundle.json"
 FOLDS_FILE = "folds.parquet"
@@ -99,7 +99,7 @@ def judging_bundle(settings: Settings, ref: str) -> tuple[Path, Lineage]:
     registry cannot be reached. Raises what `bundle_path` raises."""
     if ref == CHAMPION:
         settle()
-        if promoted(settings, Ledger.from_environment()) is None:
+        if ARCHIVE.is_file() and promoted(settings, Ledger.from_environment()) is None:
             say("no champion was promoted yet: the starter model of the package judges (--model names another)")
             ref = STARTER
     return bundle_path(settings, ref)
