@@ -48,7 +48,10 @@ def _strips(plan: Pixels) -> int:
     may = (own >= WRITTEN[0]) & (colours.min(axis=1) < LIGHT)
     new = np.abs(np.diff(colours, axis=0)).max(axis=1) > ALIKE
     breaks = np.flatnonzero(new | ~may[1:] | ~may[:-1]) + 1
-    bands = zip(np.append(0, breaks), np.append(breaks, height), strict=True)
+    starts, ends = np.append(0, breaks), np.append(breaks, height)
+    # most bands are of one line, or of none that is free
+    thick = (ends - starts >= THIN * height) & np.logical_or.reduceat(own >= FREE, starts)
+    bands = zip(starts[thick], ends[thick], strict=True)
     return sum(_is_strip(lines, own, int(first), int(end)) for first, end in bands)
 
 
