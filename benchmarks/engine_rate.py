@@ -1,6 +1,6 @@
 """How many pictures a second the batch engine judges, where the time goes, and what the same cores do otherwise.
 
-    python benchmarks/engine_rate.py --bundle BUNDLE --images FOLDER [--cleanvision FOLDER]
+    python benchmarks/engine_rate.py --images FOLDER [--bundle starter] [--cleanvision FOLDER] [--json FILE]
 
 Pictures of the folder are written as JPEG of 400 x 533 pixels; all contenders work on the same files, on as many cores
 as `training.threads` says, and take turns in each repetition. Rates are `cores / CPU seconds`, at the least CPU time of
@@ -38,6 +38,7 @@ from packshot.catalog.image import ImageLimits, decode
 from packshot.catalog.statistics import image_statistics
 from packshot.config import Settings, load_settings
 from packshot.evaluation.digest import bundle_digest
+from packshot.files import write_json
 from packshot.inference.converted_graph import EXAMPLE, converted
 from packshot.inference.heads import Heads
 from packshot.inference.openvino_runtime import (
@@ -217,6 +218,11 @@ def measured(works: Mapping[str, Work], repetitions: int) -> dict[str, Taken]:
     return found
 
 
+def rates(found: Mapping[str, Taken], pictures_: int, cores: int) -> dict[str, float]:
+    """Images a second by CPU time; `verdicts, bf16` is under `verdicts/bf16`, CleanVision under `cleanvision`."""
+    return {name.lower().replace(", ", "/"): cores * pictures_ / taken.cpu for name, taken in found.items()}
+
+
 def print_rates(found: Mapping[str, Taken], pictures_: int, cores: int) -> None:
     """One line a contender, with its ratios to the bare network of its precision and to CleanVision."""
     title = f"{pictures_} JPEGs of {SIZE[0]} x {SIZE[1]}, {cores} cores, OpenVINO {ov.get_version()}"
@@ -242,6 +248,7 @@ def main() -> None:
     parser = options(__doc__ or "", 64)
     parser.add_argument("--cleanvision", type=Path, help="folder that holds the package cleanvision")
     parser.add_argument("--repetitions", type=int, default=3, help="of each contender (default 3)")
+    parser.add_argument("--json", type=Path, help="write the rates there too: images/s by CPU time, by contender")
     parser.add_argument("--only", default="torch,f32,bf16,int8", help="runtimes, comma-separated")
     given = parser.parse_args()
     settings = load_settings()
@@ -269,6 +276,8 @@ def main() -> None:
         cv2.setNumThreads(1)
         parts = measured(stages(some, given.bundle, files, images, out), given.repetitions)
     print_rates(found, len(files), cores)
+    if given.json:
+        write_json(given.json, rates(found, len(files), cores))
     table = Table("part of a verdict", "CPU ms/image", title="on one core")
     for name, taken in parts.items():
         table.add_row(name, f"{1000 * taken.cpu / len(files):.2f}")

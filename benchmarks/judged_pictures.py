@@ -13,6 +13,7 @@ from packshot.bundle import Judge
 from packshot.catalog.image import BadImage, ImageLimits, decode
 from packshot.config import load_settings
 from packshot.progress import track
+from packshot.registry.models import STARTER, bundle_path
 
 Pixels = npt.NDArray[np.uint8]
 BATCH = 16
@@ -22,11 +23,18 @@ ENDINGS = {".jpg", ".jpeg", ".png", ".webp"}
 def options(description: str, count: int) -> argparse.ArgumentParser:
     """A parser of --bundle, --images, --count and --seed; `description` is the script's docstring."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, required=True, help="folder of the trained model")
+    parser.add_argument(
+        "--bundle", type=bundle, default=STARTER, help="folder, version or alias of the model (default starter)"
+    )
     parser.add_argument("--images", type=Path, required=True, help="folder of pictures")
     parser.add_argument("--count", type=int, default=count, help=f"pictures at most (default {count})")
     parser.add_argument("--seed", type=int, default=0, help="which pictures (default 0)")
     return parser
+
+
+def bundle(name: str) -> Path:
+    """The folder of a bundle by its path, version or alias. Raises NoSuchModel."""
+    return bundle_path(load_settings(), name)[0]
 
 
 def pictures(folder: Path, seed: int, count: int | None = None) -> list[Pixels]:

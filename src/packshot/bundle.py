@@ -272,10 +272,10 @@ class Judge:
                 "style": seen.style,
                 "embedding": seen.embedding,
             }
-        faults = self._faults(features.stats)
-        taught = np.ones(len(images), dtype=bool)
-        if self._scope is not None:
-            taught = self._scope.covers(arrays["embedding"], arrays["style"])
+            faults = self._faults(features.stats)
+            taught = np.ones(len(images), dtype=bool)
+            if self._scope is not None:
+                taught = self._scope.covers(arrays["embedding"], arrays["style"])
         return [self._judgement(arrays, place, bool(taught[place]), faults[place]) for place in range(len(images))]
 
     @property
