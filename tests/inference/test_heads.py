@@ -9,7 +9,8 @@ import pytest
 import torch
 from small_network import small_architecture
 
-from packshot.inference.heads import Features, Heads
+from packshot.inference.features import Features
+from packshot.inference.heads import Heads
 from packshot.inference.tones import Tones, enhance_tiled
 from packshot.inference.torch_runtime import source_of
 from packshot.inference.weights import Source, WeightsUnreadable

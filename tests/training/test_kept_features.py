@@ -2,8 +2,13 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
+from small_network import small_architecture
+from small_workspace import picture
 
+from packshot.model.network import PackshotNet
 from packshot.model.signal_layout import SIGNAL_SIZE
 from packshot.training import layout
 from packshot.training.dataset import load_dataset, load_pairs
@@ -25,9 +30,25 @@ def test_new_signal_statistics_do_not_ask_the_backbone_again(settings, workspace
     monkeypatch.setattr(Extractor, "signal", lambda each, pixels: asked.append(1) or signal(each, pixels))
     build_features(settings, workspace)
     assert not asked, "everything is kept"
-    monkeypatch.setattr(Extractor, "of", lambda network: replace(of(network), signal_key="another"))
+    monkeypatch.setattr(Extractor, "of", lambda *given: replace(of(*given), signal_key="another"))
     build_features(settings, workspace)
     assert len(asked) == len(data.index) + len(pairs.index) + len(load_planted(workspace).signal)
     again, copies = load_dataset(workspace, settings.profiles["own"]), load_pairs(workspace)
     assert again.stats.equal(data.stats) and copies.stats.equal(pairs.stats) and copies.patches.equal(pairs.patches)
     assert before == [(workspace / path).read_bytes() for path in (layout.INDEX, layout.PAIR_INDEX)]
+
+
+@pytest.mark.parametrize("backbone", ["efficientnet_lite0", "efficientnet_lite0+efficientnet_lite2"])
+def test_features_are_those_of_the_network(backbone):
+    torch.manual_seed(0)
+    network = PackshotNet(small_architecture(long_sides=(64, 48), backbone=backbone)).eval()
+    extractor = Extractor.of(network, 2)
+    for number in range(4):
+        image = picture(number, number % 2, 0.3 * number)
+        with torch.inference_mode():
+            expected = network.features(image)
+        found = extractor(image)
+        for name in ("stats", "gram"):
+            values = getattr(expected, name)[0].numpy()
+            assert found[name].dtype == np.float16
+            np.testing.assert_allclose(found[name], values, rtol=2e-3, atol=2e-3 * np.abs(values).std())

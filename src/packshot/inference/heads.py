@@ -8,20 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from packshot.inference.features import Features
 from packshot.inference.tones import Codes, Tones
 from packshot.inference.weights import Floats, Source, Weights, WeightsUnreadable, part
 from packshot.model.architecture import CLIP, ENHANCER_DIM, SOFT_EDGE, Architecture
 
 _ERF = np.frompyfunc(math.erf, 1, 1)
-
-
-@dataclass(frozen=True)
-class Features:
-    """What is seen in images: `stats` N x S, of the backbone's maps and then of the pixels themselves; `gram` N x G;
-    float32."""
-
-    stats: Floats
-    gram: Floats
 
 
 @dataclass(frozen=True)

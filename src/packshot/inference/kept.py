@@ -15,7 +15,8 @@ from packshot.errors import PackshotError
 from packshot.files import atomic_folder, write_json
 from packshot.home import Home
 from packshot.inference.lite_graph import source_digest
-from packshot.inference.openvino_runtime import Graphs, Precision
+from packshot.inference.looking import Precision
+from packshot.inference.openvino_runtime import Graphs
 
 RECORD = "calibration.json"
 FEATURES, INT8, REPAIR = "features.xml", "features-int8.xml", "repair.xml"

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from queue import SimpleQueue
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import openvino as ov
 
 from packshot.errors import PackshotError
-from packshot.inference.heads import Features
+from packshot.inference.features import Features
 from packshot.inference.lite_graph import is_lite, lite_feature_graph, repair_graph
+from packshot.inference.looking import Looking, Precision, Requests
 from packshot.inference.runtime import stacked
 from packshot.inference.signal_on_cpu import signal_on_cpu
 from packshot.inference.tones import Codes, Tones, enhance_tiled
@@ -23,8 +21,6 @@ from packshot.model.architecture import UNSHUFFLE, residual_reach
 from packshot.model.parallel import each_on_one_core, worker_count
 from packshot.model.preprocess import Image, views
 
-Precision = Literal["f32", "bf16", "int8"]
-PRECISIONS: tuple[Precision, ...] = ("f32", "bf16", "int8")
 Floats = npt.NDArray[np.float32]
 
 
@@ -72,7 +68,7 @@ class OpenVinoRuntime:
     def __init__(self, source: Source, graphs: Graphs, precision: Precision, threads: int) -> None:
         self._sides = source.architecture.long_sides
         self._workers = worker_count(threads)
-        self._features = Requests(graphs.features, "f32" if precision == "int8" else precision, threads)
+        self._look = Looking(graphs.features, precision, threads)
         self._repair = Requests(graphs.repair, "f32" if precision == "f32" else "bf16", threads)
         self._reach = residual_reach(source.architecture.residual_blocks)
 
@@ -95,53 +91,5 @@ class OpenVinoRuntime:
 
     def _one(self, image: Image) -> Features:
         shown = views(image, self._sides)
-        seen: dict[int, tuple[Floats, ...]] = {}
-        with self._features.one() as request:
-            for view in shown:
-                if id(view) not in seen:  # equal views are the same object
-                    seen[id(view)] = tuple(each.copy() for each in request(view[None]))
-        stats = [seen[id(view)][0] for view in shown]
-        return Features(np.concatenate([*stats, signal_on_cpu(shown[0])], axis=1), seen[id(shown[0])][1])
-
-
-class Requests:
-    """A compiled graph that as many threads may ask at a time, each on one core.
-
-    `threads` 0: all cores that this process may use, with a thread pinned to each. Who names a number shares the
-    machine, and a pinned thread cannot leave a core that somebody else works on.
-    """
-
-    def __init__(self, graph: Any, precision: Literal["f32", "bf16"], threads: int) -> None:
-        workers = worker_count(threads)
-        options = {
-            "INFERENCE_PRECISION_HINT": precision,
-            "INFERENCE_NUM_THREADS": workers,
-            "NUM_STREAMS": workers,
-            "ENABLE_CPU_PINNING": threads == 0,
-        }
-        compiled = ov.Core().compile_model(graph, "CPU", options)
-        self._free: SimpleQueue[Any] = SimpleQueue()
-        for _ in range(workers):
-            self._free.put(compiled.create_infer_request())
-
-    @contextmanager
-    def one(self) -> Iterator[Request]:
-        """A request that nobody else uses meanwhile."""
-        request = self._free.get()
-        try:
-            yield Request(request)
-        finally:
-            self._free.put(request)
-
-
-@dataclass(frozen=True)
-class Request:
-    """One of them: inputs to outputs, both in the order of the graph."""
-
-    request: Any
-
-    def __call__(self, *inputs: npt.NDArray[Any]) -> tuple[Floats, ...]:
-        """Waits for the result."""
-        given = {place: np.ascontiguousarray(values) for place, values in enumerate(inputs)}
-        found = self.request.infer(given, share_inputs=True)
-        return tuple(found[place] for place in range(len(found)))
+        found = self._look(shown)
+        return Features(np.concatenate([found.stats, signal_on_cpu(shown[0])], axis=1), found.gram)

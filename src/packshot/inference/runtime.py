@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from packshot.inference.heads import Features
+from packshot.inference.features import Features
 from packshot.inference.tones import Codes, Tones
 from packshot.inference.weights import Source
 from packshot.model.preprocess import Image

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from packshot.inference.devices import choose_device
-from packshot.inference.heads import Features
+from packshot.inference.features import Features
 from packshot.inference.runtime import stacked
 from packshot.inference.tones import Codes, Tones
 from packshot.inference.weights import Source, WeightsUnreadable

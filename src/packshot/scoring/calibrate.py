@@ -24,7 +24,8 @@ from packshot.evaluation.digest import bundle_digest
 from packshot.evaluation.heldout import labelled_rows, profile_of
 from packshot.evaluation.pairs import IMAGES
 from packshot.inference.kept import CalibrationRecord, Machine, Measured, folder_of, keep, read_record
-from packshot.inference.openvino_runtime import PRECISIONS, Graphs, OpenVinoRuntime, Precision, graphs_of
+from packshot.inference.looking import PRECISIONS, Precision
+from packshot.inference.openvino_runtime import Graphs, OpenVinoRuntime, graphs_of
 from packshot.inference.quantise import quantised
 from packshot.inference.runtime import OpenRuntime
 from packshot.inference.torch_runtime import open_torch

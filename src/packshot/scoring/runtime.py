@@ -14,7 +14,8 @@ from packshot.home import Home
 from packshot.progress import say
 
 if TYPE_CHECKING:  # what computes takes a while to import: only once it is known which model scores
-    from packshot.inference.openvino_runtime import Graphs, Precision
+    from packshot.inference.looking import Precision
+    from packshot.inference.openvino_runtime import Graphs
     from packshot.inference.runtime import OpenRuntime, Runtime
     from packshot.inference.weights import Source
 

@@ -62,7 +62,7 @@ def build_features(settings: Settings, workspace: Path) -> None:
     network = PackshotNet(architecture_of(settings, styles=()))
     network.backbone = pretrained_backbone(settings.network.backbone, settings.network.weights)
     network.eval()
-    extractor = Extractor.of(network)
+    extractor = Extractor.of(network, settings.training.threads)
     for output in (
         *(layout.VALUES, layout.INDEX, layout.PAIR_VALUES, layout.PAIR_INDEX),
         *(layout.FAULT_VALUES, layout.FAULT_INDEX),
