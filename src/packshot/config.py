@@ -240,6 +240,11 @@ class Recipe(Section):
     computes in it; elsewhere it would be emulated and cost time."""
     folds: Annotated[int, Field(ge=2)]
     """Group folds of the cross-validated figures."""
+    teacher: str | None
+    """Another recipe, from whose model this one learns its overall score too, also of pictures without a score. It is
+    solved on the same data, and never tells of a scored picture what it knows from that picture's group."""
+    human_share: Unit
+    """Of people's score in what a scored picture teaches; the rest is the teacher's. 1 where there is none."""
     model: dict[str, Any]
     """Keys of the section `model` that this recipe replaces."""
 
@@ -264,6 +269,18 @@ class TrainingSettings(Section):
     def _recipe_exists(self) -> TrainingSettings:
         if self.recipe not in self.recipes:
             raise ValueError(f"recipe {self.recipe!r} is not one of {sorted(self.recipes)}")
+        for name, recipe in self.recipes.items():
+            if recipe.teacher is None and recipe.human_share != 1:
+                raise ValueError(
+                    f"recipes.{name}.human_share is {recipe.human_share:g} without a teacher; it must be 1"
+                )
+            if recipe.teacher is not None and (
+                recipe.teacher not in self.recipes or self.recipes[recipe.teacher].teacher is not None
+            ):
+                known = sorted(other for other, one in self.recipes.items() if one.teacher is None)
+                raise ValueError(
+                    f"recipes.{name}.teacher {recipe.teacher!r} is none of {known}, which have none themselves"
+                )
         return self
 
     @property
@@ -762,7 +779,13 @@ class Settings(Section):
                 first = error.errors()[0]
                 key = ".".join(map(str, first["loc"]))
                 raise ValueError(f"training.recipes.{name}.model.{key}: {first['msg']}") from error
+            if recipe.teacher is not None and self._model_of(recipe).quality_heads > 1:
+                raise ValueError(f"training.recipes.{name} has a teacher: its model.quality_heads must be 1")
         return self
+
+    def with_recipe(self, recipe: str) -> Settings:
+        """These settings with another recipe in force; it must be one of `training.recipes`."""
+        return self.model_copy(update={"training": self.training.model_copy(update={"recipe": recipe})})
 
     @property
     def network(self) -> ModelSettings:

@@ -13,9 +13,10 @@ from packshot.model.network import PackshotNet
 from packshot.model.signal_layout import SIGNAL_SIZE
 from packshot.model.text import TEXT_SIZES
 from packshot.training import warm_start as module
+from packshot.training.axes import DAMAGE, QUALITY
 from packshot.training.closed_form import kernel_ridge
 from packshot.training.dataset import Dataset, Pairs
-from packshot.training.warm_start import DAMAGE, QUALITY, refit_quality, warm_start
+from packshot.training.warm_start import refit_quality, warm_start
 
 PICTURES, COPIES = 80, 6
 

@@ -87,7 +87,7 @@ def ablate(settings: Settings, workspace: Path, only: Sequence[str] = ()) -> pd.
         if name not in known:
             raise UnknownVariant(f"there is no variant {name!r}; there are {', '.join(known)}")
     profile = profile_of(settings, workspace)
-    inputs = Inputs(settings, load_dataset(workspace, profile), load_pairs(workspace))
+    inputs = Inputs(settings, load_dataset(workspace, profile, settings.training.chosen), load_pairs(workspace))
     chosen = {WHOLE: _as_it_is} | {name: known[name] for name in only or known}
     folds: dict[str, pd.DataFrame] = {}
     for place, (name, change) in enumerate(chosen.items(), start=1):

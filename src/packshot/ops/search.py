@@ -30,7 +30,7 @@ def run(settings: Settings, workspace: Path, trials: int | None = None) -> dict[
 
 def _run(settings: Settings, workspace: Path, key: RunKey, variant: str, trials: int | None) -> dict[str, Any]:
     profile = profile_of(settings, workspace)
-    data, pairs = load_dataset(workspace, profile), load_pairs(workspace)
+    data, pairs = load_dataset(workspace, profile, settings.training.chosen), load_pairs(workspace)
     mlflow_client, uri = client(settings), tracking_uri(settings)
     with reaching(uri):
         known = runs_of(settings, mlflow_client, key, variant)

@@ -26,7 +26,7 @@ from packshot.training.recorder import NullRecorder
 from packshot.training.run import train
 
 PROFILE = "starter"
-RECIPE = "fast"
+RECIPE = "student"
 CARD = "CARD.md"
 
 
@@ -35,7 +35,7 @@ def run(settings: Settings, folder: Path) -> dict[str, Any]:
     of profile `starter`, with the bundle and its figures; CARD.md. What is there already is not made again where the
     step finds that out by itself. Raises SourceError where the source lacks a set.
     """
-    settings = with_recipe(settings, RECIPE)
+    settings = settings.with_recipe(RECIPE)
     whole, own = folder / "catalogue", folder / "model"
     gather(settings, whole)
     narrow(settings, whole, PROFILE, own)
@@ -46,12 +46,6 @@ def run(settings: Settings, folder: Path) -> dict[str, Any]:
     write_text(folder / CARD, card)
     say(f"starter: {bundle}, {sum(each.stat().st_size for each in bundle.iterdir()) / 2**20:.1f} MiB; {folder / CARD}")
     return {"bundle": str(bundle), "bundle_sha256": bundle_digest(bundle), "card": str(folder / CARD), **figures}
-
-
-def with_recipe(settings: Settings, recipe: str) -> Settings:
-    """These settings with another recipe in force."""
-    training = settings.training.model_copy(update={"recipe": recipe})
-    return settings.model_copy(update={"training": training})
 
 
 def gather(settings: Settings, whole: Path) -> None:

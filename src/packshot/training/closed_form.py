@@ -56,6 +56,11 @@ class KernelRidge:
     ridge: float
     bias: Matrix
 
+    def __call__(self, z: Matrix) -> Matrix:
+        """N x D to N x K."""
+        across = np.exp(-self.gamma * squared_distances(z, self.landmarks))
+        return np.asarray(across @ self.weights + self.bias, dtype=np.float64)
+
 
 def kernel_ridge(
     z: Matrix, y: Matrix, most_landmarks: int, seed: int, steepness: float = 0.0, groups: Indices | None = None
@@ -93,6 +98,14 @@ def kernel_ridge_without(
         found, middle = _solved(z[rows], y[rows], np.searchsorted(rows, chosen[mine]), gamma, ridge)
         weights[mine, each], bias[each] = found[:, 0], middle[0]
     return KernelRidge(z[chosen], weights, gamma, ridge, bias)
+
+
+def left_out(found: KernelRidge, y: Matrix, groups: Indices) -> Matrix:
+    """What solutions without the group (N) of each row say of it, N x K, with the width and ridge of `found`, whose
+    landmarks are the rows that y (N x K) is of."""
+    values, vectors = np.linalg.eigh(np.exp(-found.gamma * squared_distances(found.landmarks, found.landmarks)))
+    _, group = np.unique(groups, return_inverse=True)
+    return y - _left_out_errors(values, vectors, y - y.mean(axis=0), found.ridge, group)
 
 
 def _solved(z: Matrix, y: Matrix, chosen: Indices, gamma: float, ridge: float) -> tuple[Matrix, Matrix]:

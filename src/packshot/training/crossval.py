@@ -40,7 +40,9 @@ class OutOfFold:
 def cross_validate(settings: Settings, workspace: Path) -> pd.DataFrame:
     """`cross_validated` of a workspace's features. Raises FeaturesMissing."""
     profile = settings.profiles[read_source(workspace).profile]  # type: ignore[index]
-    return cross_validated(settings, load_dataset(workspace, profile), load_pairs(workspace), "cross-validation")
+    return cross_validated(
+        settings, load_dataset(workspace, profile, settings.training.chosen), load_pairs(workspace), "cross-validation"
+    )
 
 
 def cross_validated(settings: Settings, data: Dataset, pairs: Pairs | None, what: str) -> pd.DataFrame:
@@ -129,13 +131,14 @@ def fitted_without(settings: Settings, data: Dataset, pairs: Pairs | None, rows:
     unlabelled = outside[~data.index["group"].iloc[outside].isin(forbidden | set(groups[inner])).to_numpy()]
     pair_rows = [_pair_rows(pairs, split, forbidden) for split in ("train", "validation")]
     torch.manual_seed(settings.training.seed)
-    network = PackshotNet(architecture_of(settings, data.styles, len(rows), max(len(pair_rows[0]), 1)))
+    learned = rows if data.teacher is None else np.concatenate([rows, unlabelled])
+    network = PackshotNet(architecture_of(settings, data.styles, len(learned), max(len(pair_rows[0]), 1)))
     network.backbone.requires_grad_(False)
     seed, steepness = settings.training.seed, settings.training.loss.gradient_norm
     warm_start(network, data, np.concatenate([rows[~inner], unlabelled]), pairs, pair_rows[0], seed, steepness)
     task = Task(data, pairs, rows[~inner], rows[inner], pair_rows[0], pair_rows[1], enhance=False)
     fit(network, task, KeptFeatures(network, data, pairs), settings.training, quiet=True)
-    refit_quality(network, data, rows, pairs, pair_rows[0], seed, steepness)
+    refit_quality(network, data, learned, pairs, pair_rows[0], seed, steepness)
     return network.eval()
 
 

@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from packshot.catalog.manifest import INBOX
-from packshot.config import Profile
+from packshot.config import Profile, Recipe
 from packshot.degrade.mixes import families_of
 from packshot.errors import PackshotError
 from packshot.training import layout
@@ -33,8 +34,23 @@ class NoLabels(PackshotError):
 
 
 @dataclass(frozen=True)
+class Teacher:
+    """`stats` N x S: each row as the teacher sees it; `trunk_dim`: the axes on which it tells quality; `human_share`,
+    0..1: of people in the target of a picture that they scored, the rest being the teacher's."""
+
+    stats: torch.Tensor
+    trunk_dim: int
+    human_share: float
+
+    def only(self, rows: Rows) -> Teacher:
+        """As it sees these rows."""
+        return replace(self, stats=self.stats[torch.from_numpy(rows)])
+
+
+@dataclass(frozen=True)
 class Dataset:
-    """All rows of the workspace. `quality` N (NaN: unknown), `style` N (-1: unknown), `source` N codes."""
+    """All rows of the workspace. `quality` N (NaN: unknown), `style` N (-1: unknown), `source` N codes; `teacher` where
+    the recipe has one."""
 
     index: pd.DataFrame
     stats: torch.Tensor
@@ -45,6 +61,7 @@ class Dataset:
     style: torch.Tensor
     source: torch.Tensor
     styles: tuple[str, ...]
+    teacher: Teacher | None = None
 
     def of_splits(self, *splits: str) -> Rows:
         """Row numbers of these splits."""
@@ -55,7 +72,8 @@ class Dataset:
         places = torch.from_numpy(rows)
         columns = ("stats", "gram", "text", "has_text", "quality", "style", "source")
         kept = {name: getattr(self, name)[places] for name in columns}
-        return replace(self, index=self.index.iloc[rows].reset_index(drop=True), **kept)
+        teacher = None if self.teacher is None else self.teacher.only(rows)
+        return replace(self, index=self.index.iloc[rows].reset_index(drop=True), teacher=teacher, **kept)
 
     def with_quality(self, rows: Rows) -> Rows:
         """Those of `rows` that have a score."""
@@ -95,9 +113,9 @@ class Pairs:
         return np.flatnonzero(keep.to_numpy())
 
 
-def load_dataset(workspace: Path, profile: Profile) -> Dataset:
-    """Read `data/features/`. Labels count in the sets that the profile says carry them, and in pictures that were
-    labelled after scoring. Raises FeaturesMissing."""
+def load_dataset(workspace: Path, profile: Profile, recipe: Recipe | None = None) -> Dataset:
+    """Read `data/features/`, with the teacher of the recipe, where one is named that has any. Labels count in the sets
+    that the profile says carry them, and in pictures that were labelled after scoring. Raises FeaturesMissing."""
     index, arrays = _read(workspace, layout.INDEX, layout.VALUES)
     rated = index["source"].isin((*profile.quality, INBOX)).to_numpy()
     styled = index["source"].isin((*profile.style, INBOX)) & index["style"].notna()
@@ -114,7 +132,19 @@ def load_dataset(workspace: Path, profile: Profile) -> Dataset:
         style=torch.tensor(style, dtype=torch.int64),
         source=torch.tensor(pd.factorize(index["source"])[0].astype(np.int64)),
         styles=styles,
+        teacher=_teacher(workspace, recipe, len(index)) if recipe is not None and recipe.teacher is not None else None,
     )
+
+
+def _teacher(workspace: Path, recipe: Recipe, rows: int) -> Teacher:
+    path = workspace / layout.TEACHER_VALUES
+    if not path.exists():
+        raise FeaturesMissing(f"{path} does not exist; run `packshot features` with this recipe first")
+    with safe_open(path, framework="pt") as file:
+        stats, told = file.get_tensor("stats"), file.metadata()
+    if len(stats) != rows:
+        raise FeaturesMissing(f"{layout.INDEX} has {rows} rows, {path} has {len(stats)}; run `packshot features` again")
+    return Teacher(stats, int(told["trunk_dim"]), recipe.human_share)
 
 
 def load_pairs(workspace: Path) -> Pairs:

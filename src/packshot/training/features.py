@@ -59,25 +59,30 @@ def build_features(settings: Settings, workspace: Path) -> None:
     if manifest.empty:
         raise NothingToLearn(f"{SPLIT_MANIFEST} has no rows; look at data/valid/quarantine.parquet for the reasons")
     profile = settings.profiles[read_source(workspace).profile]  # type: ignore[index]
-    network = PackshotNet(architecture_of(settings, styles=()))
-    network.backbone = pretrained_backbone(settings.network.backbone, settings.network.weights)
-    network.eval()
-    extractor = Extractor.of(network, settings.training.threads)
+    extractor = _extractor(settings)
     for output in (
         *(layout.VALUES, layout.INDEX, layout.PAIR_VALUES, layout.PAIR_INDEX),
-        *(layout.FAULT_VALUES, layout.FAULT_INDEX),
+        *(layout.FAULT_VALUES, layout.FAULT_INDEX, layout.TEACHER_VALUES),
     ):
         remove_unfinished(workspace / output)
     attempts = Attempts(workspace / ATTEMPTS)
     opener = _opener(settings, workspace, attempts)
     workers = worker_count(settings.training.threads)
     _write_images(manifest, extractor, opener, workers, settings, workspace)
+    _write_teacher(manifest, opener, workers, settings, workspace)
     chosen = pair_rows(manifest, profile, settings.training.chosen, settings.training.seed)
     _write_pairs(chosen, extractor, opener, workers, settings, workspace)
     faulty = settings.training.chosen.model_copy(update={"pairs": settings.training.chosen.fault_pictures})
     planted = pair_rows(manifest, profile, faulty, settings.training.seed)
     _write_faults(planted, extractor, opener, workers, settings, workspace)
     attempts.forget()
+
+
+def _extractor(settings: Settings) -> Extractor:
+    """That of the recipe in force."""
+    network = PackshotNet(architecture_of(settings, styles=()))
+    network.backbone = pretrained_backbone(settings.network.backbone, settings.network.weights)
+    return Extractor.of(network.eval(), settings.training.threads)
 
 
 def _opener(settings: Settings, workspace: Path, attempts: Attempts) -> Callable[[str], np.ndarray]:
@@ -94,20 +99,7 @@ def _write_images(
     settings: Settings,
     workspace: Path,
 ) -> None:
-    folder = Home.from_environment().features
-    cache, signals = ArrayCache(folder / extractor.backbone_key), ArrayCache(folder / f"signal-{extractor.signal_key}")
-
-    def one(job: tuple[str, str]) -> tuple[str, Arrays]:
-        image_id, path = job
-        image = functools.cache(lambda: opener(path))
-        pixels = functools.cache(lambda: extractor.views(image()))
-        deep = cache.kept(image_id, lambda: extractor.backbone(pixels()) | _measured(image()))
-        return image_id, joined(deep, signals.kept(image_id, lambda: extractor.signal(pixels())))
-
-    unique = manifest.drop_duplicates("image_id")
-    jobs = list(zip(unique["image_id"].astype(str), unique["path"].astype(str), strict=True))
-    results = each_on_one_core(one, jobs, workers)
-    by_id = dict(track(results, "features", total=len(jobs)))
+    by_id = _seen(manifest, extractor, opener, workers, "features")
     order = manifest["image_id"].astype(str).tolist()
     text, has_text = _text_vectors(manifest, settings)
     arrays = {
@@ -122,6 +114,46 @@ def _write_images(
         index[name] = measured[:, place]
     write_bytes(workspace / layout.VALUES, save(arrays, metadata={"key": extractor.key}))
     write_parquet(workspace / layout.INDEX, index)
+
+
+def _write_teacher(
+    manifest: pd.DataFrame,
+    opener: Callable[[str], np.ndarray],
+    workers: int,
+    settings: Settings,
+    workspace: Path,
+) -> None:
+    """What the teacher of the recipe sees of every row; without one no such file stays behind."""
+    target, recipe = workspace / layout.TEACHER_VALUES, settings.training.chosen
+    if recipe.teacher is None:
+        target.unlink(missing_ok=True)
+        return
+    taught_by = settings.with_recipe(recipe.teacher)
+    extractor = _extractor(taught_by)
+    by_id = _seen(manifest, extractor, opener, workers, f"what {recipe.teacher} sees")
+    stats = np.stack([by_id[name]["stats"] for name in manifest["image_id"].astype(str)])
+    told = {"key": extractor.key, "trunk_dim": str(taught_by.network.trunk_dim)}
+    write_bytes(target, save({"stats": stats}, metadata=told))
+
+
+def _seen(
+    manifest: pd.DataFrame, extractor: Extractor, opener: Callable[[str], np.ndarray], workers: int, what: str
+) -> dict[str, Arrays]:
+    """What an extractor says of every picture of a manifest, by image_id; kept by content."""
+    folder = Home.from_environment().features
+    cache, signals = ArrayCache(folder / extractor.backbone_key), ArrayCache(folder / f"signal-{extractor.signal_key}")
+
+    def one(job: tuple[str, str]) -> tuple[str, Arrays]:
+        image_id, path = job
+        image = functools.cache(lambda: opener(path))
+        pixels = functools.cache(lambda: extractor.views(image()))
+        deep = cache.kept(image_id, lambda: extractor.backbone(pixels()) | _measured(image()))
+        return image_id, joined(deep, signals.kept(image_id, lambda: extractor.signal(pixels())))
+
+    unique = manifest.drop_duplicates("image_id")
+    jobs = list(zip(unique["image_id"].astype(str), unique["path"].astype(str), strict=True))
+    results = each_on_one_core(one, jobs, workers)
+    return dict(track(results, what, total=len(jobs)))
 
 
 def _measured(image: Image) -> Arrays:

@@ -8,6 +8,8 @@ IMAGES = Path("data/raw/images")
 FEATURES = Path("data/features")
 INDEX = FEATURES / "index.parquet"
 VALUES = FEATURES / "features.safetensors"
+TEACHER_VALUES = FEATURES / "teacher.safetensors"
+"""Only where the recipe has a teacher: `stats`, and among the metadata the `trunk_dim` of its recipe."""
 PAIR_INDEX = FEATURES / "pairs.parquet"
 PAIR_VALUES = FEATURES / "pairs.safetensors"
 FAULT_INDEX = FEATURES / "faults.parquet"

@@ -70,7 +70,7 @@ def train(settings: Settings, workspace: Path, recorder: Recorder) -> Path:
     key = run_key(settings, workspace)
     profile_name = read_source(workspace).profile
     profile = settings.profiles[profile_name]  # type: ignore[index]
-    task = _task(load_dataset(workspace, profile), load_pairs(workspace))
+    task = _task(load_dataset(workspace, profile, settings.training.chosen), load_pairs(workspace))
     folder = Home.from_environment().checkpoints / key.short
     keep_freed_memory()
     with joined(settings.training.device) as ranks:
@@ -244,6 +244,7 @@ def _started(settings: Settings, task: Task) -> PackshotNet:
     torch.manual_seed(settings.training.seed)
     heads = settings.network.quality_heads if len(_rated(task)) >= FEWEST_RATED else 1
     rated = len(_rated(task) if heads > 1 else task.data.with_quality(_known(task))) or len(task.train_pairs)
+    rated = rated if task.data.teacher is None else len(_known(task))
     network = PackshotNet(
         architecture_of(settings, task.data.styles, max(rated, 1), max(len(task.train_pairs), 1), heads)
     )

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from packshot.model.network import SIGNAL_AXES, PackshotNet, Trunk
+from packshot.model.network import PackshotNet, Trunk
 from packshot.model.quality import KernelHead
-from packshot.model.signal_layout import SIGNAL_SIZE
+from packshot.training.axes import DAMAGE, FLOOR, QUALITY, fit_trunk
 from packshot.training.closed_form import (
     KernelRidge,
     kernel_ridge,
@@ -20,30 +18,15 @@ from packshot.training.closed_form import (
     ridge_regression,
 )
 from packshot.training.dataset import Dataset, Pairs, Rows
+from packshot.training.teaching import lessons
 
 FEWEST_RATED = 24
 """With fewer human scores than this the full-reference scores of the pairs teach the overall score."""
-FLOOR = 1e-4
 BLOCK_NORM = 10.0
 """Typical length of each block of the classifier's input, so that neither block outweighs the other."""
 STYLE_ROWS = 1500
 TEXT_SPREAD = 0.5
 """Root mean square of the text branch's first coordinate before its tanh, which is nearly linear there."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """How far apart pictures lie in a trunk: by the signal, over what they lie apart by the backbone; and how far each
-    of the two is flattened, between 0, as far apart as pictures lie, and 1, all axes at one deviation."""
-
-    signal: float
-    flattened: float
-    signal_flattened: float
-
-
-QUALITY = Shape(signal=0.35, flattened=0.3, signal_flattened=0.3)
-"""Flattened, since what people rate also shows along axes on which pictures differ little."""
-DAMAGE = Shape(signal=1.0, flattened=0.0, signal_flattened=0.5)
 
 
 @torch.no_grad()
@@ -63,7 +46,7 @@ def warm_start(
     start_trunk(network, data, rows, pairs, pair_rows, seed)
     if pairs is not None:
         start_attributes(network, data, rows, pairs, pair_rows, seed)
-    _start_quality(network, *quality_targets(data, data.with_quality(rows), pairs, pair_rows), seed, steepness)
+    refit_quality(network, data, rows, pairs, pair_rows, seed, steepness)
     start_style_space(network, data, rows, seed)
     _start_classifier(network, data, data.with_style(rows), seed)
 
@@ -80,7 +63,7 @@ def start_trunk(
     rated = data.with_quality(rows)
     scored, *_ = quality_targets(data, rated, pairs, pair_rows)
     seen = scored if len(rated) >= FEWEST_RATED else _with_copies(data.stats[rows], pairs, pair_rows)
-    _fit_trunk(network.trunk, seen, scored if len(scored) else data.stats[rows], QUALITY, seed)
+    fit_trunk(network.trunk, seen, scored if len(scored) else data.stats[rows], QUALITY, seed)
     _start_embedding(network, data.stats[rows] if len(rows) else scored, seed)
 
 
@@ -90,7 +73,7 @@ def start_attributes(network: PackshotNet, data: Dataset, rows: Rows, pairs: Pai
     rated = data.with_quality(rows)
     pictures = data.stats[rated if len(rated) >= FEWEST_RATED else rows]
     seen = _with_copies(pictures, pairs, pair_rows)
-    _fit_trunk(network.damage, seen, pairs.stats[pair_rows] if len(pair_rows) else seen, DAMAGE, seed)
+    fit_trunk(network.damage, seen, pairs.stats[pair_rows] if len(pair_rows) else seen, DAMAGE, seed)
     told = pair_rows[pairs.attributes[pair_rows].isfinite().all(dim=1).numpy()]
     originals = pairs.clean[told].numpy()
     _start_kernel(network.damage, network.attributes, pairs.stats[told], pairs.attributes[told], originals, seed)
@@ -108,10 +91,17 @@ def refit_quality(
 ) -> KernelRidge | None:
     """Solve the quality head anew, in place, on the trunk as training left it.
 
-    `rows` are training and validation rows: once training has stopped, those that stopped it may teach too.
-    `steepness` is as in `warm_start`. Returns the solution; None where there is nothing to learn from.
+    `rows` are training and validation rows: once training has stopped, those that stopped it may teach too; where there
+    is a teacher, rows without a score as well. `steepness` is as in `warm_start`. Returns the solution; None where
+    there is nothing to learn from.
     """
-    return _start_quality(network, *quality_targets(data, data.with_quality(rows), pairs, pair_rows), seed, steepness)
+    rated = data.with_quality(rows)
+    taught = lessons(data, rows, seed, steepness) if len(rated) >= FEWEST_RATED else None
+    if taught is not None:
+        stats, scores, pictures = data.stats[taught.rows], taught.scores, taught.groups
+    else:
+        stats, scores, pictures = quality_targets(data, rated, pairs, pair_rows)
+    return _start_kernel(network.trunk, network.quality, stats, scores[:, None], pictures, seed, steepness)
 
 
 @torch.no_grad()
@@ -140,34 +130,6 @@ def quality_targets(
     return pairs.stats[pair_rows], 1 - pairs.severity[pair_rows], pairs.clean[pair_rows].numpy()
 
 
-def _fit_trunk(trunk: Trunk, stats: torch.Tensor, typical: torch.Tensor, shape: Shape, seed: int) -> None:
-    """Axes of `stats`, of the signal and then of the backbone; `typical` rows set the unit."""
-    trunk.mean.copy_(stats.mean(dim=0))
-    deviation = stats.std(dim=0, unbiased=False)
-    trunk.scale.copy_(torch.where(deviation > FLOOR, 1 / (deviation + FLOOR), 0.0))
-    standard = trunk.standardise(stats)
-    of_signal = min(SIGNAL_AXES, trunk.linear.out_features // 2)
-    axes = torch.zeros_like(trunk.linear.weight)
-    backbone, signal = standard[:, :-SIGNAL_SIZE], standard[:, -SIGNAL_SIZE:]
-    axes[:of_signal, -SIGNAL_SIZE:] = shape.signal * _axes(signal, of_signal, shape.signal_flattened, seed)
-    axes[of_signal:, :-SIGNAL_SIZE] = _axes(backbone, len(axes) - of_signal, shape.flattened, seed)
-    z = trunk.standardise(typical) @ axes.T
-    # the mean squared distance of two rows is twice the total variance
-    unit = (2 * z.var(dim=0, unbiased=False).sum()).clamp_min(FLOOR).sqrt()
-    trunk.linear.weight.copy_(axes)
-    trunk.unit.copy_(unit)
-    deviation = (standard @ (axes / unit).T).std(dim=0, unbiased=False)
-    trunk.spread.copy_(torch.where(deviation > FLOOR, 1 / deviation.clamp_min(FLOOR), 0.0))
-
-
-def _axes(standard: torch.Tensor, count: int, flattened: float, seed: int) -> torch.Tensor:
-    """Principal axes of `standard` (N x S), count x S, each shortened by its deviation to the power `flattened`, all
-    together scaled to a total variance of 1."""
-    axes = principal_components(standard - standard.mean(dim=0), count, seed)
-    axes = axes / (standard @ axes.T).std(dim=0, unbiased=False).clamp_min(FLOOR)[:, None] ** flattened
-    return axes / (standard @ axes.T).var(dim=0, unbiased=False).sum().clamp_min(FLOOR).sqrt()
-
-
 def _start_embedding(network: PackshotNet, stats: torch.Tensor, seed: int) -> None:
     """Principal components of all training pictures, with or without a score: drift is looked for in every kind."""
     standard = network.trunk.standardise(stats)
@@ -180,12 +142,6 @@ def _start_embedding(network: PackshotNet, stats: torch.Tensor, seed: int) -> No
 
 def _with_copies(pictures: torch.Tensor, pairs: Pairs | None, pair_rows: Rows) -> torch.Tensor:
     return pictures if pairs is None or not len(pair_rows) else torch.cat([pictures, pairs.stats[pair_rows]])
-
-
-def _start_quality(
-    network: PackshotNet, stats: torch.Tensor, scores: torch.Tensor, pictures: Rows, seed: int, steepness: float
-) -> KernelRidge | None:
-    return _start_kernel(network.trunk, network.quality, stats, scores[:, None], pictures, seed, steepness)
 
 
 def _start_kernel(
