@@ -92,6 +92,12 @@ def test_reasons_say_what_came_of_a_fault_and_what_it_costs() -> None:
     cast = found("cast", strength=2.13)
     assert tried(cast, "enhance", after=found()).reasons == ("cast: strength 2.1, fixed",)
     assert tried(cast, "enhance", after=cast).reasons == ("cast: strength 2.1, not fixed",)
+    milder = found("cast", strength=1.2)
+    assert tried(cast, "enhance", after=milder).reasons == ("cast: strength 2.1, improved",)
+    assert tried(cast, "review", after=milder).reasons == ("cast: strength 2.1, not fixed",), "which is not shown"
+    low, high = (found("compression", strength=quality) for quality in (20, 40))
+    there = present(low, RULES)
+    assert outcomes_of(there, high, RULES, kept=True) == {"compression": "improved"}, "of which more is less"
     strong = found("blur", strength=2.2)
     assert tried(strong, "enhance", after=strong).reasons == ("blur: 2.2 px, not fixed",)
     assert tried(cast, "review").reasons == ("cast: strength 2.1, not fixed",)

@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 from packshot.cli import app
 from packshot.cli.judging import score as command
 from packshot.registry.models import NoSuchModel
+from packshot.scoring.listing import open_batch
 from packshot.scoring.named import NoFolderBeside, WrongPictures, named, place_for
 
 REMOTE = "s3://shop/new"
@@ -134,3 +135,15 @@ def test_without_a_champion_two_ways_on_are_said(tmp_path: Path) -> None:
     said = str(result.exception)
     assert "no champion yet" in said and "`make demo`" in said and "--model FOLDER" in said and "\n" not in said
     assert not (tmp_path / "photos-verdicts").exists()
+
+
+def test_what_was_written_for_a_batch_is_no_picture_of_the_shop(tmp_path, capsys):
+    shop = tmp_path / "shop"
+    make_batch(shop / "photos", 3)
+    verdicts = shop / "photos-verdicts"
+    for name in (".shards/manifest.json", "enhanced/item000.png", "report/page.png"):
+        (verdicts / name).parent.mkdir(parents=True, exist_ok=True)
+        (verdicts / name).write_bytes(b"{}")
+    files = open_batch(shop, tmp_path / "out", None).files()
+    assert sorted(file.path for file in files) == [f"photos/shop/item00{number}.png" for number in range(3)]
+    assert "photos-verdicts/" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from typing import Literal
 
 from packshot.progress import say
 
-Kind = Literal["left by systems", "no pictures"]
+Kind = Literal["left by systems", "outputs of Packshot", "no pictures"]
 
 FOLDERS = frozenset(
     {

@@ -93,8 +93,9 @@ class InForce:
     def __str__(self) -> str:
         bounds = self.thresholds
         return (
-            f"accepted from {bounds.accept_at:.2f}, rejected below {bounds.reject_below:.2f}, to a person between them "
-            f"and where the interval is wider than {bounds.review_width:.2f} ({self.origin}: {self.why})"
+            f"accepted from {bounds.accept_at:.2f}, rejected below {bounds.reject_below:.2f}, to a person between "
+            f"them; of a model that tells no faults, also where the interval is wider than {bounds.review_width:.2f} "
+            f"({self.origin}: {self.why})"
         )
 
 

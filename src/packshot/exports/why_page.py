@@ -13,6 +13,7 @@ _SCORES = ("sharpness", "colour_balance", "detail")
 _METRICS_SHOWN = 12
 _DONE = {
     "fixed": "failed, fixed in the enhanced picture",
+    "improved": "failed, milder in the enhanced picture",
     "not_fixed": "failed, enhancing did not fix it",
     "not_tried": "failed, enhancing was not tried",
     None: "failed",

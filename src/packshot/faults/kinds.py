@@ -27,6 +27,10 @@ class Kind:
         """Whether a strength, in `unit`, is strong."""
         return strength >= self.strong if self.higher_is_worse else strength <= self.strong
 
+    def is_milder(self, strength: float, other: float) -> bool:
+        """Whether a strength is less of the fault than another."""
+        return strength < other if self.higher_is_worse else strength > other
+
     def tell(self, strength: float) -> str:
         """A strength with its unit, as in a reason."""
         return self.figure.format(strength)

@@ -13,6 +13,7 @@ from packshot.config import RuleBound, ScoringSettings
 from packshot.faults.kinds import KINDS
 from packshot.scoring.contract import SCORE_UNIT, SCORED, UNCERTAIN, Check, Done, Severity, box
 from packshot.scoring.decisions import Enhanced
+from packshot.scoring.faults import KEPT
 from packshot.scoring.rules import RULES, Finding, Picture, findings, profile_in_force
 from packshot.scoring.rules.copies import EXACT, NEAR
 from packshot.scoring.rules.findings import Profile
@@ -22,12 +23,20 @@ COPIES = (EXACT, NEAR)
 FRAME = ("longest_side", "shortest_side", "megapixels", "aspect", "format")
 """Rules that ask nothing but width, height and format."""
 NOT_A_NUMBER = "its value is not a number"
+NOT_ASKED = {
+    "status": "not_checked",
+    "why": "the faults that the model tells decide, not how wide the interval is",
+    "severity": "note",
+    "advice": None,
+    "done": None,
+}
+"""Of the interval's width, where faults decide."""
 FIX = {
     "low_quality": "Take the picture again in good light and in focus, or send a better one.",
     "low_sharpness": "Take the picture again in focus, or send the original in full size.",
     "low_colour_balance": "Set the white balance, and light the product evenly.",
     "low_detail": "Send the original: noise or compression hides detail.",
-    UNCERTAIN: "A person has to look, unless a fault says what is wrong; labels of such pictures make the score surer.",
+    UNCERTAIN: "A person has to look; labels of such pictures make the score surer.",
 }
 """What to do about a score."""
 
@@ -144,7 +153,7 @@ def with_copy(checks: Sequence[Mapping[str, Any]], finding: Finding, withdrawn: 
     told = _failed(finding, "not_tried").model_dump()
     marked = [told if _is(check, finding.rule) else dict(check) for check in checks]
     for check in marked:
-        if withdrawn and check["done"] == "fixed":
+        if withdrawn and check["done"] in KEPT:
             check["done"] = "not_fixed"
     return marked
 
@@ -194,9 +203,11 @@ def _score_checks(
         yield _score(row, code, row.get(name), least, "least", severity, done)
     low, high = row.get("quality_low"), row.get("quality_high")
     width = None if low is None or high is None else high - low
-    # where faults are told, these decide, and how wide the interval is does not
-    severity = "review" if row.get("faults") is None else "note"
-    yield _score(row, UNCERTAIN, width, scoring.review_width, "most", severity, "not_tried")
+    told = _score(row, UNCERTAIN, width, scoring.review_width, "most", "review", "not_tried")
+    if row.get("faults") is not None and told.status != "not_checked":
+        yield told.model_copy(update=NOT_ASKED)
+    else:
+        yield told
 
 
 def _score(

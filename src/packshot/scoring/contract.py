@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from packshot.errors import PackshotError
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 """MAJOR.MINOR of the shape below."""
 SCHEMA_FILE = "docs/verdict.schema.json"
 
@@ -24,7 +24,7 @@ Kind = Literal["rule", "score", "fault"]
 Status = Literal["passed", "failed", "not_checked"]
 Severity = Literal["reject", "review", "enhance", "note"]
 Bound = Literal["least", "most"]
-Done = Literal["fixed", "not_fixed", "not_tried"]
+Done = Literal["fixed", "improved", "not_fixed", "not_tried"]
 Unit = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -84,8 +84,8 @@ class Check(Part):
     advice: str | None = None
     """Of `failed`: what to do, for the seller."""
     done: Done | None = None
-    """Of `failed`: the enhanced picture, which is shown in its place, passes; enhancing was tried and did not mend it;
-    or nothing was tried. Null where the verdict does not say."""
+    """Of `failed`: the enhanced picture, which is shown in its place, passes; it fails by less; enhancing was tried and
+    did not mend it; or nothing was tried. Null where the verdict does not say."""
 
     @model_validator(mode="after")
     def _says_why_not(self) -> Self:

@@ -11,10 +11,17 @@ from packshot.faults.detector import Found
 from packshot.faults.kinds import KINDS
 from packshot.scoring.rules.findings import Finding
 
-Outcome = Literal["fixed", "not_fixed", "not_tried", "none"]
-"""Of a fault that is there: it is gone from the enhanced picture that is kept, it is not, or nothing was tried; `none`
-where there is no such fault."""
-WORDS: dict[Outcome, str] = {"fixed": "fixed", "not_fixed": "not fixed", "not_tried": "enhancing not tried"}
+Outcome = Literal["fixed", "improved", "not_fixed", "not_tried", "none"]
+"""Of a fault that is there: it is gone from the enhanced picture that is kept, it is weaker there, it is neither, or
+nothing was tried; `none` where there is no such fault."""
+WORDS: dict[Outcome, str] = {
+    "fixed": "fixed",
+    "improved": "improved",
+    "not_fixed": "not fixed",
+    "not_tried": "enhancing not tried",
+}
+KEPT: tuple[Outcome, ...] = ("fixed", "improved")
+"""What an enhanced picture is good for that is shown."""
 RULE_FAULTS = {
     "colour_cast": "cast",
     **{name: name for name in ("dark", "light", "noise", "blur", "compression")},
@@ -57,7 +64,7 @@ def hopeless(found: Found, rules: ScoringSettings) -> bool:
 def reason(found: Found, rules: ScoringSettings, outcome: Outcome) -> str:
     """A fault as a reason: its name, how strong it is, and what that costs."""
     kind = KINDS[found.fault]
-    lost = outcome != "fixed" and hopeless(found, rules) and (not kind.mendable or outcome == "not_fixed")
+    lost = outcome not in KEPT and hopeless(found, rules) and (not kind.mendable or outcome == "not_fixed")
     return f"{kind.name}: {kind.tell(found.strength)}, {'cannot be fixed; reshoot' if lost else WORDS[outcome]}"
 
 
@@ -75,10 +82,17 @@ def not_shown(
     told: Sequence[str], rows: Sequence[Mapping[str, Any]] | None
 ) -> tuple[list[str], list[dict[str, Any]] | None]:
     """Reasons and the column `faults` of a picture whose enhanced version is not shown after all: nothing is fixed."""
-    said = [f"{text.removesuffix(WORDS['fixed'])}{WORDS['not_fixed']}" if is_fixed(text) else text for text in told]
+    said = [_unsaid(text) for text in told]
     if rows is None:
         return said, None
-    return said, [{**row, "outcome": "not_fixed"} if row["outcome"] == "fixed" else dict(row) for row in rows]
+    return said, [{**row, "outcome": "not_fixed"} if row["outcome"] in KEPT else dict(row) for row in rows]
+
+
+def _unsaid(reason: str) -> str:
+    for outcome in KEPT:
+        if reason.endswith(f", {WORDS[outcome]}"):
+            return f"{reason.removesuffix(WORDS[outcome])}{WORDS['not_fixed']}"
+    return reason
 
 
 def retold(
@@ -94,8 +108,17 @@ def outcomes_of(
 ) -> dict[str, Outcome]:
     """What an attempt at enhancing did to each fault; `after` is what is found in the enhanced picture, None where that
     is not known, and `kept` whether it replaces the input."""
-    left = {one.fault for one in present(after, rules)} if after is not None else {one.fault for one in there}
-    return {one.fault: "fixed" if kept and one.fault not in left else "not_fixed" for one in there}
+    if not kept or after is None:
+        return {one.fault: "not_fixed" for one in there}
+    left = {one.fault: one for one in present(after, rules)}
+    return {one.fault: _outcome(one, left.get(one.fault)) for one in there}
+
+
+def _outcome(before: Found, after: Found | None) -> Outcome:
+    if after is None:
+        return "fixed"
+    milder = KINDS[before.fault].is_milder(after.strength, before.strength)
+    return "improved" if milder and after.probability <= before.probability else "not_fixed"
 
 
 def fault_rows(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from packshot.catalog.image import BadImage, resolve_inside
-from packshot.catalog.leftovers import PassedOver, is_left_folder
+from packshot.catalog.leftovers import Kind, PassedOver, is_left_folder
 from packshot.catalog.shop.matching import KnownFiles, read_facts
 from packshot.catalog.texts import row_text
 from packshot.config import CatalogSettings
@@ -19,6 +19,8 @@ from packshot.progress import say
 
 CATALOG_NAMES = ("catalog.csv", "catalog.tsv", "catalog.parquet")
 """What a catalogue beside the images is called; the first that is there counts."""
+OUTPUT = ".shards/manifest.json"
+"""What tells a folder that `packshot score` wrote."""
 
 
 class EmptyBatch(PackshotError):
@@ -142,8 +144,8 @@ def _walk(root: Path, leave_out: frozenset[str], passed: PassedOver) -> Iterator
             elif not _is_folder(entry):
                 if not passed.takes(os.path.relpath(entry.path, root)):
                     yield entry.path
-            elif is_left_folder(entry.name):
-                passed.add(f"{os.path.relpath(entry.path, root)}/", "left by systems")
+            elif (kind := _kind_of_folder(entry)) is not None:
+                passed.add(f"{os.path.relpath(entry.path, root)}/", kind)
             elif entry.is_symlink():
                 yield from _leading_out(entry.path, root)
             elif os.access(entry.path, os.R_OK | os.X_OK):
@@ -154,6 +156,13 @@ def _walk(root: Path, leave_out: frozenset[str], passed: PassedOver) -> Iterator
     finally:
         for folder in open_folders:
             folder.close()
+
+
+def _kind_of_folder(entry: os.DirEntry[str]) -> Kind | None:
+    """What a folder is where none of the shop's pictures lie in it; None where they may."""
+    if is_left_folder(entry.name):
+        return "left by systems"
+    return "outputs of Packshot" if Path(entry.path, OUTPUT).exists() else None
 
 
 def _scan(folder: str) -> os._ScandirIterator[str]:

@@ -103,6 +103,8 @@ def _found(check: Check) -> str:
 def _remedy(check: Check) -> Text:
     if check.done == "fixed":
         return _text("Nothing: the enhanced picture is free of it.")
+    if check.done == "improved":
+        return _text("Nothing: the enhanced picture has less of it.")
     return _text(check.advice or "A person has to look at it.")
 
 

@@ -66,7 +66,7 @@ FAULT = pa.struct(
     ]
 )
 """One of `packshot.faults.NAMES`: how likely and how strong it is, whether it counts as there, and what was done about
-it (fixed, not_fixed, not_tried; none where it is not there)."""
+it (fixed, improved, not_fixed, not_tried; none where it is not there)."""
 SHARD_SCHEMA = pa.schema(
     [
         pa.field("path", _text, nullable=False),

@@ -16,8 +16,8 @@ from packshot.spreadsheet import unguarded, write_csv
 
 TABLE = "queue.csv"
 PAGE = "queue.html"
-COLUMNS = ("image_id", "batch", "path", "why", "quality_mos", "style", "who", "when")
-"""The last four are filled in by whoever labels; then the file goes to `packshot labels add`."""
+COLUMNS = ("image_id", "batch", "path", "why", "quality_mos", "style", "decision", "who", "when")
+"""The last five are filled in by whoever labels; then the file goes to `packshot labels add`."""
 THUMBNAIL_BYTES = 6_000_000
 
 
