@@ -195,6 +195,10 @@ class LossSettings(Section):
     weighting: Literal["fixed", "uncertainty"]
 
 
+MODEL = "model:"
+"""Before the name of a model, where a recipe could be meant."""
+
+
 class Recipe(Section):
     """How long and how hard to train."""
 
@@ -241,12 +245,18 @@ class Recipe(Section):
     folds: Annotated[int, Field(ge=2)]
     """Group folds of the cross-validated figures."""
     teacher: str | None
-    """Another recipe, from whose model this one learns its overall score too, also of pictures without a score. It is
-    solved on the same data, and never tells of a scored picture what it knows from that picture's group."""
+    """From what this one learns its overall score too, also of pictures without a score: another recipe, or `model:`
+    with a version number, `champion` or the folder of a bundle. What that network sees is solved anew on the same data,
+    so that it never tells of a scored picture what it knows from that picture's group."""
     human_share: Unit
     """Of people's score in what a scored picture teaches; the rest is the teacher's. 1 where there is none."""
     model: dict[str, Any]
     """Keys of the section `model` that this recipe replaces."""
+
+    @property
+    def teaching_model(self) -> str | None:
+        """The model that is named as the teacher; None where none is, or where a recipe is."""
+        return self.teacher.removeprefix(MODEL) if self.teacher is not None and self.teacher.startswith(MODEL) else None
 
 
 class TrainingSettings(Section):
@@ -270,18 +280,18 @@ class TrainingSettings(Section):
         if self.recipe not in self.recipes:
             raise ValueError(f"recipe {self.recipe!r} is not one of {sorted(self.recipes)}")
         for name, recipe in self.recipes.items():
-            if recipe.teacher is None and recipe.human_share != 1:
-                raise ValueError(
-                    f"recipes.{name}.human_share is {recipe.human_share:g} without a teacher; it must be 1"
-                )
-            if recipe.teacher is not None and (
-                recipe.teacher not in self.recipes or self.recipes[recipe.teacher].teacher is not None
-            ):
-                known = sorted(other for other, one in self.recipes.items() if one.teacher is None)
-                raise ValueError(
-                    f"recipes.{name}.teacher {recipe.teacher!r} is none of {known}, which have none themselves"
-                )
+            self._check_teacher(name, recipe)
         return self
+
+    def _check_teacher(self, name: str, recipe: Recipe) -> None:
+        if recipe.teacher is None and recipe.human_share != 1:
+            raise ValueError(f"recipes.{name}.human_share is {recipe.human_share:g} without a teacher; it must be 1")
+        free = sorted(other for other, one in self.recipes.items() if one.teacher is None)
+        if recipe.teacher is not None and not recipe.teaching_model and recipe.teacher not in free:
+            raise ValueError(
+                f"recipes.{name}.teacher {recipe.teacher!r} is none of {free}, which have none themselves, nor {MODEL} "
+                "with a version number, champion or the folder of a bundle"
+            )
 
     @property
     def chosen(self) -> Recipe:
@@ -782,6 +792,13 @@ class Settings(Section):
             if recipe.teacher is not None and self._model_of(recipe).quality_heads > 1:
                 raise ValueError(f"training.recipes.{name} has a teacher: its model.quality_heads must be 1")
         return self
+
+    def taught_by(self, model: str) -> Settings:
+        """These settings with another model as the teacher of the recipe in force."""
+        training = self.training
+        recipe = training.chosen.model_copy(update={"teacher": f"{MODEL}{model}"})
+        recipes = training.recipes | {training.recipe: recipe}
+        return self.model_copy(update={"training": training.model_copy(update={"recipes": recipes})})
 
     def with_recipe(self, recipe: str) -> Settings:
         """These settings with another recipe in force; it must be one of `training.recipes`."""

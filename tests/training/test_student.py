@@ -14,7 +14,7 @@ from packshot.config import Settings
 from packshot.training import layout
 from packshot.training.crossval import fitted_without
 from packshot.training.dataset import Dataset, FeaturesMissing, load_dataset, load_pairs
-from packshot.training.features import build_features
+from packshot.training.features import TeacherMissing, build_features
 from packshot.training.recorder import NullRecorder
 from packshot.training.run import train
 from packshot.training.teaching import lessons
@@ -131,6 +131,7 @@ def test_a_teacher_that_was_not_looked_through_is_an_error(learned, tmp_path, mo
     [
         ({"teacher": "nobody"}, r"recipes\.tiny\.teacher 'nobody' is none of \['seer'\]"),
         ({"teacher": "tiny"}, r"recipes\.tiny\.teacher 'tiny' is none of"),
+        ({"teacher": "model:"}, r"recipes\.tiny\.teacher 'model:' is none of"),
         ({"teacher": None}, r"recipes\.tiny\.human_share is 0\.5 without a teacher; it must be 1"),
         ({"model": {"quality_heads": 3}}, r"recipes\.tiny has a teacher: its model\.quality_heads must be 1"),
     ],
@@ -140,3 +141,18 @@ def test_a_teacher_that_cannot_teach_is_refused(change, said):
     raw["training"]["recipes"]["tiny"] |= change
     with pytest.raises(ValidationError, match=said):
         Settings.model_validate(raw)
+
+
+def test_a_bundle_of_the_same_eyes_teaches_the_same(learned, tmp_path, monkeypatch):
+    seer = Settings.model_validate(student_settings().model_dump(mode="json")).with_recipe("seer")
+    before = load_file(learned / layout.TEACHER_VALUES)["stats"]
+    workspace = make_workspace(tmp_path / "workspace", 120)
+    build_features(seer, workspace)
+    assert not (workspace / layout.TEACHER_VALUES).exists()
+    teacher = train(seer, workspace, NullRecorder())
+    settings = student_settings().taught_by(str(teacher))
+    with pytest.raises(TeacherMissing, match="the recipe tiny learns from model:"):
+        build_features(settings, workspace)
+    build_features(settings, workspace, teacher)
+    assert np.array_equal(load_file(workspace / layout.TEACHER_VALUES)["stats"], before)
+    assert data_of(workspace, settings).teacher.trunk_dim == 20

@@ -21,6 +21,7 @@ from packshot.home import Home
 from packshot.lock import held
 from packshot.ops.arrivals import arrived_on, champion_then, keep_arrival, record_arrival
 from packshot.ops.charged import charged
+from packshot.ops.teacher import settled
 from packshot.progress import say
 from packshot.revision import RunKey, code_rev, data_rev, run_key
 from packshot.workspace import Workspace, catalog_workspace, training_workspace, workspace_of_data
@@ -86,7 +87,7 @@ def _is_published(workspace: Workspace, revision: str) -> bool:
 
 def current_key(settings: Settings) -> RunKey:
     """The key that a training run on the published data would have now."""
-    return run_key(settings, Home.from_environment().workspaces / "catalog")
+    return run_key(settled(settings), Home.from_environment().workspaces / "catalog")
 
 
 def retrain(settings: Settings, reason: str, *, force: bool = False) -> Outcome:
@@ -99,6 +100,7 @@ def retrain(settings: Settings, reason: str, *, force: bool = False) -> Outcome:
     from packshot.registry.register import find_version
     from packshot.registry.tracking import RunBusy
 
+    settings = settled(settings)
     workspace_root = catalog_workspace(settings).root
     key = RunKey(data_rev(workspace_root), code_rev(), settings.params_hash())
     record: dict[str, Any] = {"run_key": key.short, "data_rev": key.data_rev, "reason": reason}
