@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from safetensors.numpy import load_file
 from small_workspace import make_settings, make_workspace
 
-from packshot.bundle import Judge, read_record
+from packshot.bundle import Judge, read_network, read_record
 from packshot.config import Settings
 from packshot.training import layout
 from packshot.training.crossval import fitted_without
@@ -153,6 +153,6 @@ def test_a_bundle_of_the_same_eyes_teaches_the_same(learned, tmp_path, monkeypat
     settings = student_settings().taught_by(str(teacher))
     with pytest.raises(TeacherMissing, match="the recipe tiny learns from model:"):
         build_features(settings, workspace)
-    build_features(settings, workspace, teacher)
+    build_features(settings, workspace, read_network(teacher))
     assert np.array_equal(load_file(workspace / layout.TEACHER_VALUES)["stats"], before)
     assert data_of(workspace, settings).teacher.trunk_dim == 20

@@ -64,12 +64,12 @@ def split(workspace: Folder = HERE) -> None:
 def features(workspace: Folder = HERE) -> None:
     """Compute once what the frozen half of the network says of every image."""
     from packshot.cost import metered
-    from packshot.ops.teacher import teacher_bundle
+    from packshot.ops.teacher import teacher_of
     from packshot.training.features import build_features
 
     settings = load_settings()
     with metered():  # its GPU seconds count for the retraining that started it
-        build_features(settings, workspace.resolve(), teacher_bundle(settings))
+        build_features(settings, workspace.resolve(), teacher_of(settings))
 
 
 @app.command()

@@ -17,7 +17,7 @@ from packshot.evaluation.digest import bundle_digest
 from packshot.evaluation.run import evaluate
 from packshot.evaluation.thresholds import in_force, read_rated
 from packshot.files import write_text
-from packshot.ops.teacher import teacher_bundle
+from packshot.ops.teacher import teacher_of
 from packshot.progress import say
 from packshot.registry.card import model_card
 from packshot.revision import RunKey
@@ -40,7 +40,7 @@ def run(settings: Settings, folder: Path) -> dict[str, Any]:
     whole, own = folder / "catalogue", folder / "model"
     gather(settings, whole)
     narrow(settings, whole, PROFILE, own)
-    build_features(settings, own, teacher_bundle(settings))
+    build_features(settings, own, teacher_of(settings))
     bundle = train(settings, own, NullRecorder())
     figures = evaluate(settings, own)
     card = card_of(settings, own, bundle, figures)

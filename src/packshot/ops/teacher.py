@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from packshot.bundle import read_network
 from packshot.config import Settings
+from packshot.inference.weights import Source
 from packshot.registry.models import bundle_path
 
 
@@ -20,8 +20,8 @@ def settled(settings: Settings) -> Settings:
     return settings if version is None else settings.taught_by(str(version))
 
 
-def teacher_bundle(settings: Settings) -> Path | None:
-    """The folder of the bundle that teaches the recipe in force; None where no model does. Raises what `bundle_path`
+def teacher_of(settings: Settings) -> Source | None:
+    """The network that teaches the recipe in force; None where no model does. Raises BundleError and what `bundle_path`
     raises."""
     named = settings.training.chosen.teaching_model
-    return None if named is None else bundle_path(settings, named)[0]
+    return None if named is None else read_network(bundle_path(settings, named)[0])

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import save
 
-from packshot.bundle import read_network
 from packshot.catalog.decoding.attempts import Attempts
 from packshot.catalog.decoding.isolated import decode
 from packshot.catalog.image import ImageLimits, resolve_inside
@@ -23,6 +22,7 @@ from packshot.errors import PackshotError
 from packshot.files import remove_unfinished, write_bytes, write_parquet
 from packshot.home import Home
 from packshot.inference.torch_runtime import network_of
+from packshot.inference.weights import Source
 from packshot.model.network import PackshotNet
 from packshot.model.parallel import each_on_one_core, worker_count
 from packshot.model.preprocess import Image
@@ -52,15 +52,15 @@ class NothingToLearn(PackshotError):
 
 
 class TeacherMissing(PackshotError):
-    """The recipe names a model as its teacher, whose bundle is not at hand."""
+    """The recipe names a model as its teacher, whose network is not at hand."""
 
     exit_code = 66
 
 
-def build_features(settings: Settings, workspace: Path, teacher: Path | None = None) -> None:
+def build_features(settings: Settings, workspace: Path, teacher: Source | None = None) -> None:
     """Write `data/features/`: statistics and Gram vectors of every usable image, text vectors, degraded pairs.
 
-    `teacher` is the folder of the bundle that the recipe names as its teacher, where it names one. What was computed
+    `teacher` is the network of the model that the recipe names as its teacher, where it names one. What was computed
     before, for the same bytes and the same backbone, comes from the cache under PACKSHOT_HOME.
     The files are the same, byte for byte, for the same manifest. Raises NothingToLearn for an empty manifest,
     TeacherMissing.
@@ -132,30 +132,27 @@ def _write_teacher(
     workers: int,
     settings: Settings,
     workspace: Path,
-    bundle: Path | None,
+    teacher: Source | None,
 ) -> None:
     """What the teacher of the recipe sees of every row; without one no such file stays behind."""
     target, named = workspace / layout.TEACHER_VALUES, settings.training.chosen.teacher
     if named is None:
         target.unlink(missing_ok=True)
         return
-    extractor, trunk_dim = _teacher(settings, named, bundle)
+    extractor, trunk_dim = _teacher(settings, named, teacher)
     by_id = _seen(manifest, extractor, opener, workers, f"what {named} sees")
     stats = np.stack([by_id[name]["stats"] for name in manifest["image_id"].astype(str)])
     write_bytes(target, save({"stats": stats}, metadata={"key": extractor.key, "trunk_dim": str(trunk_dim)}))
 
 
-def _teacher(settings: Settings, named: str, bundle: Path | None) -> tuple[Extractor, int]:
+def _teacher(settings: Settings, named: str, teacher: Source | None) -> tuple[Extractor, int]:
     """How a teacher looks at pictures, and on how many axes it tells quality."""
     if settings.training.chosen.teaching_model is None:
         taught_by = settings.with_recipe(named)
         return _extractor(taught_by), taught_by.network.trunk_dim
-    if bundle is None:
-        raise TeacherMissing(
-            f"the recipe {settings.training.recipe} learns from {named}, and no bundle of it was given"
-        )
-    network = network_of(read_network(bundle))
-    return Extractor.of(network, settings.training.threads), network.architecture.trunk_dim
+    if teacher is None:
+        raise TeacherMissing(f"the recipe {settings.training.recipe} learns from {named}, whose network was not given")
+    return Extractor.of(network_of(teacher), settings.training.threads), teacher.architecture.trunk_dim
 
 
 def _seen(
