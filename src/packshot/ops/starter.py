@@ -63,9 +63,25 @@ def gather(settings: Settings, whole: Path) -> None:
 def card_of(settings: Settings, workspace: Path, bundle: Path, figures: dict[str, float]) -> str:
     """The model card of a bundle made in a workspace of the starter's sets."""
     bounds = in_force(settings.scoring, read_rated(bundle / OUT_OF_FOLD))
-    key = RunKey(**read_record(bundle).run_key)
+    record = read_record(bundle)
+    key = RunKey(**record.run_key)
+    figures = figures | {name: value for name, value in record.metrics.items() if name.startswith("faults/")}
     note = (
         "The model that comes with the package, for a shop that has none of its own yet. It names no styles: give five "
         "examples of each (`packshot styles`)."
     )
-    return model_card(settings, read_source(workspace), key, figures, bounds, note=note, held_out=read_held_out(bundle))
+    return model_card(
+        without_styles(settings),
+        read_source(workspace),
+        key,
+        figures,
+        bounds,
+        note=note,
+        held_out=read_held_out(bundle),
+    )
+
+
+def without_styles(settings: Settings) -> Settings:
+    """These settings without the gates that ask for styles, of which the starter's sets name none."""
+    gates = tuple(gate for gate in settings.registry.gates if "{style}" not in gate.metric)
+    return settings.model_copy(update={"registry": settings.registry.model_copy(update={"gates": gates})})

@@ -92,7 +92,7 @@ def _figures(profile: Profile, figures: Mapping[str, float]) -> str:
         return "## Figures\n\nThis version was registered without figures of its own; the gates score it."
     rows = [row for name in profile.quality for row in _quality_rows(name, figures)]
     rows += [row for name in profile.style for row in _style_rows(name, figures)]
-    rows += _enhance_rows(figures)
+    rows += [*_enhance_rows(figures), *_fault_rows(figures)]
     shown = [f"| {label} | {_value(figures, name)} | {_value(figures, base)} |" for label, name, base in rows]
     return "\n".join(["## Figures on held-out groups", "", "| figure | model | baseline |", "|---|---|---|", *shown])
 
@@ -103,6 +103,8 @@ def _quality_rows(name: str, figures: Mapping[str, float]) -> list[tuple[str, st
         (f"{name}: SRCC of quality (baseline knows only the subset)", f"quality/srcc/{name}", baseline),
         (f"{name}: SRCC, mean over group folds", f"quality/srcc_folds/{name}", baseline),
         (f"{name}: PLCC", f"quality/plcc/{name}", ""),
+        (f"{name}: PLCC, mean over group folds", f"quality/plcc_folds/{name}", ""),
+        (f"{name}: SRCC within subsets, mean over group folds", f"quality/srcc_within_folds/{name}", ""),
         (f"{name}: share of human scores inside the interval", f"quality/coverage/{name}", ""),
     ]
     prefix = f"quality/srcc/{name}/"
@@ -127,6 +129,14 @@ def _enhance_rows(figures: Mapping[str, float]) -> list[tuple[str, str, str]]:
         ("enhancer: SSIM gain", "enhance/ssim_gain", "enhance/ssim_gain_classic"),
     ]
     return [row for row in rows if row[1] in figures]
+
+
+def _fault_rows(figures: Mapping[str, float]) -> list[tuple[str, str, str]]:
+    prefix = "faults/recall/"
+    names = sorted(name for name in figures if name.startswith(prefix))
+    return [
+        (f"fault {name.removeprefix(prefix)}: found of those planted, at 5 % false alarms", name, "") for name in names
+    ]
 
 
 def _value(figures: Mapping[str, float], name: str) -> str:

@@ -19,9 +19,9 @@ def picture(path: Path, seed: int, side: int = 40) -> None:
     Image.fromarray(pixels).save(path)
 
 
-def make_mirror(root: Path) -> Path:
-    """24 scored, 15 styled, 22 clothing (one sender with 10) and 4 grocery images."""
-    scored = [[f"b{n:02d}.jpg", f"ss0{n % 3 + 1}", f"{n / 24:.4f}"] for n in range(24)]
+def make_mirror(root: Path, rated: int = 24) -> Path:
+    """24 (or `rated`) scored, 15 styled, 22 clothing (one sender with 10) and 4 grocery images."""
+    scored = [[f"b{n:02d}.jpg", f"ss0{n % 3 + 1}", f"{n / rated:.4f}"] for n in range(rated)]
     styled = [[f"f{n:02d}.jpg", STYLES[n % 5]] for n in range(15)]
     worn = [
         [f"c{n:02d}.jpg", GIANT_SENDER if n < 10 else str(100 + n // 2), "Shoes", str(n % 4 == 0)] for n in range(22)
