@@ -691,6 +691,25 @@ class AdaptSettings(Section):
     seed: int
 
 
+class ServiceSettings(Section):
+    """`packshot serve`."""
+
+    max_request_mb: Positive
+    """Most MB (10^6 bytes) of a request; what is larger is refused while it comes."""
+    pictures_per_request: Positive
+    """Most pictures of a request."""
+    waiting_pictures: Positive
+    """Pictures that may wait to be judged; while more do, requests are told to come again (503)."""
+    read_timeout_s: Positive
+    """Seconds after which a client that sends nothing more is let go."""
+    rate_per_s: Positive
+    """Requests a second of one key, in the long run."""
+    burst: Positive
+    """Requests of a key at once, after a pause."""
+    follow_s: Positive
+    """Seconds between looks at the ledger: a new champion answers from the next one on."""
+
+
 class DvcSettings(Section):
     """Versioned data."""
 
@@ -779,6 +798,7 @@ class Settings(Section):
     notices: NoticesSettings
     reaper: ReaperSettings
     dags: DagSettings
+    service: ServiceSettings
 
     @model_validator(mode="after")
     def _recipes_fit_the_model(self) -> Settings:

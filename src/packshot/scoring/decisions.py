@@ -204,7 +204,7 @@ def _obstacle(scores: Scores, enhanced: Enhanced | str | None, rules: ScoringSet
 
 def _surely_worse(scores: Scores, after: Scores, rules: ScoringSettings) -> str | None:
     if after.quality_high < scores.quality_low:
-        return f"no_gain: enhancing changes quality by {after.quality - scores.quality:+.3f}, beyond doubt"
+        return f"no_gain: enhancing changes quality by {_signed(after.quality - scores.quality)}, beyond doubt"
     if after.quality_high < rules.reject_below:
         return f"still_poor: {after.quality_high:.2f} at best after enhancing is below {rules.reject_below:.2f}"
     return None
@@ -213,7 +213,7 @@ def _surely_worse(scores: Scores, after: Scores, rules: ScoringSettings) -> str 
 def _judged_worse(scores: Scores, after: Scores, rules: ScoringSettings) -> str | None:
     gain = after.quality - scores.quality
     if gain < rules.min_gain:
-        return f"no_gain: enhancing changes quality by {gain:+.3f}, {rules.min_gain:+.3f} is needed"
+        return f"no_gain: enhancing changes quality by {_signed(gain)}, {_signed(rules.min_gain)} is needed"
     for name in ATTRIBUTES:
         fall = getattr(scores, name) - getattr(after, name)
         if fall > rules.max_attribute_fall:
@@ -231,3 +231,8 @@ def _rule_broken(enhanced: Enhanced | str | None, findings: Sequence[Finding]) -
         else []
     )
     return f"breaks_{broken[0].reason}" if broken else None
+
+
+def _signed(value: float) -> str:
+    """With three decimals and a sign, that of nothing being a plus."""
+    return f"{round(value, 3) + 0.0:+.3f}"

@@ -56,7 +56,7 @@ def look(
         work = Work(settings, root, place, scorer)
         files = open_batch(root, place, None, what.pictures).files()
         rows = rows_of(work, read_ahead(files, root, work.limits))
-    return [_verdict(row | asdict(scorer.lineage), kept=out is not None) for row in rows]
+    return [alone(row | asdict(scorer.lineage), kept=out is not None) for row in rows]
 
 
 def _check_free(root: Path, out: Path) -> None:
@@ -74,7 +74,8 @@ def _place(out: Path | None) -> Iterator[Path]:
         yield Path(scratch)
 
 
-def _verdict(row: Mapping[str, Any], *, kept: bool) -> Verdict:
+def alone(row: Mapping[str, Any], *, kept: bool) -> Verdict:
+    """The verdict in a row of a picture that was compared with no other; `kept`: its enhanced picture is."""
     checks = [check | _alone(check) for check in row["checks"]]
     return Verdict.from_row({**row, "checks": checks} | ({} if kept else {"enhanced_path": None}))
 

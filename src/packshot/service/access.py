@@ -1,0 +1,49 @@
+"""Who may ask what: the one table that the service checks, the documents show and a test goes through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Role = Literal["read", "score", "review", "approve", "admin"]
+ROLES: tuple[Role, ...] = get_args(Role)
+JUDGES: tuple[Role, ...] = ("score", "review", "admin")
+
+
+@dataclass(frozen=True)
+class Route:
+    """One thing that can be asked. `roles`: of the keys that may; empty: anybody, without a key."""
+
+    method: str
+    path: str
+    roles: tuple[Role, ...]
+    what: str
+
+
+ROUTES = (
+    Route("GET", "/healthz", (), "whether the process runs"),
+    Route("GET", "/readyz", (), "whether a model is loaded and may judge; 503 with the reason where not"),
+    Route("GET", "/metrics", (), "counts and times for Prometheus; nothing of any picture"),
+    Route("GET", "/openapi.json", (), "this interface as OpenAPI"),
+    Route("GET", "/docs", (), "the same to read"),
+    Route("GET", "/desk", (), "the review desk; it asks for a key"),
+    Route("GET", "/v1/model", ROLES, "which model judges: version, lineage, digests, card"),
+    Route("POST", "/v1/verdicts", JUDGES, "the verdict on each picture sent, in order"),
+    Route("POST", "/v1/enhance", JUDGES, "the repaired picture, 204 where none is better than the original"),
+)
+
+
+def route_of(method: str, path: str) -> Route | None:
+    """The route of a request; None where there is none."""
+    asked = "GET" if method == "HEAD" else method
+    return next((route for route in ROUTES if (route.method, route.path) == (asked, path)), None)
+
+
+def table() -> str:
+    """The table in Markdown."""
+    head = "| asked | by | answers |\n|---|---|---|\n"
+    rows = (
+        f"| `{each.method} {each.path}` | {', '.join(each.roles) or 'anybody, without a key'} | {each.what} |\n"
+        for each in ROUTES
+    )
+    return head + "".join(rows)

@@ -1,0 +1,152 @@
+"""Who may ask what: every route by every role, and every key that opens nothing."""
+
+from __future__ import annotations
+
+import re
+import stat
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from running_service import Running
+from typer.testing import CliRunner
+
+import packshot.service.keys as module
+from packshot.cli import app
+from packshot.service.access import ROLES, ROUTES, Route, table
+from packshot.service.app import make_app
+from packshot.service.keys import Key, KeyRefused, Keys, KeysDamaged, KeyTaken
+from packshot.service.limits import Limits
+
+GUARDED = [route for route in ROUTES if route.roles]
+
+
+@pytest.mark.parametrize("role", [*ROLES, None])
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+def test_every_route_is_open_to_its_roles_and_to_no_others(
+    served: Running, photos: Path, route: Route, role: str | None
+) -> None:
+    with served.client(role) as client:
+        content = (photos / "0.png").read_bytes() if route.method == "POST" else None
+        status = client.request(route.method, route.path, content=content).status_code
+    if not route.roles or role in route.roles:
+        assert status in (200, 204)
+    else:
+        assert status == (401 if role is None else 403)
+
+
+def test_the_table_is_all_that_there_is_and_stands_in_the_documents(served: Running) -> None:
+    routes = {(method, each.path) for each in served.server.config.app.routes for method in each.methods - {"HEAD"}}
+    shown = {path for path in routes if path[1] not in ("/redoc", "/docs/oauth2-redirect")}
+    assert shown == {(route.method, route.path) for route in ROUTES}
+    assert table() in (Path(__file__).parents[2] / "docs" / "service.md").read_text()
+
+
+@pytest.mark.parametrize("sent", ["", "Bearer", "Basic abc", "Bearer pk_unknown", "Bearer \u00e9", "Bearer a b"])
+def test_what_is_no_key_opens_nothing(served: Running, sent: str) -> None:
+    for route in GUARDED:
+        with served.client(None) as client:
+            headers = {"Authorization": sent.encode()}
+            answer = client.request(route.method, route.path, headers=headers)
+        assert answer.status_code == 401 and answer.headers["WWW-Authenticate"] == "Bearer"
+        assert "key" in answer.json()["error"]
+
+
+def test_an_expired_and_a_revoked_key_say_so(served: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = served.service.keys
+    secret = keys.add("for a day", "read", 1)
+    headers = {"Authorization": f"Bearer {secret}"}
+    with served.client(None) as client:
+        assert client.get("/v1/model", headers=headers).status_code == 200
+
+        class Tomorrow(datetime):
+            @classmethod
+            def now(cls, tz: object = None) -> datetime:
+                return datetime.now(UTC) + timedelta(days=1, seconds=1)
+
+        with monkeypatch.context() as later:
+            later.setattr(module, "datetime", Tomorrow)
+            assert "expired" in client.get("/v1/model", headers=headers).json()["error"]
+        Keys().revoke("for a day")  # by another process
+        refused = client.get("/v1/model", headers=headers)
+        assert refused.status_code == 401 and "revoked" in refused.json()["error"]
+
+
+def test_secrets_are_kept_nowhere_and_others_cannot_read_the_file(tmp_path: Path) -> None:
+    keys = Keys(tmp_path / "keys.json")
+    secret = keys.add("shop", "score", None)
+    text = (tmp_path / "keys.json").read_text()
+    assert secret not in text and secret.removeprefix("pk_") not in text
+    assert Keys(tmp_path / "keys.json").find(secret).name == "shop"
+    with pytest.raises(KeyTaken, match="revoke it first"):
+        keys.add("shop", "read", None)
+    with pytest.raises(KeyTaken, match="keys list"):
+        keys.revoke("nobody")
+    with pytest.raises(KeyRefused, match="not known"):
+        keys.find(secret[:-1])
+    Keys().add("private", "read", None)
+    assert stat.S_IMODE(Keys()._path.stat().st_mode) == 0o600
+    Keys().revoke("private")
+
+
+def test_a_damaged_file_lets_nobody_in(served: Running, tmp_path: Path) -> None:
+    path = served.service.keys._path
+    kept = path.read_bytes()
+    try:
+        path.write_text("[{")
+        with served.client("admin") as client:
+            assert client.get("/v1/model").status_code == 503
+            assert client.get("/healthz").status_code == 200
+        with pytest.raises(KeysDamaged, match="put it back"):
+            Keys().add("another", "admin", None)
+    finally:
+        path.write_bytes(kept)
+    with served.client("admin") as client:
+        assert client.get("/v1/model").status_code == 200
+
+
+def test_the_command_prints_a_key_and_nothing_else(served: Running) -> None:
+    made = CliRunner().invoke(app, ["keys", "add", "by command", "--role", "score"])
+    assert made.exit_code == 0 and re.fullmatch(r"pk_[\w-]{43}\n", made.stdout)
+    assert served.service.keys.find(made.stdout.strip()).role == "score"
+    listed = CliRunner().invoke(app, ["keys", "list"])
+    assert (
+        '"by command"' in listed.stdout and made.stdout.strip() not in listed.stdout and "sha256" not in listed.stdout
+    )
+    assert CliRunner().invoke(app, ["keys", "revoke", "by command"]).exit_code == 0
+    with pytest.raises(KeyRefused, match="revoked"):
+        served.service.keys.find(made.stdout.strip())
+    assert CliRunner().invoke(app, ["keys", "add", "x", "--role", "emperor"]).exit_code == 2
+
+
+def test_a_key_may_ask_so_often_and_others_are_not_hindered() -> None:
+    at = [0.0]
+    limits = Limits(rate=2, burst=3, clock=lambda: at[0])
+    assert [limits.wait_s("a") for _ in range(4)] == [0, 0, 0, 0.5]
+    assert limits.wait_s("b") == 0
+    at[0] = 0.5
+    assert (limits.wait_s("a"), limits.wait_s("a")) == (0, 0.5)
+    at[0] = 100
+    assert [limits.wait_s("a") for _ in range(4)] == [0, 0, 0, 0.5], "no more than a burst is saved up"
+
+
+def test_too_many_questions_are_told_when_to_come_again(served: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(served.service, "limits", Limits(rate=0.1, burst=2))
+    with served.client("read") as client:
+        assert [client.get("/v1/model").status_code for _ in range(3)] == [200, 200, 429]
+        assert int(client.get("/v1/model").headers["Retry-After"]) >= 1
+        assert client.get("/healthz").status_code == 200
+    with served.client("admin") as client:
+        assert client.get("/v1/model").status_code == 200
+
+
+def test_the_default_limit_is_at_least_twenty_a_second() -> None:
+    from packshot.config import load_settings
+
+    service = make_app(load_settings(), "nothing").state.service
+    assert service.limits.rate >= 20 and service.limits.burst >= 20
+
+
+def test_a_key_has_a_short_name_for_logs() -> None:
+    key = Key(name="shop", role="score", sha256="ab" * 32, created_at=datetime.now(UTC))
+    assert key.id == "abababab" and key.refused(datetime.now(UTC)) is None
