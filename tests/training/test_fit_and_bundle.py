@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -223,3 +224,8 @@ def test_a_bundle_of_another_version_says_so_whatever_else_it_holds(tmp_path):
 def test_half_precision_is_for_processors_that_have_it(monkeypatch, known, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known)
     assert has_bf16(torch.device("cpu")) is expected
+
+
+def test_vectors_of_the_reference_are_kept_in_single_precision(trained):
+    schema = pq.read_schema(trained[1] / "reference.parquet")
+    assert [str(schema.field(name).type.value_type) for name in ("embedding", "style_vector")] == ["float", "float"]

@@ -340,7 +340,8 @@ def reference(network: PackshotNet, data: Dataset, source: FeatureSource, profil
             "embedding": network.embed(features.stats),
             "style_vector": seen.style,
         }
-        records.append(pd.DataFrame({name: value.cpu().tolist() for name, value in values.items()}))
+        # rows of float32, as which vectors are kept: as Python's numbers they would take twice the space
+        records.append(pd.DataFrame({name: list(value.cpu().numpy()) for name, value in values.items()}))
     names = np.array(data.styles or (None,), dtype=object)
     columns = ["quality", *ATTRIBUTES, "style", "embedding", "style_vector"]
     found = pd.concat(records, ignore_index=True) if records else pd.DataFrame(columns=columns)
