@@ -1,7 +1,8 @@
 """The engine of the batch, asked a few pictures at a time: what waits together is judged together.
 
-One thread judges. While it works questions gather; it takes as many of them as a call may have, so that under load
-batches grow by themselves and alone a picture waits for nobody. Everything a question asks is answered by one model.
+Two threads judge, so that one decodes while the other decides. While they work questions gather; each takes as many of
+them as a call may have, so that under load batches grow by themselves and alone a picture waits for nobody. Everything
+a question asks is answered by one model.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from packshot.scoring.look import alone
 from packshot.scoring.reading import read_ahead
 from packshot.scoring.rows import Work, rows_of
 
+CALLS = 2
+"""Calls of the engine at a time."""
 TOGETHER = 16
 """Pictures of one call at most, unless a single question has more."""
 
@@ -77,17 +80,20 @@ class Engine:
         self._waiting = 0
         self._scorer: Scorer | None = None
         self._why: str | None = "the model is being loaded"
-        self._thread = threading.Thread(target=self._work, name="judging", daemon=True)
+        self._threads = [threading.Thread(target=self._work, name="judging", daemon=True) for _ in range(CALLS)]
 
     def start(self) -> None:
         """Begin to answer."""
         decoders().begin()
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """Answer what waits, and end."""
-        self._jobs.put(None)
-        self._thread.join(timeout=60)
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join(timeout=60)
 
     def use(self, scorer: Scorer) -> None:
         """From the next call on this model answers; it is loaded before that."""
