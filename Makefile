@@ -1,6 +1,6 @@
 # Packshot: everything a person needs, by name. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo champion starter up down doctor test test-unit test-e2e mutation lint format types setup lock clean
+.PHONY: help demo champion starter up down doctor test test-unit test-e2e mutation lint format types setup screenshots lock clean
 
 BIN := .venv/bin
 
@@ -18,6 +18,7 @@ champion: setup ## train the full recipe, register it and ask the gates (up to 3
 
 starter: setup ## make the model that comes with the package anew, below starter/ (about 20 minutes on 2 cores)
 	@$(BIN)/packshot starter starter
+	@cp starter/starter.zip src/packshot/starter/starter.zip
 
 up: setup ## start the Airflow page and the MLflow page on loopback; says addresses and login
 	@$(BIN)/packshot up
@@ -48,6 +49,9 @@ lint: setup ## style, types and import contracts
 format: setup ## rewrite the sources in the project's style
 	@$(BIN)/ruff check --fix --quiet src tests dags benchmarks
 	@$(BIN)/ruff format src tests dags benchmarks
+
+screenshots: setup ## make the pictures of the README anew (needs the mirror and a Chromium)
+	@$(BIN)/python scripts/screenshots.py
 
 lock: setup ## resolve what pyproject.toml asks for into requirements.lock
 	@scripts/lock

@@ -82,6 +82,8 @@ def test_it_judges_enhances_reports_and_exports(python: Path, home: Path) -> Non
     commands = [
         ["--help"],
         ["look", "photos/0.png", "--model", "bundle"],
+        ["score", "photos", "--out", "first"],
+        ["card"],
         ["score", "photos", "--model", "bundle", "--out", "verdicts"],
         ["enhance", "photos", "--model", "bundle", "--out", "better"],
         ["report", "--verdicts", "verdicts", "--out", "page"],

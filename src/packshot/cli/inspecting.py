@@ -68,6 +68,16 @@ def verdict_schema(
 
 
 @app.command()
+def card() -> None:
+    """The card of the model that comes with the package: what it learned from, by which licences, how well it judges.
+
+    Of a registered version the card is its description in MLflow."""
+    from packshot.starter import card_of
+
+    print(card_of().rstrip(), flush=True)
+
+
+@app.command()
 def doctor() -> None:
     """Check disk, memory, ports, git and package lists before a long run."""
     from packshot.ops.doctor import run

@@ -13,7 +13,7 @@ PURPOSES = {
         "demo champion starter collect validate split features train evaluate thresholds compare ablate search adapt"
     ),
     "Operate the loop": "up down register promote registry retrain inbox data reconcile reap notices drill",
-    "Inspect": "doctor settings code-deps verdict-schema",
+    "Inspect": "card doctor settings code-deps verdict-schema",
 }
 """Purpose to the names of its commands."""
 OTHERS = "More"

@@ -5,13 +5,15 @@ Its test split is that of the demo, whose catalogue is collected and split here 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from packshot.bundle import read_record
 from packshot.catalog.held_out import read_held_out
 from packshot.catalog.narrowing import narrow
-from packshot.catalog.source_record import read_source
+from packshot.catalog.source_record import SourceRecord, read_source
+from packshot.catalog.sources.declared import read_sources, sources_path
 from packshot.config import Settings
 from packshot.evaluation.digest import bundle_digest
 from packshot.evaluation.run import evaluate
@@ -21,6 +23,7 @@ from packshot.ops.teacher import teacher_of
 from packshot.progress import say
 from packshot.registry.card import model_card
 from packshot.revision import RunKey
+from packshot.starter import ARCHIVE, CARD, pack
 from packshot.training.features import build_features
 from packshot.training.layout import OUT_OF_FOLD
 from packshot.training.recorder import NullRecorder
@@ -28,7 +31,6 @@ from packshot.training.run import train
 
 PROFILE = "starter"
 RECIPE = "student"
-CARD = "CARD.md"
 
 
 def run(settings: Settings, folder: Path) -> dict[str, Any]:
@@ -45,8 +47,11 @@ def run(settings: Settings, folder: Path) -> dict[str, Any]:
     figures = evaluate(settings, own)
     card = card_of(settings, own, bundle, figures)
     write_text(folder / CARD, card)
-    say(f"starter: {bundle}, {sum(each.stat().st_size for each in bundle.iterdir()) / 2**20:.1f} MiB; {folder / CARD}")
-    return {"bundle": str(bundle), "bundle_sha256": bundle_digest(bundle), "card": str(folder / CARD), **figures}
+    archive = folder / ARCHIVE.name
+    pack(bundle, card, archive)
+    say(f"starter: {archive}, {archive.stat().st_size / 2**20:.1f} MiB; it comes with the package as {ARCHIVE}")
+    made = {"bundle": str(bundle), "bundle_sha256": bundle_digest(bundle), "archive": str(archive)}
+    return made | {"card": str(folder / CARD), **figures}
 
 
 def gather(settings: Settings, whole: Path) -> None:
@@ -72,13 +77,21 @@ def card_of(settings: Settings, workspace: Path, bundle: Path, figures: dict[str
     )
     return model_card(
         without_styles(settings),
-        read_source(workspace),
+        _from_the_public(read_source(workspace), workspace),
         key,
         figures,
         bounds,
         note=note,
         held_out=read_held_out(bundle),
     )
+
+
+def _from_the_public(source: SourceRecord, workspace: Path) -> SourceRecord:
+    """The record with the public addresses of its sets, wherever they were read: a card is for others."""
+    declared = read_sources(sources_path(workspace)).of(tuple(source.sets), workspace)
+    public = {name: each.public.address for name, each in declared.items() if each.public is not None}
+    sets = {name: replace(each, address=public.get(name, each.address)) for name, each in source.sets.items()}
+    return replace(source, sets=sets)
 
 
 def without_styles(settings: Settings) -> Settings:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import pytest
 from small_network import save_small_bundle, small_architecture
 from small_workspace import picture
 
+import packshot.starter as starter
 from packshot.bundle import Judge, Judgement
 from packshot.config import Settings, load_settings
 from packshot.registry import models
@@ -99,3 +103,18 @@ def test_it_judges_where_no_champion_was_promoted(
         bundle_path(settings, "champion")
     assert bundle_path(settings, STARTER)[0] == folder
     assert not capsys.readouterr().err
+
+
+def test_the_package_brings_one(tmp_path: Path) -> None:
+    script = (
+        "import numpy as np, packshot\n"
+        "judge = packshot.load()\n"
+        "verdict = judge(np.full((300, 200, 3), 90, np.uint8))\n"
+        "print(judge.model, verdict.model_name, verdict.decision)\n"
+    )
+    environment = {**os.environ, "PACKSHOT_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[:3] == ["starter", "bundle", "starter"]
+    assert starter.ARCHIVE.stat().st_size <= 25 * 2**20
+    card = card_of()
+    assert "CC0-1.0" in card and "SRCC" in card and "https://" in card
