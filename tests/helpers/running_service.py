@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import uvicorn
@@ -41,9 +42,9 @@ def with_rules(settings: Settings, **rules: object) -> Settings:
     return settings.model_copy(update={"service": settings.service.model_copy(update=rules)})
 
 
-def run(settings: Settings, model: str, keys: Keys) -> Iterator[Running]:
+def run(settings: Settings, model: str, keys: Keys, verdicts: Sequence[Path] = ()) -> Iterator[Running]:
     """A server in a thread of its own; ready when it is yielded."""
-    app, port = make_app(settings, model, keys), free_port()
+    app, port = make_app(settings, model, keys, verdicts), free_port()
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", access_log=False))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,6 +22,10 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0: every one this machine has.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8300,
     model: Model = "champion",
+    verdicts: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of verdicts for the desk; may be repeated. Default: all batches of the inbox."),
+    ] = None,
 ) -> None:
     """Answer verdicts over HTTP: POST /v1/verdicts with a key; /docs explains. The ledger's champion judges.
 
@@ -38,7 +43,7 @@ def serve(
     settings = load_settings()
     say(f"service: http://{host}:{port}/docs; `packshot keys add NAME --role score` makes a key")
     uvicorn.run(
-        make_app(settings, model),
+        make_app(settings, model, verdicts=verdicts or ()),
         host=host,
         port=port,
         log_level="warning",

@@ -118,6 +118,23 @@ class ForgottenPayload(Payload):
     displaced_elsewhere: int = 0
 
 
+class ReviewedPayload(Payload):
+    """What a person decided on a picture at the desk; `reason` is that of a rejection.
+
+    `seen` is the entry about the picture that the person knew of, 0 where they knew of none: where an entry between
+    that one and this exists, two people decided beside each other.
+    """
+
+    item: str
+    """The picture: `packshot.service.review.item_id` of batch, path and content."""
+    path: str
+    image_id: str | None = None
+    outcome: Literal["accept", "enhance", "reject", "undo"]
+    seen: int = 0
+    token: str
+    """Made up by who sends the decision: sent twice, it is one."""
+
+
 class TaskFailedPayload(Payload):
     """Which task of which run failed for good."""
 
@@ -289,6 +306,13 @@ class Forgotten(Event):
     payload: ForgottenPayload
 
 
+class Reviewed(Event):
+    """A person decided on a picture, or took a decision back; the actor is the name of their key."""
+
+    kind: Literal["reviewed"]
+    payload: ReviewedPayload
+
+
 class TaskFailed(Event):
     """A task of a DAG failed for good."""
 
@@ -321,6 +345,7 @@ AnyEvent = Annotated[
     | Labelled
     | ShopScaled
     | Forgotten
+    | Reviewed
     | TaskFailed
     | Noticed,
     Field(discriminator="kind"),

@@ -236,17 +236,18 @@ class Ledger:
             raise LedgerError(f"cannot read the ledger {self._shown}: {error}") from error
         return breaks(entries, witness)
 
-    def history(self, model_name: str | None = None, kind: str | None = None) -> list[dict[str, Any]]:
-        """All entries, oldest first, as dicts with the payload decoded; narrowed to a model or a kind."""
+    def history(self, model_name: str | None = None, kind: str | None = None, after: int = 0) -> list[dict[str, Any]]:
+        """All entries, oldest first, as dicts with the payload decoded; narrowed to a model, a kind, or those written
+        after the entry `after`."""
         try:
             with self._engine.connect() as connection:
-                return _rows(connection, model_name, kind)
+                return _rows(connection, model_name, kind, after)
         except sa.exc.SQLAlchemyError as error:
             raise LedgerError(f"cannot read the ledger {self._shown}: {error}") from error
 
-    def events(self, model_name: str | None = None, kind: str | None = None) -> list[AnyEvent]:
+    def events(self, model_name: str | None = None, kind: str | None = None, after: int = 0) -> list[AnyEvent]:
         """As `history`, each entry as the event it is. Raises LedgerError for one that cannot be understood."""
-        return self._parsed(self.history(model_name, kind))
+        return self._parsed(self.history(model_name, kind, after))
 
     def _parsed(self, rows: list[dict[str, Any]]) -> list[AnyEvent]:
         found = []
@@ -293,8 +294,10 @@ def _entries(connection: sa.Connection) -> list[dict[str, Any]]:
     return [dict(row) for row in connection.execute(sa.select(ENTRIES).order_by(ENTRIES.c.id)).mappings()]
 
 
-def _rows(connection: sa.Connection, model_name: str | None, kind: str | None = None) -> list[dict[str, Any]]:
-    query = _FACTS
+def _rows(
+    connection: sa.Connection, model_name: str | None, kind: str | None = None, after: int = 0
+) -> list[dict[str, Any]]:
+    query = _FACTS.where(ENTRIES.c.id > after)
     if model_name is not None:
         query = query.where(ENTRIES.c.model_name == model_name)
     if kind is not None:

@@ -8,11 +8,13 @@ from typing import Literal, get_args
 Role = Literal["read", "score", "review", "approve", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
 JUDGES: tuple[Role, ...] = ("score", "review", "admin")
+REVIEWERS: tuple[Role, ...] = ("review", "admin")
 
 
 @dataclass(frozen=True)
 class Route:
-    """One thing that can be asked. `roles`: of the keys that may; empty: anybody, without a key."""
+    """One thing that can be asked; a part of `path` in braces is whatever stands there. `roles`: of the keys that may;
+    empty: anybody, without a key."""
 
     method: str
     path: str
@@ -30,13 +32,23 @@ ROUTES = (
     Route("GET", "/v1/model", ROLES, "which model judges: version, lineage, digests, card"),
     Route("POST", "/v1/verdicts", JUDGES, "the verdict on each picture sent, in order"),
     Route("POST", "/v1/enhance", JUDGES, "the repaired picture, 204 where none is better than the original"),
+    Route("GET", "/v1/queue", REVIEWERS, "pictures of scored batches that wait for a person, least sure first"),
+    Route("GET", "/v1/queue/{item}", REVIEWERS, "one of them: its verdict, what people decided, its siblings"),
+    Route("GET", "/v1/queue/{item}/picture", REVIEWERS, "the picture, or the repaired one, as JPEG for a screen"),
+    Route("POST", "/v1/queue/{item}/decision", REVIEWERS, "what a person decides; an entry of the ledger"),
 )
 
 
 def route_of(method: str, path: str) -> Route | None:
     """The route of a request; None where there is none."""
     asked = "GET" if method == "HEAD" else method
-    return next((route for route in ROUTES if (route.method, route.path) == (asked, path)), None)
+    return next((route for route in ROUTES if route.method == asked and _fits(route.path, path)), None)
+
+
+def _fits(template: str, path: str) -> bool:
+    wanted, found = template.split("/"), path.split("/")
+    parts = zip(wanted, found, strict=False)
+    return len(wanted) == len(found) and all(want == part or (want.startswith("{") and part) for want, part in parts)
 
 
 def table() -> str:

@@ -7,7 +7,7 @@ import json
 import logging
 import secrets
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ from time import perf_counter
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.datastructures import MutableHeaders
@@ -26,13 +27,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from packshot import __version__
 from packshot.config import ServiceSettings, Settings
 from packshot.errors import PackshotError
+from packshot.registry.ledger import LedgerError
 from packshot.registry.models import STARTER
 from packshot.scoring.contract import SCHEMA_VERSION, Verdict
+from packshot.scoring.verdicts import VerdictsUnreadable
 from packshot.service.access import Route, route_of
 from packshot.service.champion import Following
+from packshot.service.desk_routes import desk_routes
 from packshot.service.engine import Answer, Engine, NoModel, TooBusy
 from packshot.service.keys import Key, KeyRefused, Keys, KeysDamaged
 from packshot.service.limits import Limits
+from packshot.service.review import DecidedMeanwhile, NoSuchItem, NotToDecide, PictureGone, Review
 from packshot.service.uploads import TooLarge, TooSlow, WrongRequest, bounded, pictures_of
 from packshot.starter import card_of
 
@@ -41,12 +46,18 @@ LOG = logging.getLogger("packshot.service")
 RETRY_S = 1
 STATUS: dict[type[PackshotError], int] = {
     WrongRequest: 400,
+    NotToDecide: 400,
     KeyRefused: 401,
+    NoSuchItem: 404,
     TooSlow: 408,
+    DecidedMeanwhile: 409,
+    PictureGone: 410,
     TooLarge: 413,
     TooBusy: 503,
     NoModel: 503,
     KeysDamaged: 503,
+    LedgerError: 503,
+    VerdictsUnreadable: 503,
 }
 
 
@@ -76,13 +87,14 @@ class Meters:
 class Service:
     """What the routes share."""
 
-    def __init__(self, settings: Settings, model: str, keys: Keys) -> None:
+    def __init__(self, settings: Settings, model: str, keys: Keys, verdicts: Sequence[Path] = ()) -> None:
         self.rules: ServiceSettings = settings.service
         self.engine = Engine(settings, self.rules.waiting_pictures)
         self.following = Following(settings, model, self.engine, self.rules.follow_s)
         self.keys = keys
         self.limits = Limits(self.rules.rate_per_s, self.rules.burst)
         self.meters = Meters.new()
+        self.review = Review(settings, verdicts)
 
     def key_for(self, request: Request, route: Route) -> Key | None:
         """The key of a question that may be asked with it; None where none is needed. Raises what refuses it."""
@@ -109,9 +121,12 @@ class Service:
         return found
 
 
-def make_app(settings: Settings, model: str = "champion", keys: Keys | None = None) -> FastAPI:
-    """The application; its model is loaded when it starts."""
-    service = Service(settings, model, keys or Keys())
+def make_app(
+    settings: Settings, model: str = "champion", keys: Keys | None = None, verdicts: Sequence[Path] = ()
+) -> FastAPI:
+    """The application; its model is loaded when it starts. The desk shows the folders of `verdicts`, else all batches
+    of the inbox."""
+    service = Service(settings, model, keys or Keys(), verdicts)
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -124,10 +139,11 @@ def make_app(settings: Settings, model: str = "champion", keys: Keys | None = No
     app = FastAPI(title="Packshot", version=__version__, lifespan=life, summary="Verdicts on product pictures")
     app.state.service = service
     app.add_middleware(Guard, service=service)
-    for kind in (PackshotError, MultiPartException, HTTPException):
+    for kind in (PackshotError, MultiPartException, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, _told)
     _add_public(app, service)
     _add_judging(app, service)
+    app.include_router(desk_routes(service.review))
     return app
 
 
@@ -159,6 +175,7 @@ class Guard:
         except Exception as error:
             await _refusal(error)(scope, receive, answer)
         else:
+            request.state.key = key
             most = int(rules.max_request_mb * 1e6)
             await self._app(scope, bounded(receive, most, rules.read_timeout_s), answer)
         finally:
@@ -198,6 +215,10 @@ async def _told(request: Request, error: Exception) -> Response:
 def _refusal(error: BaseException) -> Response:
     if isinstance(error, MultiPartException):
         error = WrongRequest(f"the multipart body cannot be read: {error.message}")
+    if isinstance(error, RequestValidationError):
+        # what was sent is not said again: it may be anything
+        told = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        return _error(422, "; ".join(told))
     if isinstance(error, HTTPException):
         return _error(error.status_code, str(error.detail), dict(error.headers or {}))
     status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
