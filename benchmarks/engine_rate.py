@@ -41,15 +41,8 @@ from packshot.evaluation.digest import bundle_digest
 from packshot.files import write_json
 from packshot.inference.converted_graph import EXAMPLE, converted
 from packshot.inference.heads import Heads
-from packshot.inference.openvino_runtime import (
-    PRECISIONS,
-    Graphs,
-    OpenVinoRuntime,
-    Precision,
-    Requests,
-    graphs_of,
-    open_openvino,
-)
+from packshot.inference.looking import PRECISIONS, Precision, Requests
+from packshot.inference.openvino_runtime import Graphs, OpenVinoRuntime, graphs_of, open_openvino
 from packshot.inference.quantise import quantised
 from packshot.inference.signal_on_cpu import signal_on_cpu
 from packshot.inference.torch_runtime import open_torch

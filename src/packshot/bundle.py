@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from packshot.faults.detector import Detector, Found, read_detector
 from packshot.inference.fastest import fastest_runtime
 from packshot.inference.gain import Before, Forest, evidence, read_forest, shown
 from packshot.inference.heads import Heads, softmax
-from packshot.inference.repairs import Enhancing, Repair, kept_ground
+from packshot.inference.repairs import Enhancing, Repair, gains_of, kept_ground
 from packshot.inference.runtime import OpenRuntime, Runtime
 from packshot.inference.scope import Scope, read_scope
 from packshot.inference.weights import Source, WeightsUnreadable, read_weights
@@ -295,24 +296,23 @@ class Judge:
         if self._gain is None or self._detector is None:
             raise ValueError("this bundle has not learned what repairs gain; ask `mends` first")
         least, view = self._gain.least(max_harm), shown(image)
-        tried = [each for each in self._enhancing.repairs(image) if faults is None or each.mends & set(faults)]
-        gains = self._gains(view, [(each, each.apply(view, 1.0)) for each in tried])
-        best = max(range(len(tried)), key=gains.__getitem__, default=None)
-        if best is None or gains[best] <= least:
+        wanted = [each for each in self._enhancing.repairs(image) if faults is None or each.mends & set(faults)]
+        if not wanted:
             return None
-        repaired = tried[best].apply(image, max(1.0, max(image.shape[:2]) / max(view.shape[:2])))
+        before = Before.of(view, self._detector)
+        tried = gains_of(wanted, lambda way: self._expected(before, kept_ground(view, way.apply(view, 1.0)), way))
+        best, gain = max(tried, key=itemgetter(1))
+        if gain <= least:
+            return None
+        repaired = kept_ground(image, best.apply(image, max(1.0, max(image.shape[:2]) / max(view.shape[:2]))))
         if view is not image:  # what was looked at is smaller than what is delivered
-            gains[best] = self._gains(image, [(tried[best], repaired)])[0]
-        if gains[best] <= least:
-            return None
-        return Mended(kept_ground(image, repaired), tried[best].name, gains[best])
+            gain = self._expected(Before.of(image, self._detector), repaired, best)
+        return Mended(repaired, best.name, gain) if gain > least else None
 
-    def _gains(self, image: Image, repaired: Sequence[tuple[Repair, Image]]) -> list[float]:
-        """What is expected of each repair of an image, dB."""
+    def _expected(self, before: Before, after: Image, way: Repair) -> float:
+        """The gain of a repair, dB."""
         assert self._gain is not None and self._detector is not None
-        before = Before.of(image, self._detector)
-        seen = [evidence(before, kept_ground(image, after), way.name, self._detector) for way, after in repaired]
-        return [float(gain) for gain in self._gain.predict(np.stack(seen))] if seen else []
+        return float(self._gain.predict(evidence(before, after, way.name, self._detector)[None])[0])
 
     def enhance(self, image: Image) -> Image:
         """The image enhanced at its own size, uint8 H x W x 3 RGB; a plain white ground stays as it is.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from sklearn.ensemble import ExtraTreesRegressor
 
+from packshot.inference import gain as module
 from packshot.inference.gain import FILE, Forest, GainUnreadable, evidence_size, read_forest, write_forest
 from packshot.training.gain import LEAF, SHARE, TREES, Trials, fitted
 
@@ -80,3 +82,25 @@ def test_a_damaged_file_and_one_for_other_repairs_say_so(tmp_path: Path, monkeyp
     (tmp_path / FILE).write_bytes(b"nonsense")
     with pytest.raises(GainUnreadable, match="train again"):
         read_forest(tmp_path)
+
+
+@pytest.mark.parametrize("levels", [(0, 256), (7, 8), (100, 104)])
+@pytest.mark.parametrize("shape", [(32, 32), (33, 47), (200, 301)])
+def test_counted_percentiles_are_those_of_numpy(shape: tuple[int, int], levels: tuple[int, int]) -> None:
+    lab = np.random.default_rng(shape[0]).integers(*levels, (*shape, 3), dtype=np.uint8)
+    assert module._lightness(lab) == pytest.approx(
+        np.percentile(lab[..., 0].astype(float), module.PERCENTILES), abs=1e-9
+    )
+
+
+def test_a_change_is_told_by_what_it_did_to_light_colour_and_detail() -> None:
+    before = np.random.default_rng(3).integers(40, 200, (64, 96, 3), dtype=np.uint8)
+    after = cv2.add(before, np.full_like(before, 20))
+    first, second = (cv2.cvtColor(each, cv2.COLOR_RGB2LAB).astype(np.float64) for each in (before, after))
+    found = module._change(module.Before(before, module._lab(before), np.zeros(0, np.float32)), after)
+    sides = [each.reshape(-1, 3) for each in (first, second)]
+    assert found[:12] == pytest.approx(
+        np.concatenate([s for side in sides for s in (side.mean(0), side.std(0))]), rel=1e-5
+    )
+    assert found[12:15] == pytest.approx((second - first).mean(axis=(0, 1)), abs=1e-3)
+    assert found[-1] == pytest.approx(np.log(np.mean((second - first) ** 2) + 0.01), rel=1e-5)

@@ -14,8 +14,8 @@ from packshot.evaluation.metrics import psnr
 from packshot.inference import repairs as module
 from packshot.inference.heads import Heads
 from packshot.inference.openvino_runtime import open_openvino
-from packshot.inference.repairs import Repair, names, repairs
-from packshot.inference.tones import Codes
+from packshot.inference.repairs import Repair, gains_of, names, repairs
+from packshot.inference.tones import Codes, Tones
 from packshot.inference.torch_runtime import source_of
 from packshot.inference.weights import Source
 from packshot.model.network import PackshotNet
@@ -48,7 +48,7 @@ def ways(network: Source, asked: list[Codes] | None = None) -> tuple[dict[str, R
             asked.append(chosen)
         return runtime.enhanced(image, chosen, heads.tones(chosen))
 
-    return {each.name: each for each in repairs(enhanced, heads.tones(codes), codes)}, codes
+    return {each.name: each for each in repairs(enhanced, lambda: (codes, heads.tones(codes)))}, codes
 
 
 def test_all_ways_are_named_and_mend_something(network: Source) -> None:
@@ -108,3 +108,29 @@ def test_another_picture_is_not_given_the_repair_of_the_last(network: Source) ->
     alone = ways(network)[0]["detail"].apply
     assert not np.array_equal(detail(first, 1.0), detail(second, 1.0))
     assert detail(second, 1.0).shape == alone(second, 1.0).shape
+
+
+def test_what_nothing_mends_is_not_tried_and_blur_is_left_to_the_formula(network: Source) -> None:
+    found, _ = ways(network)
+    for_blur = {name for name, each in found.items() if "blur" in each.mends}
+    assert for_blur == {f"focus {sigma:g}" for sigma in module.FOCUS}
+    assert not any("compression" in each.mends for each in found.values())
+
+
+def test_the_network_is_not_asked_by_ways_that_need_none() -> None:
+    def said() -> tuple[Codes, Tones]:
+        raise AssertionError("asked")
+
+    found = {each.name: each for each in repairs(lambda image, codes: image, said)}
+    found["focus 0.8"].apply(np.zeros((40, 40, 3), np.uint8), 1.0)
+    with pytest.raises(AssertionError, match="asked"):
+        found["tones"].apply(np.zeros((40, 40, 3), np.uint8), 1.0)
+
+
+def test_stronger_ways_are_tried_until_one_does_more_harm(network: Source) -> None:
+    found, _ = ways(network)
+    gains = dict(zip(names(), (1, 2, 3, -1, -2, 9, 9, 5, 4, -1, -0.5, -0.7, 2), strict=True))
+    tried = gains_of(found.values(), lambda way: gains[way.name])
+    left_out = {"lift 0.47", "lift 0.37", "focus 2.4"}
+    assert [(way.name, gain) for way, gain in tried] == [each for each in gains.items() if each[0] not in left_out]
+    assert gains_of([], lambda way: 0.0) == []

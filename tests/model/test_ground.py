@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from packshot.model import ground as module
 from packshot.model.ground import GREY, keep_white_ground, white_ground, with_grey_ground
 
 
@@ -85,3 +86,20 @@ def test_a_ground_that_is_not_white_and_a_blown_out_sky_are_shown_as_they_are():
     assert white_ground(sky).mean() > 0.3
     for image in (grey, sky):
         assert with_grey_ground(image) is image
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_ground_and_seam_are_mixed_pixel_by_pixel(seed):
+    random = np.random.default_rng(seed)
+    image = packshot()
+    image[random.integers(0, 80, 40), random.integers(0, 100, 40)] = random.integers(200, 256, (40, 3))
+    enhanced = random.integers(0, 256, image.shape, dtype=np.uint8)
+    ground, square = white_ground(image), np.ones((module.SOLID, module.SOLID), np.uint8)
+    share = cv2.GaussianBlur(ground.astype(np.uint8) * 255, (0, 0), module.FEATHER)
+    product = cv2.dilate(cv2.morphologyEx((~ground).astype(np.uint8), cv2.MORPH_OPEN, square), square) > 0
+    weight = np.where(ground, 1, np.where(product, np.minimum(share / np.float32(127.5), 1), 0))[..., None]
+    expected = np.rint(weight * image + (1 - weight) * enhanced)
+    for given in (enhanced, np.asfortranarray(enhanced)):
+        kept = keep_white_ground(image, given)
+        assert np.abs(kept - expected).max() <= 1
+        assert (kept == expected).mean() > 0.999

@@ -9,6 +9,8 @@ import pytest
 from packshot.config import load_settings
 from packshot.home import project_root
 from packshot.scoring.rules import Picture, findings, measure
+from packshot.scoring.rules import banner as module
+from packshot.scoring.rules.picture import ALIKE
 
 
 def photograph() -> np.ndarray:
@@ -63,3 +65,12 @@ def test_strip_with_words_is_found(image: np.ndarray) -> None:
 )
 def test_what_is_no_strip_is_not_found(image: np.ndarray) -> None:
     assert strips_found(image) == {}
+
+
+def test_a_line_is_compared_with_its_first_pixel_in_every_channel() -> None:
+    random = np.random.default_rng(2)
+    lines = np.repeat(random.integers(0, 256, (50, 1, 3)), 80, axis=1) + random.integers(-14, 15, (50, 80, 3))
+    lines = lines.clip(0, 255).astype(np.uint8)
+    apart = np.abs(lines.astype(int) - lines[:, :1]).max(axis=2)
+    assert module._own(lines) == pytest.approx((apart <= ALIKE).mean(axis=1), abs=1e-12)
+    assert module._own(lines[:0]).shape == (0,)

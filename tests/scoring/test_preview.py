@@ -15,6 +15,7 @@ from small_workspace import make_settings
 from packshot.catalog.image import ImageLimits
 from packshot.scoring.batch import score
 from packshot.scoring.preview import preview, previews
+from packshot.scoring.rules import Picture
 from packshot.scoring.verdicts import read_verdicts
 from packshot.serving.batches import view_batch
 from packshot.serving.thumbnails import Thumbnails
@@ -61,3 +62,11 @@ def test_none_is_kept_where_none_is_wanted(batch: Path) -> None:
     without = settings.scoring.model_copy(update={"preview_side": 0})
     score(settings.model_copy(update={"scoring": without}), batch / "in", batch / "out", scorer=scorer())
     assert previews(batch / "out" / "verdicts.parquet", ["3.png"]) == {}
+
+
+@pytest.mark.parametrize(("side", "longest"), [(160, 320), (320, 320), (321, 640), (640, 640), (800, 900)])
+def test_it_is_made_of_the_smallest_copy_that_is_large_enough(side: int, longest: int) -> None:
+    image = np.random.default_rng(5).integers(0, 256, (900, 600, 3), dtype=np.uint8)
+    assert max(Picture(image).at_least(side).shape) == longest
+    assert Picture(image[:100, :90]).at_least(side).shape == (100, 90, 3)
+    assert max(opened(preview(Picture(image).at_least(side), side) or b"").shape) == side

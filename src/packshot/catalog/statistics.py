@@ -25,13 +25,14 @@ def image_statistics(image: NDArray[np.uint8]) -> dict[str, float]:
     mean, deviation = cv2.meanStdDev(grey)
     white = cv2.countNonZero(cv2.inRange(small, (WHITE_FROM,) * 3, (255,) * 3))
     # no Laplacian of bytes, with these weights, leaves 16 bits
-    _, sharp = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))
+    bent = cv2.Laplacian(grey, cv2.CV_16S)
+    sharp = cv2.norm(bent, cv2.NORM_L2SQR) / grey.size - (cv2.sumElems(bent)[0] / grey.size) ** 2
     return {
         "brightness": float(mean[0, 0] / 255.0),
         "contrast": float(deviation[0, 0] / 255.0),
         "saturation": float(cv2.mean(cv2.cvtColor(small, cv2.COLOR_RGB2HSV))[1] / 255.0),
         "white_share": white / grey.size,
-        "sharp_laplacian": float(sharp[0, 0] ** 2),
+        "sharp_laplacian": float(sharp),
         "width": float(width),
         "height": float(height),
         "aspect": float(width / height),

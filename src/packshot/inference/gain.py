@@ -47,10 +47,11 @@ def evidence_size() -> int:
 
 @dataclass(frozen=True)
 class Before:
-    """A picture as it came, looked at once: its view, H x W x 3 uint8 RGB, that in CIELAB, and what a detector says."""
+    """A picture as it came, looked at once: its view, H x W x 3 uint8 RGB, that in 8-bit CIELAB, and what a detector
+    says."""
 
     view: Image
-    lab: Floats
+    lab: Image
     said: Floats
 
     @classmethod
@@ -82,24 +83,31 @@ def shown(image: Image) -> Image:
     return np.asarray(bordered, dtype=np.uint8)
 
 
-def _lab(view: Image) -> Floats:
-    return np.asarray(cv2.cvtColor(view, cv2.COLOR_RGB2LAB), dtype=np.float32)
+def _lab(view: Image) -> Image:
+    return np.asarray(cv2.cvtColor(view, cv2.COLOR_RGB2LAB), dtype=np.uint8)
 
 
 def _change(before: Before, view: Image) -> Floats:
     """Means and deviations of lightness and colour on both sides; of the difference what is slow and what is fine."""
     if view.shape != before.view.shape:
         raise ValueError(f"a repair changed the shape of a picture: {before.view.shape} to {view.shape}")
-    first, second = before.lab, _lab(view)
-    difference = second - first
+    sides = before.lab, _lab(view)
+    difference = cv2.subtract(sides[1], sides[0], dtype=cv2.CV_32F)
     slow = cv2.resize(difference, (CELLS, CELLS), interpolation=cv2.INTER_AREA).reshape(-1, 3)
-    fine = difference - cv2.GaussianBlur(difference, (0, 0), 3)
-    sides = [statistic.ravel() for lab in (first, second) for statistic in cv2.meanStdDev(lab)]
-    lightness = [np.percentile(lab[..., 0], PERCENTILES) for lab in (first, second)]
-    moved = [np.log(np.mean(difference**2) + 0.01)]
-    parts = [*sides, slow.mean(axis=0), slow.std(axis=0), np.abs(slow).mean(axis=0), cv2.meanStdDev(fine)[1].ravel()]
-    parts = [*parts, fine.mean(axis=(0, 1)), *lightness, moved]
+    fine_mean, fine_deviation = cv2.meanStdDev(cv2.subtract(difference, cv2.GaussianBlur(difference, (0, 0), 3)))
+    both = [statistic.ravel() for lab in sides for statistic in cv2.meanStdDev(lab)]
+    moved = [np.log(cv2.norm(difference, cv2.NORM_L2SQR) / difference.size + 0.01)]
+    parts = [*both, slow.mean(axis=0), slow.std(axis=0), np.abs(slow).mean(axis=0)]
+    parts = [*parts, fine_deviation.ravel(), fine_mean.ravel(), *(_lightness(lab) for lab in sides), moved]
     return np.concatenate(parts).astype(np.float32)
+
+
+def _lightness(lab: Image) -> npt.NDArray[np.float64]:
+    """PERCENTILES of lightness, linear between neighbours as those of numpy: counted, not sorted."""
+    counts = np.cumsum(cv2.calcHist([lab], [0], None, [256], [0, 256]).ravel().astype(np.int64))
+    place = np.array(PERCENTILES) / 100 * (counts[-1] - 1)
+    low, high = (np.searchsorted(counts, rounded(place), side="right") for rounded in (np.floor, np.ceil))
+    return np.asarray(low + (high - low) * (place - np.floor(place)), dtype=np.float64)
 
 
 @dataclass(frozen=True)

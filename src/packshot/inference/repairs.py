@@ -5,8 +5,10 @@ Which of them is nearest to the true picture is for `packshot.inference.gain` to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
 
 import cv2
 import numpy as np
@@ -19,6 +21,10 @@ from packshot.model.ground import keep_white_ground
 from packshot.model.parallel import one_core
 from packshot.model.preprocess import Image
 
+LIGHT = frozenset({"dark", "light", "flat", "cast"})
+"""What tones mend."""
+GRAIN = frozenset({"noise"})
+"""What the network's detail mends. Against blur a formula gains more, and compression alone is mended by nothing."""
 Enhance = Callable[[Image, Codes], Image]
 """One picture at its own size, under the codes of the trunk."""
 LIFTS = (0.75, 0.6, 0.47, 0.37)
@@ -43,6 +49,11 @@ class Repair:
     mends: frozenset[str]
     apply: Callable[[Image, float], Image]
 
+    @property
+    def family(self) -> str:
+        """What is done, however strongly: the first word of the name."""
+        return self.name.partition(" ")[0]
+
 
 @dataclass(frozen=True)
 class Enhancing:
@@ -62,29 +73,33 @@ class Enhancing:
         return self.runtime.enhanced(image, codes, self.heads.tones(codes))
 
     def repairs(self, image: Image) -> Iterator[Repair]:
-        """Every way to repair the image."""
-        codes = self.codes(image)
-        return repairs(self.enhanced, self.heads.tones(codes), codes)
+        """Every way to repair the image; the network looks at it once one is applied that asks it."""
+
+        def said() -> tuple[Codes, Tones]:
+            codes = self.codes(image)
+            return codes, self.heads.tones(codes)
+
+        return repairs(self.enhanced, said)
 
 
-def repairs(enhanced: Enhance, toning: Tones, codes: Codes) -> Iterator[Repair]:
-    """Every way for the picture that `codes`, and the tones they mix, are of. `enhanced` runs the whole network, once
-    for each picture."""
+def repairs(enhanced: Enhance, said: Callable[[], tuple[Codes, Tones]]) -> Iterator[Repair]:
+    """Every way for the picture that the codes of `said`, and the tones they mix, are of. `enhanced` runs the whole
+    network, once for each picture; `said` is asked once, and only by the ways that need it."""
+    said = cache(said)
     last: list[tuple[Image, Image]] = []
 
     def detail(image: Image, scale: float = 1.0) -> Image:
         if not last or last[0][0] is not image:
-            last[:] = [(image, enhanced(image, codes.without_tones()))]
+            last[:] = [(image, enhanced(image, said()[0].without_tones()))]
         return last[0][1]
 
     def tones(image: Image, scale: float = 1.0) -> Image:
+        codes, toning = said()
         return enhance_tiled(image, toning, codes.modulation)
 
-    light = frozenset({"dark", "light", "flat", "cast"})
-    grain = frozenset({"noise", "compression", "blur"})
-    yield Repair("tones", light, tones)
-    yield Repair("detail", grain, detail)
-    yield Repair("both", light | grain, lambda image, scale: tones(detail(image)))
+    yield Repair("tones", LIGHT, tones)
+    yield Repair("detail", GRAIN, detail)
+    yield Repair("both", LIGHT | GRAIN, lambda image, scale: tones(detail(image)))
     for exponent in LIFTS:
         yield Repair(f"lift {exponent:g}", frozenset({"dark"}), _to_the_power(exponent))
     for exponent in DIMS:
@@ -101,6 +116,23 @@ def names() -> tuple[str, ...]:
         *(f"dim {exponent:g}" for exponent in DIMS),
         *(f"focus {sigma:g}" for sigma in FOCUS),
     )
+
+
+def gains_of(ways: Iterable[Repair], gain: Callable[[Repair], float]) -> list[tuple[Repair, float]]:
+    """The ways that were tried, each with its gain, as `gain` has it of one; `ways` in the order of `names`.
+
+    Of a family the mildest comes first, and once a stronger one does harm, and more of it, still stronger ones are not
+    tried.
+    """
+    found: list[tuple[Repair, float]] = []
+    for _, members in groupby(ways, key=lambda way: way.family):
+        last = -np.inf
+        for way in members:
+            found.append((way, gain(way)))
+            if found[-1][1] < min(last, 0):
+                break
+            last = found[-1][1]
+    return found
 
 
 def kept_ground(image: Image, repaired: Image) -> Image:

@@ -53,13 +53,16 @@ def keep_white_ground(image: Image, enhanced: Image) -> Image:
     ground = white_ground(image)
     if not ground.any():
         return enhanced
-    share = cv2.GaussianBlur(ground.astype(np.uint8) * 255, (0, 0), FEATHER)
-    result = enhanced.copy()
-    result[ground] = image[ground]
+    white = ground.astype(np.uint8)
+    share = cv2.GaussianBlur(white * 255, (0, 0), FEATHER)
     square = np.ones((SOLID, SOLID), np.uint8)
-    product = cv2.dilate(cv2.morphologyEx((~ground).astype(np.uint8), cv2.MORPH_OPEN, square), square) > 0
-    seam = (share > 0) & product & ~ground
-    # half of a blurred edge lies inside the ground; twice the share starts at its edge
-    weight = np.minimum(share[seam, None].astype(np.float32) / 127.5, 1)
-    result[seam] = np.rint(weight * image[seam] + (1 - weight) * enhanced[seam]).astype(np.uint8)
+    product = cv2.dilate(cv2.morphologyEx(1 - white, cv2.MORPH_OPEN, square), square)
+    seam = np.flatnonzero((share > 0) & (product > white))
+    result = np.array(enhanced, order="C")
+    cv2.copyTo(np.ascontiguousarray(image), white, result)
+    if len(seam):
+        first, second = (np.ascontiguousarray(each).reshape(-1, 3).take(seam, axis=0) for each in (image, enhanced))
+        # half of a blurred edge lies inside the ground; twice the share starts at its edge
+        weight = np.minimum(share.take(seam)[:, None].astype(np.float32) / 127.5, 1)
+        result.reshape(-1, 3)[seam] = np.rint(weight * first + (1 - weight) * second).astype(np.uint8)
     return result

@@ -158,7 +158,7 @@ def _found(work: Work, item: Opened, judged: Judgement | Exception | None) -> Fo
     row |= columns | {"perceptual_hash": look.whole, "hashes": look.hashes, "thumbnail": look.thumbnail}
     statistics = image_statistics(item.pixels)
     row |= {name: statistics[name] for name in STATISTICS}
-    row["preview"] = preview(item.pixels, work.settings.scoring.preview_side)
+    row["preview"] = preview(picture.at_least(work.settings.scoring.preview_side), work.settings.scoring.preview_side)
     if judged is None or isinstance(judged, Exception):
         return row | _refused("not_judged", f"{type(judged).__name__}: {judged}"), broken, Mending()
     scores = _scores(work, judged)

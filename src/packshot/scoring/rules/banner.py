@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,11 +41,13 @@ def _strips(plan: Pixels) -> int:
     """How many strips run along the lines of a picture, H x W x 3."""
     height, width = plan.shape[:2]
     aside = round((1 - ACROSS) / 2 * width)
-    lines = plan[:, aside : width - aside].astype(np.int16)
-    colours = lines[:, 0]
-    ends_alike = np.abs(colours - lines[:, -1]).max(axis=1) <= ALIKE
+    lines = plan[:, aside : width - aside]
+    colours = lines[:, 0].astype(np.int16)
     own = np.zeros(height)
-    own[ends_alike] = (np.abs(lines[ends_alike] - colours[ends_alike, None]).max(axis=2) <= ALIKE).mean(axis=1)
+    ends_alike = np.abs(colours - lines[:, -1]).max(axis=1) <= ALIKE
+    own[ends_alike] = _own(lines[ends_alike])
+    if not (own >= FREE).any():
+        return 0
     may = (own >= WRITTEN[0]) & (colours.min(axis=1) < LIGHT)
     new = np.abs(np.diff(colours, axis=0)).max(axis=1) > ALIKE
     breaks = np.flatnonzero(new | ~may[1:] | ~may[:-1]) + 1
@@ -55,7 +58,17 @@ def _strips(plan: Pixels) -> int:
     return sum(_is_strip(lines, own, int(first), int(end)) for first, end in bands)
 
 
-def _is_strip(lines: NDArray[np.int16], own: NDArray[np.float64], first: int, end: int) -> bool:
+def _own(lines: Pixels) -> NDArray[np.float64]:
+    """The share of each line, N x W x 3, that has the colour of its first pixel."""
+    count, width = lines.shape[:2]
+    if not count:
+        return np.zeros(0)
+    apart = cv2.absdiff(np.ascontiguousarray(lines), np.repeat(lines[:, :1], width, axis=1))
+    alike = cv2.inRange(apart, (0,) * 3, (ALIKE,) * 3)
+    return np.asarray(cv2.reduce(alike, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() / (255 * width), np.float64)
+
+
+def _is_strip(lines: Pixels, own: NDArray[np.float64], first: int, end: int) -> bool:
     """Whether the lines from `first` to before `end`, each with the share of it that has its colour, are a strip."""
     free = first + np.flatnonzero(own[first:end] >= FREE)
     if not len(free):
@@ -68,8 +81,8 @@ def _is_strip(lines: NDArray[np.int16], own: NDArray[np.float64], first: int, en
     return all(edge is not False for edge in edges) and any(edges)
 
 
-def _changes(lines: NDArray[np.int16], at: int, beyond: int) -> bool | None:
+def _changes(lines: Pixels, at: int, beyond: int) -> bool | None:
     """Whether the colour changes between two lines; None where the picture ends before. A scaled edge is two wide."""
     if not 0 <= beyond < len(lines):
         return None
-    return bool((np.abs(lines[at] - lines[beyond]).max(axis=1) > ALIKE).mean() >= CUT)
+    return bool((np.abs(lines[at].astype(np.int16) - lines[beyond]).max(axis=1) > ALIKE).mean() >= CUT)

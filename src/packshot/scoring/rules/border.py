@@ -65,7 +65,7 @@ def border(picture: Picture) -> float:
 
     A white band is not one: it cannot be told from the ground of a box. See `framed` for what may be the product.
     """
-    sides = around(picture)
+    sides = picture.once(around)
     return 0.0 if _may_be_the_product(picture, sides) else float(len(sides))
 
 
@@ -77,7 +77,7 @@ def border(picture: Picture) -> float:
 )
 def framed(picture: Picture) -> float:
     """How many sides carry a frame that may belong to a framed print or a screen which fills the picture, 0..4."""
-    sides = around(picture)
+    sides = picture.once(around)
     flush = [side for side in sides if not _stands_in(side, picture)]
     return float(len(flush)) if _may_be_the_product(picture, sides) else 0.0
 
@@ -90,7 +90,7 @@ def sides_of(picture: Picture) -> list[Side]:
 
 def around(picture: Picture) -> list[Side]:
     """The sides with a band around the picture: no part of what stands in it, nor the ground that a box stands on."""
-    sides = sides_of(picture)
+    sides = picture.once(sides_of)
     banded = [side for side in sides if side.band is not None and (side.page or not _stands_in(side, picture))]
     if len(banded) < 3:  # a frame drawn further in runs around
         banded = [side for side in banded if not _stands_in(side, picture)]
@@ -126,7 +126,7 @@ def _may_be_the_product(picture: Picture, sides: Sequence[Side]) -> bool:
 
 def _packshot_within(picture: Picture) -> bool:
     """Whether one product stands on the page inside a frame; a print in a mount is none."""
-    top, bottom, left, right = (side.band or 0 for side in sides_of(picture))
+    top, bottom, left, right = (side.band or 0 for side in picture.once(sides_of))
     height, width = picture.plan_grey.shape
     page = Picture(np.ascontiguousarray(picture.plan[top + 2 : height - bottom - 2, left + 2 : width - right - 2]))
     parts = page.parts

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -13,6 +15,7 @@ from packshot.catalog.statistics import shrink
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
+T = TypeVar("T")
 
 VIEW = 640
 """Longest side, in pixels, of what light, colour, focus and noise are measured on: about what a shop's page shows."""
@@ -65,6 +68,17 @@ class Picture:
         return int(self.pixels.shape[1])
 
     @cached_property
+    def _noted(self) -> dict[Any, Any]:
+        return {}
+
+    def once(self, look: Callable[[Picture], T]) -> T:
+        """What `look` says of the picture, asked the first time only: several rules may want it."""
+        if look not in self._noted:
+            self._noted[look] = look(self)
+        found: T = self._noted[look]
+        return found
+
+    @cached_property
     def view(self) -> Pixels:
         """The picture itself, or a copy of at most VIEW."""
         return np.ascontiguousarray(shrink(self.pixels, VIEW))
@@ -78,6 +92,10 @@ class Picture:
     def plan(self) -> Pixels:
         """The picture itself, or a copy of at most PLAN."""
         return np.ascontiguousarray(shrink(self.view, PLAN))
+
+    def at_least(self, side: int) -> Pixels:
+        """The smallest form of the picture there is whose longest side has `side` pixels, or all that it has."""
+        return next((each for each in (self.plan, self.view) if max(each.shape[:2]) >= side), self.pixels)
 
     @cached_property
     def plan_grey(self) -> Pixels:
