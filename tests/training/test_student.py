@@ -12,6 +12,7 @@ from small_workspace import make_settings, make_workspace
 from packshot.bundle import Judge, read_network, read_record
 from packshot.config import Settings
 from packshot.training import layout
+from packshot.training.closed_form import kernel_ridge, kernel_ridge_of_first
 from packshot.training.crossval import fitted_without
 from packshot.training.dataset import Dataset, FeaturesMissing, load_dataset, load_pairs
 from packshot.training.features import TeacherMissing, build_features
@@ -156,3 +157,19 @@ def test_a_bundle_of_the_same_eyes_teaches_the_same(learned, tmp_path, monkeypat
     build_features(settings, workspace, read_network(teacher))
     assert np.array_equal(load_file(workspace / layout.TEACHER_VALUES)["stats"], before)
     assert data_of(workspace, settings).teacher.trunk_dim == 20
+
+
+@pytest.mark.parametrize("most", [12, 25, 60])
+def test_scored_pictures_are_landmarks_before_others_and_choose_the_kernel(most):
+    random = np.random.default_rng(0)
+    z = random.normal(0, 0.3, (60, 4))
+    z[20:] += 5  # another kind of picture, of which the teacher alone says something
+    y = np.where(np.arange(60) < 20, np.sin(3 * z[:, 0]), 7.0)[:, None]
+    groups = np.arange(60)
+    found = kernel_ridge_of_first(z, y, 20, most, 3, 0.0, groups)
+    like = kernel_ridge(z[:20], y[:20], most, 3, 0.0, groups[:20])
+    assert (found.gamma, found.ridge) == (like.gamma, like.ridge)
+    of_first = [bool((found.landmarks == row).all(axis=1).any()) for row in z[:20]]
+    assert len(found.landmarks) == most and sum(of_first) == min(most, 20)
+    if most > 20:
+        assert abs(float(found(z[20:]).mean()) - 7) < abs(float(like(z[20:]).mean()) - 7) / 2

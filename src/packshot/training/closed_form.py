@@ -83,6 +83,19 @@ def kernel_ridge(
     return KernelRidge(z[chosen], weights, gamma, ridge, bias)
 
 
+def kernel_ridge_of_first(
+    z: Matrix, y: Matrix, first: int, most_landmarks: int, seed: int, steepness: float, groups: Indices
+) -> KernelRidge:
+    """As `kernel_ridge`, on all rows; but the `first` ones alone choose width and ridge, and are landmarks before any
+    other row is."""
+    generator = np.random.default_rng(seed)
+    found = kernel_ridge(z[:first], y[:first], most_landmarks, seed, steepness, groups[:first])
+    order = np.concatenate([generator.permutation(first), first + generator.permutation(len(y) - first)])
+    chosen = np.sort(order[:most_landmarks])
+    weights, bias = _solved(z, y, chosen, found.gamma, found.ridge)
+    return KernelRidge(z[chosen], weights, found.gamma, found.ridge, bias)
+
+
 def kernel_ridge_without(
     z: Matrix, y: Matrix, fold: Indices, folds: int, most_landmarks: int, gamma: float, ridge: float, seed: int
 ) -> KernelRidge:

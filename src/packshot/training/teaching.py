@@ -21,12 +21,13 @@ from packshot.training.dataset import Dataset, Rows, Teacher
 
 @dataclass(frozen=True)
 class Lessons:
-    """What teaches an overall score: `rows` of the data set, `scores` (N) and `groups` (N) of numbers, in which rows of
-    one group of pictures share one."""
+    """What teaches an overall score: `rows` of the data set, the `rated` first ones with a score, `scores` (N), and
+    `groups` (N) of numbers, in which rows of one group of pictures share one."""
 
     rows: Rows
     scores: torch.Tensor
     groups: npt.NDArray[np.int64]
+    rated: int
 
 
 def lessons(data: Dataset, rows: Rows, seed: int, steepness: float = 0.0) -> Lessons | None:
@@ -43,7 +44,7 @@ def lessons(data: Dataset, rows: Rows, seed: int, steepness: float = 0.0) -> Les
     blended = teacher.human_share * human + (1 - teacher.human_share) * without
     scores = torch.from_numpy(np.concatenate([blended, said])).float()
     chosen = np.concatenate([rated, others])
-    return Lessons(chosen, scores, group[chosen].astype(np.int64))
+    return Lessons(chosen, scores, group[chosen].astype(np.int64), len(rated))
 
 
 def _said(

@@ -12,13 +12,14 @@ from packshot.training.axes import DAMAGE, FLOOR, QUALITY, fit_trunk
 from packshot.training.closed_form import (
     KernelRidge,
     kernel_ridge,
+    kernel_ridge_of_first,
     kernel_ridge_without,
     principal_components,
     ridge_classifier,
     ridge_regression,
 )
 from packshot.training.dataset import Dataset, Pairs, Rows
-from packshot.training.teaching import lessons
+from packshot.training.teaching import Lessons, lessons
 
 FEWEST_RATED = 24
 """With fewer human scores than this the full-reference scores of the pairs teach the overall score."""
@@ -98,10 +99,18 @@ def refit_quality(
     rated = data.with_quality(rows)
     taught = lessons(data, rows, seed, steepness) if len(rated) >= FEWEST_RATED else None
     if taught is not None:
-        stats, scores, pictures = data.stats[taught.rows], taught.scores, taught.groups
-    else:
-        stats, scores, pictures = quality_targets(data, rated, pairs, pair_rows)
+        return _start_taught(network, data, taught, seed, steepness)
+    stats, scores, pictures = quality_targets(data, rated, pairs, pair_rows)
     return _start_kernel(network.trunk, network.quality, stats, scores[:, None], pictures, seed, steepness)
+
+
+def _start_taught(network: PackshotNet, data: Dataset, taught: Lessons, seed: int, steepness: float) -> KernelRidge:
+    head = network.quality
+    z = network.trunk(data.stats[taught.rows].to(network.device)).double().cpu().numpy()
+    scores, groups = taught.scores.double().numpy()[:, None], taught.groups
+    found = kernel_ridge_of_first(z, scores, taught.rated, len(head.weights), seed, steepness, groups)
+    _place(head, found)
+    return found
 
 
 @torch.no_grad()
