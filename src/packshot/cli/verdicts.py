@@ -110,8 +110,8 @@ def index(
     Only batches that are new or were scored again are read. One index holds one model's vectors; the default index of
     a model lies under PACKSHOT_HOME/similar. Pictures that are duplicates of others are left out.
     """
-    from packshot.exports.style_index import update
-    from packshot.ops.exporting import chosen_verdicts, index_folder
+    from packshot.exports.style_index import index_folder, update
+    from packshot.ops.exporting import chosen_verdicts
 
     settings = load_settings()
     files = chosen_verdicts(settings, verdicts)

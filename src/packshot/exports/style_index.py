@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from packshot.config import SimilarSettings
 from packshot.errors import PackshotError
 from packshot.exports.copies import Copies, copies_in
-from packshot.exports.output import OutputTaken, put_right
+from packshot.exports.output import OutputTaken, put_right, safe_name
 from packshot.exports.source import VERDICTS, VerdictFile, VerdictsMixed, one_model
 from packshot.files import atomic_folder, write_json
+from packshot.home import Home
 from packshot.lock import held
 from packshot.scoring.decisions import SHOWN
 from packshot.serving.batches import DECISIONS
@@ -97,6 +98,11 @@ class IndexReport:
     def as_record(self) -> dict[str, Any]:
         """As plain values for JSON."""
         return asdict(self) | {"index": str(self.index)}
+
+
+def index_folder(model: str) -> Path:
+    """Where the index of a model lies by default."""
+    return Home.from_environment().similar / safe_name(model)
 
 
 def update(rules: SimilarSettings, files: Sequence[VerdictFile], folder: Path) -> IndexReport:

@@ -11,11 +11,9 @@ from packshot.catalog.shop.matching import KnownFiles, read_facts
 from packshot.catalog.shop.records import CatalogUnreadable
 from packshot.config import Settings
 from packshot.errors import PackshotError
-from packshot.exports.output import safe_name
 from packshot.exports.source import VerdictFile, VerdictsMixed, model_label, one_model, open_verdicts
-from packshot.exports.style_index import Floats, Hit, StyleIndex, Wanted, open_index, update
+from packshot.exports.style_index import Floats, Hit, StyleIndex, Wanted, index_folder, open_index, update
 from packshot.exports.styles import month_of
-from packshot.home import Home
 from packshot.ops.pipeline import champion_version, inbox_batches, verdict_folder
 from packshot.registry.alias_check import promoted
 from packshot.registry.ledger import Ledger
@@ -66,11 +64,6 @@ def catalog_months(
     """Path to its month (`YYYY-MM`) by a date column of a catalogue file; None where neither is named."""
     dates = catalog_column(settings, files, catalog, column)
     return None if dates is None else {path: month_of(date) for path, date in dates.items()}
-
-
-def index_folder(model: str) -> Path:
-    """Where the index of a model lies by default."""
-    return Home.from_environment().similar / safe_name(model)
 
 
 def find_similar(

@@ -32,6 +32,8 @@ ROUTES = (
     Route("GET", "/v1/model", ROLES, "which model judges: version, lineage, digests, card"),
     Route("POST", "/v1/verdicts", JUDGES, "the verdict on each picture sent, in order"),
     Route("POST", "/v1/enhance", JUDGES, "the repaired picture, 204 where none is better than the original"),
+    Route("POST", "/v1/similar", JUDGES, "scored pictures whose style is nearest to that of the picture sent"),
+    Route("GET", "/v1/why/{item}", ROLES, "the verdict on a scored picture followed back: pixels, model, gates, data"),
     Route("GET", "/v1/queue", REVIEWERS, "pictures of scored batches that wait for a person, least sure first"),
     Route("GET", "/v1/queue/{item}", REVIEWERS, "one of them: its verdict, what people decided, its siblings"),
     Route("GET", "/v1/queue/{item}/picture", REVIEWERS, "the picture, or the repaired one, as JPEG for a screen"),

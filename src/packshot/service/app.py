@@ -37,6 +37,7 @@ from packshot.service.desk_routes import desk_routes
 from packshot.service.engine import Answer, Engine, NoModel, TooBusy
 from packshot.service.keys import Key, KeyRefused, Keys, KeysDamaged
 from packshot.service.limits import Limits
+from packshot.service.lookup_routes import NoIndex, NotJudged, lookup_routes
 from packshot.service.review import DecidedMeanwhile, NoSuchItem, NotToDecide, PictureGone, Review
 from packshot.service.uploads import TooLarge, TooSlow, WrongRequest, bounded, pictures_of
 from packshot.starter import card_of
@@ -49,6 +50,8 @@ STATUS: dict[type[PackshotError], int] = {
     NotToDecide: 400,
     KeyRefused: 401,
     NoSuchItem: 404,
+    NoIndex: 404,
+    NotJudged: 422,
     TooSlow: 408,
     DecidedMeanwhile: 409,
     PictureGone: 410,
@@ -144,6 +147,7 @@ def make_app(
     _add_public(app, service)
     _add_judging(app, service)
     app.include_router(desk_routes(service.review))
+    app.include_router(lookup_routes(settings, service.review, service.answers, BODY))
     return app
 
 

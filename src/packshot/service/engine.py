@@ -17,9 +17,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from packshot.catalog.decoding.pool import decoders
 from packshot.config import Settings
 from packshot.errors import PackshotError
+from packshot.exports.source import model_label
 from packshot.progress import say
 from packshot.scoring.contract import Verdict
 from packshot.scoring.judging import Scorer
@@ -57,10 +61,13 @@ class Sent:
 
 @dataclass(frozen=True)
 class Answer:
-    """The verdict on one picture, and the bytes of the repaired one where that is shown in its place."""
+    """The verdict on one picture, the bytes of the repaired one where that is shown in its place, where it lies in the
+    style space (None: it could not be judged), and the model that says so."""
 
     verdict: Verdict
-    enhanced: bytes | None = None
+    enhanced: bytes | None
+    style_vector: NDArray[np.float32] | None
+    model: str
 
 
 @dataclass(frozen=True)
@@ -158,6 +165,8 @@ class Engine:
         return jobs, False
 
     def _answer(self, jobs: Sequence[_Job]) -> None:
+        # whoever does not wait any more is left out; from here on nobody can go
+        jobs = [job for job in jobs if job.done.set_running_or_notify_cancel()]
         with self._lock:
             scorer, why = self._scorer, self._why
         try:
@@ -188,19 +197,11 @@ def judged(settings: Settings, scorer: Scorer, sent: Sequence[Sent]) -> list[Ans
         told = (replace(file, facts=dict(facts[file.path])) for file in files)
         work = Work(settings, root, out, scorer)
         rows = rows_of(work, read_ahead(told, root, work.limits))
-        return [_answer(row | asdict(scorer.lineage), each, out) for row, each in zip(rows, sent, strict=True)]
+        return [_answer(row | asdict(scorer.lineage), each, out, scorer) for row, each in zip(rows, sent, strict=True)]
 
 
-def _answer(row: Mapping[str, Any], sent: Sent, out: Path) -> Answer:
-    enhanced = row.get("enhanced_path")
+def _answer(row: Mapping[str, Any], sent: Sent, out: Path, scorer: Scorer) -> Answer:
+    enhanced, lineage = row.get("enhanced_path"), scorer.lineage
     content = (out / enhanced).read_bytes() if enhanced else None
-    return Answer(
-        alone(
-            {
-                **row,
-                "path": sent.name,
-            },
-            kept=False,
-        ),
-        content,
-    )
+    model = model_label(lineage.model_name, lineage.model_version, scorer.digest)
+    return Answer(alone({**row, "path": sent.name}, kept=False), content, row.get("style_vector"), model)

@@ -117,6 +117,8 @@ class _Queue:
     place: dict[str, int] = field(default_factory=dict)
     waiting: dict[str, list[int]] = field(default_factory=dict)
     of_sku: dict[str, list[int]] = field(default_factory=dict)
+    content: dict[str, int] = field(default_factory=dict)
+    """By the sha256 of the file."""
 
 
 class Review:
@@ -134,6 +136,15 @@ class Review:
         self._tokens: dict[str, Decided] = {}
         self._standing: set[str] = set()
 
+    def item(self, named: str) -> Item:
+        """A scored picture, by its id on the desk or by the sha256 of its file. Raises NoSuchItem."""
+        with self._lock:
+            self._refresh()
+            place = self._queue.place.get(named, self._queue.content.get(named))
+            if place is None:
+                raise NoSuchItem(f"no scored picture is called {named}; it may have been scored anew")
+            return self._queue.items[place]
+
     def page(self, decision: Waiting, after: str | None, count: int) -> Page:
         """The next `count` pictures that wait behind `after` (None: from the first). Raises VerdictsUnreadable."""
         with self._lock:
@@ -145,7 +156,7 @@ class Review:
 
     def shown(self, item_id: str) -> Shown:
         """One picture. Raises NoSuchItem, VerdictsUnreadable."""
-        item = self._item(item_id)
+        item = self.item(item_id)
         with self._lock:
             decided = list(self._decided.get(item_id, ()))
             places = self._queue.of_sku.get(item.sku or "", ())
@@ -158,7 +169,7 @@ class Review:
 
         Raises NoSuchItem, PictureGone.
         """
-        item, limits = self._item(item_id), ImageLimits.from_settings(self._settings.validation)
+        item, limits = self.item(item_id), ImageLimits.from_settings(self._settings.validation)
         try:
             content = self._content(item, which, limits)
             return encoded(decode(content, limits, longest=SCREEN_PX), format="JPEG", jpeg_quality=SCREEN_QUALITY)
@@ -170,7 +181,7 @@ class Review:
 
         Raises NoSuchItem, DecidedMeanwhile, NotToDecide, LedgerError.
         """
-        item = self._item(item_id)
+        item = self.item(item_id)
         with self._lock:
             self._read_ledger()
             if said.token in self._tokens:
@@ -191,14 +202,6 @@ class Review:
             raise NotToDecide("there is no decision to take back")
         if said.outcome == "enhance" and verdict_of(item).enhanced_path is None:
             raise NotToDecide("there is no repaired picture to show; accept the picture or reject it")
-
-    def _item(self, item_id: str) -> Item:
-        with self._lock:
-            self._refresh()
-            place = self._queue.place.get(item_id)
-            if place is None:
-                raise NoSuchItem(f"there is no picture {item_id} on the desk; it may have been scored anew")
-            return self._queue.items[place]
 
     def _content(self, item: Item, which: str, limits: ImageLimits) -> bytes:
         root, path, digest = item.file.images(), item.path, item.image_id
@@ -291,6 +294,8 @@ def _ordered(items: list[Item]) -> _Queue:
     queue = _Queue(items, {item.id: place for place, item in enumerate(items)})
     for place, item in enumerate(items):
         queue.waiting.setdefault(item.decision, []).append(place)
+        if item.image_id:
+            queue.content[item.image_id] = place
         if item.sku:
             queue.of_sku.setdefault(item.sku, []).append(place)
     return queue
