@@ -15,6 +15,7 @@ import uvicorn
 from packshot.config import Settings
 from packshot.service.app import Service, make_app
 from packshot.service.keys import Keys
+from packshot.service.server import server_of
 
 
 @dataclass
@@ -45,7 +46,7 @@ def with_rules(settings: Settings, **rules: object) -> Settings:
 def run(settings: Settings, model: str, keys: Keys, verdicts: Sequence[Path] = ()) -> Iterator[Running]:
     """A server in a thread of its own; ready when it is yielded."""
     app, port = make_app(settings, model, keys, verdicts), free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", access_log=False))
+    server = server_of(app, settings.service, "127.0.0.1", port)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     url = f"http://127.0.0.1:{port}"

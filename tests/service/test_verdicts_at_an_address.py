@@ -6,8 +6,10 @@ import json
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import chain, repeat
 from pathlib import Path
 
 import httpx
@@ -141,6 +143,55 @@ def test_a_client_that_stops_sending_is_let_go(served: Running) -> None:
         connection.sendall(head.encode())
         answer = connection.recv(4096)
     assert b" 408 " in answer.split(b"\r\n")[0] and time.monotonic() - begun < 10
+
+
+def closed_after(served: Running, sent: Iterator[bytes], at_most_s: float = 12) -> float:
+    """Seconds until the service ends a connection on which this is sent, a piece each .1 s."""
+    host, port = served.url.removeprefix("http://").split(":")
+    begun = time.monotonic()
+    with socket.create_connection((host, int(port)), timeout=0.1) as connection:
+        while time.monotonic() - begun < at_most_s:
+            try:
+                connection.sendall(next(sent, b""))
+                if connection.recv(4096) == b"":
+                    break
+            except TimeoutError:
+                continue
+            except OSError:
+                break
+    return time.monotonic() - begun
+
+
+def test_a_head_that_comes_in_drops_or_without_end_is_not_waited_for(served: Running) -> None:
+    drops = (bytes([byte]) for byte in b"GET /healthz HTTP/1.1\r\n" + b"X-Filler: aaaaaaaaa\r\n" * 100)
+    assert 1.5 < closed_after(served, drops) < 6
+    assert 1.5 < closed_after(served, iter(())) < 6, "also who says nothing"
+    endless = (b"GET /healthz HTTP/1.1\r\n" if not number else b"X-Filler: " + b"a" * 8000 for number in range(1000))
+    assert closed_after(served, endless) < 1.9, "before its time is over"
+    with served.client() as client:
+        for _ in range(2):
+            assert client.get("/healthz").status_code == 200
+            time.sleep(1.2)
+        assert client.get("/v1/model").status_code == 200
+
+
+def test_a_body_that_comes_in_drops_is_not_waited_for(served: Running) -> None:
+    head = f"POST /v1/verdicts HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {served.secrets['score']}\r\n"
+    drops = chain([f"{head}Content-Length: 100000\r\n\r\n".encode()], repeat(b"a"))
+    assert closed_after(served, drops) < 8
+
+
+def test_who_went_away_is_left_out_and_the_others_are_answered(bundle: Path, photos: Path, tmp_path: Path) -> None:
+    worker = Engine(load_settings(), 10)
+    worker.use(open_scorer(load_settings(), str(bundle)))
+    asked = []
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes((photos / "0.png").read_bytes())
+        asked.append(worker.ask([Sent(tmp_path / f"{number}.png", f"{number}.png")]))
+    assert asked[1].cancel()
+    worker.start()
+    assert [each.result(60)[0].verdict.path for each in (asked[0], asked[2])] == ["0.png", "2.png"]
+    worker.stop()
 
 
 def test_a_picture_that_is_better_repaired_comes_back(

@@ -34,24 +34,15 @@ def serve(
     """
     import logging
 
-    import uvicorn
-
     from packshot.service.app import make_app
+    from packshot.service.server import server_of
 
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("packshot.service").setLevel(logging.INFO)
     settings = load_settings()
     say(f"service: http://{host}:{port}/docs; `packshot keys add NAME --role score` makes a key")
-    uvicorn.run(
-        make_app(settings, model, verdicts=verdicts or ()),
-        host=host,
-        port=port,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=settings.service.read_timeout_s,
-        timeout_graceful_shutdown=30,
-    )
+    app = make_app(settings, model, verdicts=verdicts or ())
+    server_of(app, settings.service, host, port).run()
 
 
 @keys.command("add")

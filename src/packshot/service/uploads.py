@@ -6,6 +6,7 @@ import asyncio
 import re
 import shutil
 from pathlib import Path
+from time import monotonic
 
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
@@ -16,6 +17,8 @@ from packshot.service.engine import Sent
 
 FACTS = ("sku", "title", "description", "tags", "sender", "category")
 LONGEST_NAME = 120
+LEAST_BYTES_PER_S = 4000
+"""Slower than any modem: who sends so is no customer."""
 _UNSAFE = re.compile(r"[^\w.() +-]")
 
 
@@ -32,8 +35,8 @@ class TooSlow(PackshotError):
 
 
 def bounded(receive: Receive, most_bytes: int, wait_s: float) -> Receive:
-    """`receive` that ends a question which is too large or does not come. Raises TooLarge, TooSlow."""
-    had = 0
+    """`receive` that ends a question which is too large, stops coming, or comes in drops. Raises TooLarge, TooSlow."""
+    had, begun = 0, monotonic()
 
     async def receive_some() -> Message:
         nonlocal had
@@ -42,6 +45,8 @@ def bounded(receive: Receive, most_bytes: int, wait_s: float) -> Receive:
         except TimeoutError:
             raise TooSlow(f"nothing came for {wait_s:g} seconds") from None
         had += len(message.get("body", b""))
+        if message.get("more_body") and had < LEAST_BYTES_PER_S * (monotonic() - begun - wait_s):
+            raise TooSlow(f"the request comes slower than {LEAST_BYTES_PER_S} bytes a second")
         if had > most_bytes:
             raise TooLarge(f"the request has more than {most_bytes / 1e6:g} MB (service.max_request_mb)")
         return message
