@@ -306,7 +306,7 @@ class Judge:
             return None
         repaired = kept_ground(image, best.apply(image, max(1.0, max(image.shape[:2]) / max(view.shape[:2]))))
         if view is not image:  # what was looked at is smaller than what is delivered
-            gain = self._expected(Before.of(image, self._detector), repaired, best)
+            gain = self._expected(before, repaired, best)
         return Mended(repaired, best.name, gain) if gain > least else None
 
     def _expected(self, before: Before, after: Image, way: Repair) -> float:

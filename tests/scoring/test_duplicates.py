@@ -326,3 +326,24 @@ def test_an_export_of_two_batches_shows_the_better_picture_of_the_later_one(tmp_
     assert "2 copy(ies) left out" in capsys.readouterr().err
     assert names([first]) == [("one", "a.png")]
     assert copies_in(open_verdicts([first, second])).instead[("one", "z.png")] == "two:b.png"
+
+
+@pytest.mark.parametrize("crop", [0, 3, 7])
+def test_every_look_within_seven_bits_is_found_the_nearest_first(crop: int) -> None:
+    """Seven bits over four bands leave one band with at most one: its neighbours are asked for."""
+    random = np.random.default_rng(crop)
+    look = look_of(scene(1))
+    bits = [int.from_bytes(random.bytes(8), "big") for _ in look.bits]
+    asked = replace(look, hashes="".join(f"{each:016x}" for each in bits))
+    expected = {}
+    with known_pictures(Known(None, False), "b") as known:
+        for count in [7, 3, 8, 5, 0, 20]:
+            moved = bits[crop]
+            for place in random.permutation(64)[:count]:
+                moved ^= 1 << int(place)
+            others = [moved, *(int.from_bytes(random.bytes(8), "big") for _ in bits[1:])]
+            other = replace(look, hashes="".join(f"{each:016x}" for each in others))
+            known.enter(replace(candidate(f"{count}.png", scene(1), None), look=other), 0.0)
+            expected[known._last_look] = count
+        found = [expected[row] for row in known._near(asked)]
+    assert found == [0, 3, 5, 7]

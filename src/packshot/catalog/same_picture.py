@@ -103,7 +103,8 @@ class Look:
     @cached_property
     def plain(self) -> bool:
         """Whether there is nothing in it that could be laid over another."""
-        return bool(self.pixels.mean(axis=2).std() < PLAIN_BELOW)
+        brightness = cv2.transform(self.pixels, np.full((1, 3), 1 / 3, np.float32))
+        return bool(cv2.meanStdDev(brightness)[1][0, 0] < PLAIN_BELOW)
 
 
 def look_of(image: Pixels, side: int | None = None) -> Look:

@@ -275,11 +275,9 @@ class KnownPictures:
         """Leaders that a hash of theirs brings near: the whole to their crops, its crops to the whole of them."""
         found: dict[int, int] = {}
         for crop, bits in enumerate(look.bits):
-            keys = ",".join(str(near) for key in _keys(bits) for near in _neighbours(key))
-            of = "AND crop = 0" if crop else ""
-            rows = self._connection.execute(f"SELECT look, hash FROM every_band WHERE key IN ({keys}) {of}")
+            keys = [key ^ step for key in _keys(bits) for step in _STEPS]
             signed = _signed(bits)
-            for row, other in rows:
+            for row, other in self._connection.execute(_NEAR_WHOLE if crop else _NEAR_ANY, keys):
                 apart = ((signed ^ other) & _ALL).bit_count()
                 if apart <= FARTHEST:
                     found[row] = min(apart, found.get(row, apart))
@@ -333,6 +331,10 @@ class KnownPictures:
 
 
 _ALL = (1 << 4 * HASH_DIGITS) - 1
+_STEPS = (0, *(1 << bit for bit in range(BAND_BITS)))
+"""From a band to itself and to those that are one bit away."""
+_NEAR_ANY = f"SELECT look, hash FROM every_band WHERE key IN ({','.join('?' * BANDS * len(_STEPS))})"
+_NEAR_WHOLE = f"{_NEAR_ANY} AND crop = 0"
 
 
 def _opened(path: Path | None, record: bool) -> sqlite3.Connection:
@@ -414,10 +416,6 @@ def _keys(bits: int) -> list[int]:
     """The bands of a hash, each with its number above its bits."""
     mask = (1 << BAND_BITS) - 1
     return [band << BAND_BITS | bits >> band * BAND_BITS & mask for band in range(BANDS)]
-
-
-def _neighbours(key: int) -> list[int]:
-    return [key, *(key ^ 1 << bit for bit in range(BAND_BITS))]
 
 
 def _signed(bits: int) -> int:
