@@ -152,11 +152,11 @@ def detector() -> Detector:
 def test_the_judge_mends_what_is_there_in_the_way_that_gains(tmp_path: Path, size: tuple[int, int]) -> None:
     folder = save_small_bundle(tmp_path, small_architecture())
     known = Judge.load(folder, "cpu", 1)
-    judge = judge_of(read_trained(folder), known.bundle, 1, detector(), forest("lift 0.6"))
+    judge = judge_of(read_trained(folder), known.bundle, 1, detector(), forest("lift 0.75"))
     image = np.random.default_rng(0).integers(10, 90, (*size, 3), dtype=np.uint8)
     mended = judge.mend(image, 0.1, {"dark", "noise"})
-    assert mended is not None and (mended.repair, mended.gain) == ("lift 0.6", 5.0)
-    assert np.array_equal(mended.image, np.rint(255 * (image / 255) ** 0.6).astype(np.uint8))
+    assert mended is not None and (mended.repair, mended.gain) == ("lift 0.75", 5.0)
+    assert np.array_equal(mended.image, np.rint(255 * (image / 255) ** 0.75).astype(np.uint8))
     assert judge.mend(image, 0.1) is not None
     assert judge.mend(image, 0.1, {"noise"}) is None
     assert (judge.mends, known.mends) == (True, False)

@@ -33,6 +33,8 @@ DIMS = (1.35, 1.8)
 """And that take some away."""
 FOCUS = (0.8, 1.2, 1.7, 2.4)
 """Deviations, pixels, of the Gaussian that is undone."""
+HARMFUL = -0.3
+"""Gain, dB, below which a stronger way of the same family will not help either."""
 REGULARISED = 0.006
 """Least power that is divided by: what is below it is taken for noise of rounding."""
 STRIP = 1024
@@ -121,15 +123,15 @@ def names() -> tuple[str, ...]:
 def gains_of(ways: Iterable[Repair], gain: Callable[[Repair], float]) -> list[tuple[Repair, float]]:
     """The ways that were tried, each with its gain, as `gain` has it of one; `ways` in the order of `names`.
 
-    Of a family the mildest comes first, and once a stronger one does harm, and more of it, still stronger ones are not
-    tried.
+    Of a family the mildest comes first, and once one is HARMFUL, or does harm and more than the one before, stronger
+    ones are not tried.
     """
     found: list[tuple[Repair, float]] = []
     for _, members in groupby(ways, key=lambda way: way.family):
         last = -np.inf
         for way in members:
             found.append((way, gain(way)))
-            if found[-1][1] < min(last, 0):
+            if found[-1][1] < max(HARMFUL, min(last, 0)):
                 break
             last = found[-1][1]
     return found
