@@ -15,7 +15,7 @@ from PIL import Image
 from small_network import save_small_bundle, small_architecture
 from typer.testing import CliRunner
 
-from packshot.catalog.labels import LabelsRefused
+from packshot.catalog.labels import LabelsRefused, LabelStore
 from packshot.catalog.manifest import COLUMNS, write_manifest
 from packshot.cli import app
 from packshot.config import Gate, Settings, load_settings
@@ -27,6 +27,7 @@ from packshot.files import write_json
 from packshot.home import Home, project_root
 from packshot.ops.labels import NotChecked, add_labels, check_labels, decide, queue_labels, respond
 from packshot.ops.pipeline import inbox_drift
+from packshot.ops.reviews import reviews_as_labels
 from packshot.ops.shop_scale import calibrate_shop, withdraw_scale
 from packshot.registry.alias import move
 from packshot.registry.ledger import Ledger
@@ -34,6 +35,7 @@ from packshot.registry.register import register
 from packshot.revision import run_key
 from packshot.scoring.scorer import open_scorer
 from packshot.scoring.verdicts import SHARD_SCHEMA, shard_tables, write_shard, write_verdicts
+from packshot.service.verdict_rows import item_id
 
 STYLES = ("modern", "rustic")
 LINEAGE = {"model_name": "packshot", "model_version": 1, "data_rev": None, "code_rev": None, "params_hash": None}
@@ -281,6 +283,33 @@ def test_few_labels_say_nothing_and_leave_no_window(home: Home, settings: Settin
 def test_what_an_alarm_starts(settings: Settings, mode: str, labels: int, cooldown: str | None, retrain: bool) -> None:
     rules = settings.drift.model_copy(update={"retrain": mode})
     assert decide(rules, labels, cooldown).retrain is retrain
+
+
+def reviewed(batch: str, row: pd.Series, outcome: str, who: str = "ann", seen: int = 0) -> int:
+    item = item_id(batch, row["path"], row["image_id"])
+    told = {"item": item, "batch": batch, "path": row["path"], "image_id": row["image_id"], "outcome": outcome}
+    told |= {"token": f"{who}-{outcome}-{item}-{seen}", "seen": seen, "reason": None}
+    return Ledger.from_environment().record("reviewed", actor=who, model_name="packshot", payload=told)
+
+
+def test_what_was_decided_at_the_desk_comes_back_as_labels(home: Home, settings: Settings) -> None:
+    batch = put_batch(home, settings, "shop", judged(np.random.default_rng(5), [1] * 6))
+    rows = [batch.iloc[number] for number in range(6)]
+    assert not reviews_as_labels(settings).done
+    reviewed("shop", rows[0], "accept")
+    first = reviewed("shop", rows[1], "accept")
+    reviewed("shop", rows[1], "reject", "bob", seen=first)  # bob knew of it, and overruled it
+    reviewed("shop", rows[2], "undo", seen=reviewed("shop", rows[2], "reject"))
+    reviewed("shop", rows[3], "accept")
+    reviewed("shop", rows[3], "reject", "bob")  # beside each other: nobody has settled it
+    reviewed("shop", rows[4], "enhance")
+    reviewed("elsewhere", pd.Series({"path": "5.png", "image_id": "0" * 64}), "accept")
+    added = reviews_as_labels(settings)
+    assert (added.done, added.record["added"], added.record["decided"]) == (True, 2, 4)
+    opinions = LabelStore(home.labels).opinions()
+    said = {opinion.label.path: (opinion.decision, opinion.label.who) for opinion in opinions.values()}
+    assert said == {rows[0]["path"]: ("accept", "ann"), rows[1]["path"]: ("reject", "bob")}
+    assert not reviews_as_labels(settings).done, "known already"
 
 
 def shop_labels(home: Home, settings: Settings, name: str, values: pd.DataFrame) -> None:

@@ -42,6 +42,18 @@ def labels_add(
     finish(outcome.record, outcome.done)
 
 
+@labels.command("desk")
+def labels_desk() -> None:
+    """Add what people decided at the desk, accept or reject, on pictures of the inbox; 99 where nothing is new.
+
+    `packshot calibrate-shop` then learns the shop's own scale from it.
+    """
+    from packshot.ops.reviews import reviews_as_labels
+
+    outcome = reviews_as_labels(load_settings())
+    finish(outcome.record, outcome.done)
+
+
 @app.command("calibrate-shop")
 def calibrate_shop_command(
     labels_file: Annotated[

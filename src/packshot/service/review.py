@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from bisect import bisect_right, insort
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -254,10 +254,7 @@ class Review:
     def _take(self, event: Reviewed) -> None:
         said = event.payload
         before = self._decided.setdefault(said.item, [])
-        beside = bool(before) and before[-1].entry > said.seen
-        decided = Decided(
-            entry=event.id, outcome=said.outcome, reason=said.reason, who=event.actor, at=event.at, beside=beside
-        )
+        decided = _decided(event, before)
         before.append(decided)
         self._tokens[said.token] = decided
         self._put(said.item)
@@ -299,3 +296,20 @@ def _ordered(items: list[Item]) -> _Queue:
         if item.sku:
             queue.of_sku.setdefault(item.sku, []).append(place)
     return queue
+
+
+def standing(events: Iterable[Reviewed]) -> list[Reviewed]:
+    """Of each picture the decision that stands, by all entries about pictures, oldest first."""
+    said: dict[str, list[Decided]] = {}
+    last: dict[str, Reviewed] = {}
+    for event in events:
+        before = said.setdefault(event.payload.item, [])
+        before.append(_decided(event, before))
+        last[event.payload.item] = event
+    return [event for item, event in last.items() if _stands(said[item])]
+
+
+def _decided(event: Reviewed, before: Sequence[Decided]) -> Decided:
+    said, beside = event.payload, bool(before) and before[-1].entry > event.payload.seen
+    told = {"entry": event.id, "outcome": said.outcome, "reason": said.reason, "who": event.actor, "at": event.at}
+    return Decided.model_validate(told | {"beside": beside})
