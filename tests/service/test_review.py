@@ -24,12 +24,13 @@ from packshot.config import Settings, load_settings
 from packshot.home import Home
 from packshot.registry.ledger import Ledger
 from packshot.scoring.batch import score
+from packshot.scoring.verdicts import VerdictsUnreadable
 from packshot.service.keys import Keys
 from packshot.service.review import Review
 from packshot.service.verdict_rows import item_id, scored_folders
 
 HOSTILE = "<img src=x onerror=alert(1)>.png"
-LEVELS = {"a/clear.png": 240, "b/one.png": 130, "b/two.png": 140, HOSTILE: 120, "dark.png": 20}
+LEVELS = {"a/clear.png": 240, "b/one.png": 120, "b/two.png": 150, HOSTILE: 100, "dark.png": 20}
 
 
 class UnsureJudge(BrightnessJudge):
@@ -40,12 +41,12 @@ class UnsureJudge(BrightnessJudge):
 
     def _one(self, image: np.ndarray) -> Judged:
         found = super()._one(image)
-        return replace(found, quality_low=found.quality - 0.2 * (1 - found.quality))
+        return replace(found, quality_low=2 * found.quality - 1)
 
 
 def settings_of() -> Settings:
     loaded = load_settings()
-    changes = {"accept_at": 0.6, "reject_below": 0.35, "thresholds": "fixed", "review_width": 0.5, "min_gain": 0.01}
+    changes = {"accept_at": 0.6, "reject_below": 0.35, "thresholds": "fixed", "review_width": 2.0, "min_gain": 0.01}
     profiles = {"profiles": {"own": {}}}
     return loaded.model_copy(update={"scoring": loaded.scoring.model_copy(update=changes | profiles)})
 
@@ -239,3 +240,17 @@ def test_of_each_batch_the_champions_verdicts_count(tmp_path: Path, monkeypatch:
         file.touch()
     named = [f"{found.parent.name} {found.name}" for found in scored_folders(2)]
     assert named == ["one v2", "two v10"]
+
+
+def test_a_desk_without_batches_is_empty_and_one_that_cannot_be_read_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PACKSHOT_HOME", str(tmp_path))
+    assert Review(load_settings()).page("review", None, 5).waiting == 0
+    file = Home.from_environment().verdicts_by("one", 1) / "verdicts.parquet"
+    file.parent.mkdir(parents=True)
+    file.write_text("no Parquet")
+    review = Review(load_settings())
+    review.warm()
+    with pytest.raises(VerdictsUnreadable, match="cannot be read"):
+        review.page("review", None, 5)

@@ -7,6 +7,7 @@ import json
 import logging
 import secrets
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -27,6 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from packshot import __version__
 from packshot.config import ServiceSettings, Settings
 from packshot.errors import PackshotError
+from packshot.exports.source import VerdictsMixed
 from packshot.registry.ledger import LedgerError
 from packshot.registry.models import STARTER
 from packshot.scoring.contract import SCHEMA_VERSION, Verdict
@@ -61,6 +63,7 @@ STATUS: dict[type[PackshotError], int] = {
     KeysDamaged: 503,
     LedgerError: 503,
     VerdictsUnreadable: 503,
+    VerdictsMixed: 503,
 }
 
 
@@ -135,6 +138,7 @@ def make_app(
     async def life(app: FastAPI) -> AsyncIterator[None]:
         service.engine.start()
         service.following.start()
+        threading.Thread(target=service.review.warm, name="desk", daemon=True).start()
         yield
         await asyncio.to_thread(service.following.stop)
         await asyncio.to_thread(service.engine.stop)

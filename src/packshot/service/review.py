@@ -6,6 +6,7 @@ import hashlib
 import threading
 from bisect import bisect_right, insort
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -28,6 +29,8 @@ KIND = "reviewed"
 SCREEN_PX = 1600
 """Longest side of a picture on the desk."""
 SCREEN_QUALITY = 92
+SURER_BY = 0.05
+"""Of the width of an interval: one so much narrower comes later."""
 LOOK_EVERY_S = 5.0
 """Seconds between looks for verdict files that are new."""
 
@@ -136,6 +139,11 @@ class Review:
         self._tokens: dict[str, Decided] = {}
         self._standing: set[str] = set()
 
+    def warm(self) -> None:
+        """Read the files now, so that nobody has to wait; what is wrong is told to who asks."""
+        with suppress(PackshotError), self._lock:
+            self._refresh()
+
     def item(self, named: str) -> Item:
         """A scored picture, by its id on the desk or by the sha256 of its file. Raises NoSuchItem."""
         with self._lock:
@@ -232,7 +240,6 @@ class Review:
     def _refresh(self) -> None:
         """Take notice of what others decided, and now and then of verdict files that changed."""
         if monotonic() - self._looked >= LOOK_EVERY_S:
-            self._looked = monotonic()
             folders = list(self._folders) or scored_folders(self._champion())
             stamp = stamp_of(folders)
             if stamp != self._stamp:
@@ -240,6 +247,7 @@ class Review:
                 self._stamp = stamp
                 for item_id in self._decided:
                     self._put(item_id)
+            self._looked = monotonic()  # what cannot be read is told to everybody who asks
         self._read_ledger()
 
     def _champion(self) -> int | None:
@@ -286,8 +294,10 @@ def _disputed(decided: Sequence[Decided]) -> bool:
 
 
 def _ordered(items: list[Item]) -> _Queue:
-    """Least sure first; last those without an interval."""
-    items.sort(key=lambda item: (item.width is None, -(item.width or 0.0), item.id))
+    """Least sure first, by steps of SURER_BY; last those without an interval.
+
+    Within a step they stand as in the files: neighbours are then read together, and finer differences say nothing."""
+    items.sort(key=lambda item: (item.width is None, -int((item.width or 0.0) / SURER_BY)))
     queue = _Queue(items, {item.id: place for place, item in enumerate(items)})
     for place, item in enumerate(items):
         queue.waiting.setdefault(item.decision, []).append(place)

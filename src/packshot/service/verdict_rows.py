@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from packshot.exports.source import VERDICTS, VerdictFile, open_verdicts
+from packshot.exports.source import VERDICTS, NothingToExport, VerdictFile, open_verdicts
 from packshot.home import Home
 from packshot.scoring.contract import Verdict
 from packshot.scoring.verdicts import VerdictsUnreadable
@@ -66,7 +66,11 @@ def stamp_of(folders: Sequence[Path]) -> tuple[tuple[str, int, int], ...]:
 
 def items_in(folders: Sequence[Path]) -> Iterator[Item]:
     """Every picture with a verdict that gives way to no copy of it. Raises VerdictsUnreadable, VerdictsMixed."""
-    for file in open_verdicts(folders) if folders else ():
+    try:
+        files = open_verdicts(folders)
+    except NothingToExport:
+        return
+    for file in files:
         for number, row in enumerate(file.each(FOUND)):
             if row["duplicate_of"] is None:
                 key = item_id(file.batch_id, row["path"], row["image_id"])
