@@ -43,5 +43,6 @@ def test_the_starter_knows_its_sets_alone_and_none_of_the_test_groups(settings, 
     seen = set(pd.read_parquet(bundle / "reference.parquet")["image_id"])
     assert seen and not seen & set(test["image_id"]) and "furniture" not in card
     assert f"| {told['quality/srcc_folds/biq2021']:.3f} |" in card
+    assert "from people (50%) and its teacher, `quick`" in card
     assert "CC0-1.0" in card and "free for use and benchmarking" in card
     assert Judge.load(bundle, threads=1).bundle.profile == "starter"

@@ -64,6 +64,12 @@ def _made_from(settings: Settings, source: SourceRecord, key: RunKey, blind_head
         f"Backbone `{model.backbone}`, recipe `{settings.training.recipe}`. "
         f"Data revision `{key.data_rev}`, code `{key.code_rev}`, parameters `{key.params_hash}`.",
     ]
+    teacher, share = settings.training.chosen.teacher, settings.training.chosen.human_share
+    if teacher is not None:
+        lines[-1] += (
+            f" The overall score is learned from people ({share:.0%}) and its teacher, `{teacher}`, where people "
+            "scored, and from the teacher alone elsewhere."
+        )
     if blind_heads:
         lines[-1] += (
             f" The overall score is the mean of {model.quality_heads} heads, which together have learned from every "
