@@ -254,3 +254,19 @@ def test_a_desk_without_batches_is_empty_and_one_that_cannot_be_read_says_so(
     review.warm()
     with pytest.raises(VerdictsUnreadable, match="cannot be read"):
         review.page("review", None, 5)
+
+
+def test_a_new_champions_verdicts_come_to_the_desk_and_decisions_add_nothing_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PACKSHOT_HOME", str(tmp_path))
+    monkeypatch.setattr(module, "LOOK_EVERY_S", 0.0)
+    ledger, review, states = Ledger.from_environment(), Review(load_settings()), []
+    state = Ledger.state
+    monkeypatch.setattr(Ledger, "state", lambda self, name: states.append(name) or state(self, name))
+    for version in (1, 2):
+        ledger.record("adopted", model_name="packshot", to_version=version, payload={"outcome": "adopted"})
+        assert review._champion() == version
+        told = {"item": "0" * 16, "batch": "b", "path": "p", "outcome": "accept", "token": f"champion{version}"}
+        ledger.record("reviewed", model_name="packshot", payload=told)
+        assert review._champion() == version and len(states) == version

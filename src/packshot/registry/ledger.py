@@ -245,6 +245,15 @@ class Ledger:
         except sa.exc.SQLAlchemyError as error:
             raise LedgerError(f"cannot read the ledger {self._shown}: {error}") from error
 
+    def newest(self, but: str) -> int:
+        """The id of the newest entry that is not of the kind `but`, 0 where there is none. Raises LedgerError."""
+        try:
+            with self._engine.connect() as connection:
+                found = connection.execute(sa.select(sa.func.max(ENTRIES.c.id)).where(ENTRIES.c.kind != but))
+                return found.scalar_one() or 0
+        except sa.exc.SQLAlchemyError as error:
+            raise LedgerError(f"cannot read the ledger {self._shown}: {error}") from error
+
     def events(self, model_name: str | None = None, kind: str | None = None, after: int = 0) -> list[AnyEvent]:
         """As `history`, each entry as the event it is. Raises LedgerError for one that cannot be understood."""
         return self._parsed(self.history(model_name, kind, after))
