@@ -16,7 +16,6 @@ from typer.testing import CliRunner, Result
 
 from packshot.cli import app
 from packshot.cli.judging import score as command
-from packshot.registry.models import NoSuchModel
 from packshot.scoring.listing import open_batch
 from packshot.scoring.named import NoFolderBeside, WrongPictures, named, place_for
 
@@ -129,12 +128,11 @@ def test_a_profile_is_named_for_one_run(tmp_path: Path) -> None:
     assert set(rows(tmp_path / "photos-verdicts").profile) == {"amazon-main"}
 
 
-def test_without_a_champion_two_ways_on_are_said(tmp_path: Path) -> None:
+def test_without_a_champion_the_starter_judges_and_that_is_said(tmp_path: Path) -> None:
     result = score(make_batch(tmp_path / "photos", 1))
-    assert isinstance(result.exception, NoSuchModel) and result.exception.exit_code == 66
-    said = str(result.exception)
-    assert "no champion yet" in said and "`make demo`" in said and "--model FOLDER" in said and "\n" not in said
-    assert not (tmp_path / "photos-verdicts").exists()
+    assert result.exit_code == 0, result.exception
+    assert result.stderr.count("no champion was promoted yet") == 1
+    assert set(rows(tmp_path / "photos-verdicts").model_name) == {"starter"}
 
 
 def test_what_was_written_for_a_batch_is_no_picture_of_the_shop(tmp_path, capsys):
