@@ -134,3 +134,28 @@ def test_weights_of_another_network_are_refused(name: str) -> None:
     other = {**source.weights, name: np.repeat(source.weights[name], 2, axis=0)[1:]}
     with pytest.raises(WeightsUnreadable, match="of another network"):
         Heads(replace(source, weights=other))
+
+
+def test_a_picture_alone_is_told_what_it_is_told_among_others() -> None:
+    network = filled(small_architecture(landmarks=400, attribute_landmarks=400))
+    # as of trained networks: far from the origin, near to landmarks, weights of both signs that cancel
+    weights = dict(source_of(network).weights)
+    generator = np.random.default_rng(0)
+    for name in ("quality", "attributes"):
+        weights[f"{name}.landmarks"] = (20 + generator.normal(size=(400, 12))).astype(np.float32)
+        weights[f"{name}.weights"] = generator.normal(size=weights[f"{name}.weights"].shape).astype(np.float32)
+    for name in ("trunk", "damage"):
+        weights[f"{name}.linear.weight"] = np.zeros((12, len(weights["trunk.mean"])), np.float32)
+        weights[f"{name}.linear.weight"][:, :12] = np.eye(12)
+        weights[f"{name}.mean"] = np.zeros_like(weights[f"{name}.mean"])
+        weights[f"{name}.scale"] = np.ones_like(weights[f"{name}.scale"])
+        weights[f"{name}.unit"] = np.float32(0.2) * np.ones_like(weights[f"{name}.unit"])
+    heads = Heads(Source(network.architecture, weights))
+    stats = np.zeros((9, len(weights["trunk.mean"])), np.float32)
+    stats[:, :12] = 4 + generator.normal(size=(9, 12)) * 0.2
+    gram = np.zeros((9, len(weights["style_space.centre"])), np.float32)
+    together = heads.perceive(Features(stats, gram))
+    for row in range(9):
+        alone = heads.perceive(Features(stats[row : row + 1], gram[row : row + 1]))
+        for name in ("quality", "attributes"):
+            np.testing.assert_allclose(getattr(alone, name)[0], getattr(together, name)[row], rtol=0, atol=1e-6)
