@@ -16,6 +16,8 @@ import numpy.typing as npt
 from PIL import Image as PillowImage
 from pydantic import PrivateAttr
 
+from packshot.catalog.decoding.isolated import decode
+from packshot.catalog.image import BadImage, ImageLimits
 from packshot.config import Settings, load_settings
 from packshot.errors import PackshotError
 from packshot.scoring.contract import Check, Verdict
@@ -41,6 +43,7 @@ class Judged(Verdict):
 
     _picture: bytes = PrivateAttr(default=b"")
     _enhanced: bytes | None = PrivateAttr(default=None)
+    _limits: ImageLimits | None = PrivateAttr(default=None)
 
     @property
     def ok(self) -> bool:
@@ -55,7 +58,7 @@ class Judged(Verdict):
     @property
     def enhanced(self) -> Pixels | None:
         """The repaired picture, uint8 H x W x 3 RGB, where it is better than the original; None otherwise."""
-        return None if self._enhanced is None else _pixels(self._enhanced)
+        return None if self._enhanced is None or self._limits is None else decode(self._enhanced, self._limits)
 
     @property
     def enhanced_file(self) -> bytes | None:
@@ -70,7 +73,7 @@ class Judged(Verdict):
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the picture, the repaired one, decision, score, faults and what to do."""
-        shown = [_img(each) for each in (self._picture, self._enhanced) if each]
+        shown = [_img(each, self._limits) for each in (self._picture, self._enhanced) if each and self._limits]
         rows = "".join(
             f"<tr><td>{html.escape(each.rule.replace('_', ' '))}</td><td>{html.escape(each.advice or '')}</td></tr>"
             for each in self.faults
@@ -139,8 +142,9 @@ class PictureJudge:
             found = look(self._settings, [str(file) for file in files], out=out, scorer=self._scorer)
             root = os.path.commonpath([file.parent for file in files])
             by_file = {Path(root) / each.path: each for each in found}
+            limits = ImageLimits.from_settings(self._settings.validation)
             return [
-                _with_pictures(by_file[file], file, out, _name(picture, number))
+                _with_pictures(by_file[file], file, out, _name(picture, number), limits)
                 for number, (picture, file) in enumerate(zip(pictures, files, strict=True))
             ]
 
@@ -189,25 +193,18 @@ def _name(picture: Picture, number: int) -> str:
     return os.fspath(picture) if isinstance(picture, str | os.PathLike) else f"picture {number}"
 
 
-def _with_pictures(verdict: Verdict, file: Path, out: Path, name: str) -> Judged:
+def _with_pictures(verdict: Verdict, file: Path, out: Path, name: str, limits: ImageLimits) -> Judged:
     judged = Judged.model_validate(verdict.model_dump() | {"path": name})
-    judged._picture = file.read_bytes()
+    judged._picture, judged._limits = file.read_bytes(), limits
     if verdict.enhanced_path is not None:
         judged._enhanced = (out / verdict.enhanced_path).read_bytes()
     return judged
 
 
-def _pixels(content: bytes) -> Pixels:
-    with PillowImage.open(io.BytesIO(content)) as image:
-        return np.asarray(image.convert("RGB"), dtype=np.uint8)
-
-
-def _img(content: bytes) -> str:
+def _img(content: bytes, limits: ImageLimits) -> str:
     try:
-        with PillowImage.open(io.BytesIO(content)) as image:
-            image.draft("RGB", (SHOWN, SHOWN))
-            small = image.convert("RGB")
-    except (OSError, ValueError, PillowImage.DecompressionBombError):
+        small = PillowImage.fromarray(decode(content, limits, longest=SHOWN))
+    except BadImage:
         return ""
     small.thumbnail((SHOWN, SHOWN))
     code = io.BytesIO()

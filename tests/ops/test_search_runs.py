@@ -22,8 +22,8 @@ def workspace(tmp_path, monkeypatch):
     monkeypatch.setenv("PACKSHOT_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     # what a trial measures is tested elsewhere
-    monkeypatch.setattr(module, "load_pairs", lambda workspace: None)
-    monkeypatch.setattr(module, "load_dataset", lambda workspace, profile: Rows())
+    monkeypatch.setattr(module, "load_pairs", lambda *given: None)
+    monkeypatch.setattr(module, "load_dataset", lambda *given: Rows())
     monkeypatch.setattr(evaluation, "cross_validated", lambda changed, *rest: changed)
     monkeypatch.setattr(
         evaluation,

@@ -103,6 +103,15 @@ def test_names_are_those_of_files_and_of_nothing_else(name: str | None, shown: s
     assert safe(name, 3) == shown
 
 
+def test_the_bytes_of_a_picture_need_no_name_for_their_kind(served: Running, photos: Path) -> None:
+    content = (photos / "0.png").read_bytes()
+    with served.client() as client:
+        # the first is what curl says of any
+        kinds = ("application/x-www-form-urlencoded", "application/octet-stream", "image/png", "text/plain")
+        found = [client.post("/v1/verdicts", content=content, headers={"Content-Type": kind}) for kind in kinds]
+    assert [each.json()["verdicts"][0]["error"] for each in found] == [None] * 4
+
+
 def test_a_request_without_pictures_or_with_too_many_is_refused(served: Running, photos: Path) -> None:
     with served.client() as client:
         for answer in (

@@ -28,6 +28,7 @@ Crop = tuple[tuple[float, float], tuple[float, float]]
 
 HASH_SIDE, HASH_DIGITS = 8, 16
 """A hash of a look has 8 x 8 bits, 16 hex digits."""
+ROUNDED = 6
 HASHED_AT = 256
 """Longest side, in pixels, that an image is shrunk to before it is hashed."""
 CROPS: tuple[Crop, ...] = (
@@ -152,7 +153,7 @@ def _hash(grey: Image.Image, side: int = HASH_SIDE) -> str:
     """As the package `imagehash` has it, which would bring scipy to every scorer."""
     pixels = np.asarray(grey.resize((4 * side, 4 * side), Image.Resampling.LANCZOS), dtype=np.float64)
     waves = _waves(side, 4 * side)
-    low = waves @ pixels @ waves.T
+    low = np.round(waves @ pixels @ waves.T, ROUNDED)  # what is nothing is nothing, whatever it was summed up from
     below = low.size // 2 - 1
     median = np.sort(low, axis=None)[below : below + 2].mean()  # at a fifth of the cost of np.median
     return np.packbits(low > median).tobytes().hex()
