@@ -17,6 +17,7 @@ from packshot.service.access import ROLES, ROUTES, Route, table
 from packshot.service.app import make_app
 from packshot.service.keys import Key, KeyRefused, Keys, KeysDamaged, KeyTaken
 from packshot.service.limits import Limits
+from packshot.service.server import PortTaken
 
 GUARDED = [route for route in ROUTES if route.roles]
 
@@ -151,3 +152,10 @@ def test_the_default_limit_is_at_least_twenty_a_second() -> None:
 def test_a_key_has_a_short_name_for_logs() -> None:
     key = Key(name="shop", role="score", sha256="ab" * 32, created_at=datetime.now(UTC))
     assert key.id == "abababab" and key.refused(datetime.now(UTC)) is None
+
+
+def test_a_port_that_is_taken_is_said_before_a_model_is_loaded(served: Running) -> None:
+    port = served.url.rpartition(":")[2]
+    refused = CliRunner().invoke(app, ["serve", "--port", port, "--model", "nothing"])
+    assert isinstance(refused.exception, PortTaken) and port in str(refused.exception)
+    assert "--port" in str(refused.exception) and refused.exception.exit_code == 75

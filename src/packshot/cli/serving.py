@@ -35,11 +35,12 @@ def serve(
     import logging
 
     from packshot.service.app import make_app
-    from packshot.service.server import server_of
+    from packshot.service.server import check_free, server_of
 
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("packshot.service").setLevel(logging.INFO)
     settings = load_settings()
+    check_free(host, port)
     say(f"service: http://{host}:{port}/docs; `packshot keys add NAME --role score` makes a key")
     app = make_app(settings, model, verdicts=verdicts or ())
     server_of(app, settings.service, host, port).run()

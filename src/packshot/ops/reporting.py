@@ -122,7 +122,7 @@ def _champion(settings: Settings) -> _JudgeOfBatches:
 def _judge_of(settings: Settings, folders: Sequence[Path]) -> _JudgeOfBatches:
     """By the lineage that the rows carry, not by who is champion now."""
     from packshot.registry.ledger import Ledger
-    from packshot.registry.models import ArtefactsDamaged, NoSuchModel, bundle_path, recorded
+    from packshot.registry.models import STARTER, ArtefactsDamaged, NoSuchModel, bundle_path, recorded
     from packshot.registry.tracking import TrackingUnreachable
     from packshot.scoring.verdicts import read_verdicts
 
@@ -134,6 +134,8 @@ def _judge_of(settings: Settings, folders: Sequence[Path]) -> _JudgeOfBatches:
     name, version, run_id = scored_by[-1]
     if len(set(scored_by)) > 1:
         say(f"the folders were scored by several models; gates and figures are those of the last, {name} {version}")
+    if name == STARTER:
+        return _JudgeOfBatches()  # its card says what there is to say: it never went through gates
     try:
         if version is None or name != settings.registry.model_name:
             raise NoSuchModel(f"{name} version {version} is no version of {settings.registry.model_name}")

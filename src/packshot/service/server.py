@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 import uvicorn
@@ -10,8 +11,15 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from packshot.config import ServiceSettings
+from packshot.errors import PackshotError
 
 MOST_HEADER_BYTES = 65_536
+
+
+class PortTaken(PackshotError):
+    """Nobody can listen where the service should."""
+
+    exit_code = 75
 
 
 class Punctual(asyncio.Protocol):
@@ -74,3 +82,12 @@ def server_of(app: FastAPI, rules: ServiceSettings, host: str, port: int) -> uvi
         timeout_graceful_shutdown=30,
     )
     return uvicorn.Server(config)
+
+
+def check_free(host: str, port: int) -> None:
+    """Raise PortTaken where nobody could listen there, before a model is loaded."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        raise PortTaken(f"nothing can listen on {host} port {port} ({error.strerror}); --port names another") from error
