@@ -157,8 +157,7 @@ def load(model: str = "champion", *, profile: str | None = None, settings: Setti
     BundleError, SettingsError.
     """
     chosen = (settings if settings is not None else load_settings()).judged_by(profile)
-    scorer = open_scorer(chosen, model)
-    return PictureJudge(scorer.bounds(chosen.scoring).applied(chosen), scorer)
+    return PictureJudge(chosen, open_scorer(chosen, model))
 
 
 def _as_file(picture: Picture, number: int, scratch: Path) -> Path:

@@ -173,9 +173,9 @@ def read_record(folder: Path) -> BundleRecord:
         raise BundleError(f"{path} is not a valid bundle record: {error}") from error
 
 
-def read_network(folder: Path) -> Source:
-    """The network of a bundle folder, as arrays. Raises BundleError."""
-    architecture = read_record(folder).architecture
+def read_network(folder: Path, record: BundleRecord | None = None) -> Source:
+    """The network of a bundle folder, as arrays; `record` where it was read already. Raises BundleError."""
+    architecture = (record or read_record(folder)).architecture
     try:
         return Source(architecture, read_weights(folder / WEIGHTS))
     except WeightsUnreadable as error:
@@ -220,7 +220,8 @@ class Judge:
         GainUnreadable, ScopeUnreadable, NoSuchDevice, TorchMissing.
         """
         folder = Path(folder)
-        record, source = read_record(folder), read_network(folder)
+        record = read_record(folder)
+        source = read_network(folder, record)
         open_runtime = open_runtime or fastest_runtime(device)
         parts = (read_detector(folder), read_forest(folder), read_scope(folder))
         blind = _read_blind(folder / FOLDS)

@@ -19,12 +19,14 @@ from running_service import Running, run, with_rules
 from small_network import KEEP_ENHANCED, save_small_bundle, small_architecture
 from small_workspace import picture
 
+import packshot.service.champion as champion
 import packshot.service.engine as engine
 from packshot.config import load_settings
 from packshot.scoring.batch import score
 from packshot.scoring.contract import Verdict
 from packshot.scoring.scorer import open_scorer
 from packshot.scoring.verdicts import read_verdicts
+from packshot.service.champion import Following
 from packshot.service.engine import Engine, NoModel, Sent, TooBusy
 from packshot.service.keys import Keys
 from packshot.service.uploads import safe
@@ -357,3 +359,21 @@ def test_a_grey_picture_and_a_large_one_are_judged(served: Running, tmp_path: Pa
 
 def test_rules_of_the_service_can_be_set(bundle: Path) -> None:
     assert with_rules(load_settings(), follow_s=3).service.follow_s == 3
+
+
+def test_what_goes_wrong_at_a_look_is_told_and_mended_by_a_later_one(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load_settings()
+    worker = Engine(settings, 4)
+    following = Following(settings, str(bundle), worker, 60)
+
+    def broken(*_: object) -> object:
+        raise ConnectionResetError("the database went away")
+
+    with monkeypatch.context() as gone:
+        gone.setattr(champion, "open_scorer", broken)
+        following.look()
+        assert worker.scorer is None and "database went away" in str(worker.why_not)
+    following.look()
+    assert worker.scorer is not None and worker.why_not is None

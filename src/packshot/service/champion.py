@@ -40,10 +40,11 @@ class Following:
                 self._engine.use(scorer)
                 self._seen = now
                 say(f"service: {scorer.lineage.label()} answers")
-        except PackshotError as error:
-            if self._engine.why_not != str(error):
-                say(f"service: nothing is judged: {error}")
-            self._engine.refuse(str(error))
+        except Exception as error:  # whatever it is, the next look may find it mended
+            why = str(error) if isinstance(error, PackshotError) else f"{type(error).__name__}: {error}"
+            if self._engine.why_not != why:
+                say(f"service: nothing is judged: {why}")
+            self._engine.refuse(why)
 
     def _state(self) -> object:
         """What changes when another model, or another scale, is to answer."""
