@@ -708,6 +708,10 @@ class ServiceSettings(Section):
     """Requests of a key at once, after a pause."""
     follow_s: Positive
     """Seconds between looks at the ledger: a new champion answers from the next one on."""
+    session_hours: Positive
+    """How long a person stays signed in at the desk."""
+    session_idle_minutes: Positive
+    """After so long without a question a session ends before that."""
 
 
 class DvcSettings(Section):

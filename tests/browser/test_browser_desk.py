@@ -158,3 +158,34 @@ def test_a_wrong_key_is_told(browser, desk: Running) -> None:  # noqa: F811
     page.press("#key", "Tab")
     until(page, "document.getElementById('told').textContent.includes('401')")
     assert page.is_hidden("#stage")
+
+
+def test_somebody_comes_in_by_a_link_decides_and_signs_out(browser, desk: Running) -> None:  # noqa: F811
+    said: list[str] = []
+    page = browser.new_context(viewport={"width": 390, "height": 900}).new_page()
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+    page.goto(f"{desk.url}/desk/enter?link={desk.service.people.add(HOSTILE, 'review')}")
+    for field in ("#password", "#again"):
+        page.fill(field, "violet tram under seven")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#stage:not([hidden])")
+    assert page.url == f"{desk.url}/desk" and page.locator("#key").count() == 0
+    assert page.text_content("header span") == f"{HOSTILE} (review)"
+    assert page.evaluate("document.cookie") == "" and page.evaluate("document.documentElement.scrollWidth") <= 390
+    press(page, "a")
+    until(page, "['[]', null].includes(sessionStorage.getItem('packshot-pending:' + document.body.dataset.me))")
+    assert [entry.actor for entry in Ledger.from_environment().events(kind="reviewed")] == [HOSTILE]
+    page.click("text=Sign out")
+    page.wait_for_selector("text=Sign in")
+    page.go_back()
+    assert page.locator("#stage:not([hidden])").count() == 0, "nothing of the desk is shown again"
+    page.goto(f"{desk.url}/desk/sign-in")
+    page.fill("#name", HOSTILE)
+    page.fill("#password", "wrong wrong wrong")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=do not go together")
+    page.fill("#password", "violet tram under seven")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#stage:not([hidden])")
+    assert said == []

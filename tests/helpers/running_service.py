@@ -13,7 +13,9 @@ import httpx
 import uvicorn
 
 from packshot.config import Settings
+from packshot.service.access import Role
 from packshot.service.app import Service, make_app
+from packshot.service.callers import COOKIE, CSRF_HEADER
 from packshot.service.keys import Keys
 from packshot.service.server import server_of
 
@@ -31,6 +33,15 @@ class Running:
         """Of a role; None: without a key."""
         headers = {"Authorization": f"Bearer {self.secrets[role]}"} if role else {}
         return httpx.Client(base_url=self.url, headers=headers, timeout=60)
+
+    def person(self, role: Role) -> httpx.Client:
+        """A browser in which somebody of a role is signed in; every request comes from a page of theirs."""
+        people, name = self.service.people, f"{role} person"
+        if all(each.name != name for each in people.all()):
+            people.add(name, role)
+        secret = people.begin(name)
+        told = {CSRF_HEADER: people.session(secret).csrf, "Sec-Fetch-Site": "same-origin"}
+        return httpx.Client(base_url=self.url, headers=told, cookies={COOKIE: secret}, timeout=60)
 
 
 def free_port() -> int:

@@ -50,4 +50,5 @@ def served(bundle: Path, home: Path) -> Iterator[Running]:
         )
         for running in run(with_rules(settings, burst=500), str(bundle), keys):
             running.secrets = secrets
+            running.service.addresses.rate = running.service.addresses.burst = 10_000
             yield running

@@ -6,14 +6,16 @@ import re
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from running_service import Running
 from typer.testing import CliRunner
 
 import packshot.service.keys as module
 from packshot.cli import app
-from packshot.service.access import ROLES, ROUTES, Route, table
+from packshot.service.access import ROLES, ROUTES, Role, Route, table
 from packshot.service.app import make_app
 from packshot.service.keys import Key, KeyRefused, Keys, KeysDamaged, KeyTaken
 from packshot.service.limits import Limits
@@ -22,19 +24,66 @@ from packshot.service.server import PortTaken
 GUARDED = [route for route in ROUTES if route.roles]
 
 
+WRONG = {"/desk/sign-in": (401, 429), "/desk/enter": (401,), "/v1/similar": (404,)}
+"""What answers who may ask, but says nothing: nobody is called so, no link is known, nothing was indexed."""
+
+
+def asked(client: httpx.Client, route: Route, photos: Path) -> int:
+    told: dict[str, Any] = {}
+    if route.form:
+        told["data"] = {"csrf": client.headers.get("x-csrf-token", "")}
+    elif route.method == "POST":
+        told["content"] = (photos / "0.png").read_bytes()
+    return client.request(route.method, route.path, **told).status_code
+
+
+def fitting(route: Route) -> tuple[int, ...]:
+    if route.path in WRONG and not (route.method == "GET" and route.path == "/desk/sign-in"):
+        return WRONG[route.path]
+    # nothing is called {item}; a form leads on
+    return (404, 422) if "{" in route.path else (303,) if route.form else (200, 204)
+
+
 @pytest.mark.parametrize("role", [*ROLES, None])
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
-def test_every_route_is_open_to_its_roles_and_to_no_others(
+def test_every_route_is_open_to_keys_of_its_roles_and_to_no_others(
     served: Running, photos: Path, route: Route, role: str | None
 ) -> None:
     with served.client(role) as client:
-        content = (photos / "0.png").read_bytes() if route.method == "POST" else None
-        status = client.request(route.method, route.path, content=content).status_code
+        status = asked(client, route, photos)
     if not route.roles or role in route.roles:
-        # nothing is called {item}, and nothing was indexed
-        assert status in ((404, 422) if "{" in route.path or route.path == "/v1/similar" else (200, 204))
+        assert status in fitting(route)
     else:
-        assert status == (401 if role is None else 403)
+        assert status == (403 if role is not None else 303 if route.is_page else 401)
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+def test_every_route_is_open_to_people_of_its_roles_and_to_no_others(
+    served: Running, photos: Path, route: Route, role: Role
+) -> None:
+    with served.person(role) as browser:
+        status = asked(browser, route, photos)
+    signed_in = route.method == "GET" and route.path == "/desk/sign-in"
+    allowed = (303,) if signed_in else fitting(route)
+    assert status in (allowed if not route.roles or role in route.roles else (403,))
+
+
+@pytest.mark.parametrize("route", [each for each in ROUTES if each.method != "GET"], ids=lambda each: each.path)
+def test_another_site_changes_nothing_in_the_name_of_a_session(served: Running, photos: Path, route: Route) -> None:
+    """Neither with a forged form, nor by a page that guesses, nor after another page of the same browser signed in."""
+    with served.person("admin") as browser, served.person("admin") as other:
+        if route.roles:
+            for told in ("", "0" * 64, other.headers["x-csrf-token"]):
+                browser.headers["x-csrf-token"] = told
+                assert asked(browser, route, photos) == 403
+        if route.form:
+            browser.headers["Sec-Fetch-Site"] = "cross-site"
+            assert asked(browser, route, photos) == 403
+            del browser.headers["Sec-Fetch-Site"]
+            browser.headers["Origin"] = "https://evil.example"
+            assert asked(browser, route, photos) == 403
+        assert other.get("/v1/model").status_code == 200
 
 
 def test_the_table_is_all_that_there_is_and_stands_in_the_documents(served: Running) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from typer.core import TyperGroup
 
 PURPOSES = {
-    "Judge pictures": "look score enhance serve keys styles calibrate calibrate-shop",
+    "Judge pictures": "look score enhance serve keys people styles calibrate calibrate-shop",
     "Act on verdicts": "report export why similar index audit drift labels",
     "Train": (
         "demo champion starter collect validate split features train evaluate thresholds compare ablate search adapt"

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from packshot.cli.groups import app
 from packshot.cli.shared import Model, emit
 from packshot.config import load_settings
+from packshot.errors import PackshotError
 from packshot.progress import say
+
+if TYPE_CHECKING:
+    from packshot.service.access import Role
 
 keys = typer.Typer(no_args_is_help=True, help="Who may ask the service: keys with a role, kept as hashes.")
 app.add_typer(keys, name="keys")
+people = typer.Typer(no_args_is_help=True, help="Who may sign in to the desk: people with a role and a password.")
+app.add_typer(people, name="people")
 KeyName = Annotated[str, typer.Argument(metavar="NAME", help="What the key is called, for you.")]
+
+PersonName = Annotated[str, typer.Argument(metavar="NAME", help="As the ledger is to call them.")]
+RoleName = Annotated[str, typer.Option("--role", help="read, score, review, approve or admin; see docs/service.md.")]
+Address = Annotated[str, typer.Option(help="Where people reach the desk.")]
+HERE = "http://127.0.0.1:8300"
 
 
 @app.command()
@@ -49,19 +60,14 @@ def serve(
 @keys.command("add")
 def add(
     name: KeyName,
-    role: Annotated[str, typer.Option(help="read, score, review, approve or admin; see docs/service.md.")],
+    role: RoleName,
     days: Annotated[int | None, typer.Option(min=1, help="Until it expires; default: it does not.")] = None,
 ) -> None:
     """Make a key and print it, once: it is kept as a hash."""
-    from packshot.errors import PackshotError
-    from packshot.service.access import ROLES
     from packshot.service.keys import Keys
 
-    chosen = next((each for each in ROLES if each == role), None)
-    if chosen is None:
-        raise typer.BadParameter(f"{role!r} is none of {', '.join(ROLES)}", param_hint="--role")
-    if not name.strip() or len(name) > 80:
-        raise PackshotError("a key needs a name of 1 to 80 characters")
+    chosen = _role(role)
+    _check_name(name)
     print(Keys().add(name, chosen, days))
 
 
@@ -81,3 +87,69 @@ def revoke(name: KeyName) -> None:
 
     Keys().revoke(name)
     say(f"{name} is revoked")
+
+
+@people.command("add")
+def let_in(name: PersonName, role: RoleName, address: Address = HERE) -> None:
+    """Let somebody sign in to the desk: prints a link, good once within 48 h, under which they choose a password."""
+    from packshot.service.people import People
+
+    chosen = _role(role)
+    _check_name(name)
+    print(_link(address, People().add(name, chosen)))
+
+
+@people.command("link")
+def link(name: PersonName, address: Address = HERE) -> None:
+    """A new link for who forgot their password or was locked out; earlier links open nothing any more."""
+    from packshot.service.people import People
+
+    print(_link(address, People().link(name)))
+
+
+@people.command("list")
+def everybody() -> None:
+    """All people: name, role, when added, when removed, and whether they have chosen a password."""
+    from datetime import UTC, datetime
+
+    from packshot.service.people import People
+
+    for person in People().all():
+        times = {"created": person.created, "removed": person.removed}
+        told = {name: datetime.fromtimestamp(at, UTC).isoformat() if at else None for name, at in times.items()}
+        emit({"name": person.name, "role": person.role, "ready": person.ready} | told)
+
+
+@people.command("remove")
+def remove(name: PersonName) -> None:
+    """From now on they cannot sign in, and their sessions end; what they decided stays."""
+    from packshot.service.people import People
+
+    People().remove(name)
+    say(f"{name} is removed")
+
+
+def _link(address: str, secret: str) -> str:
+    return f"{address.rstrip('/')}/desk/enter?link={secret}"
+
+
+def _role(named: str) -> Role:
+    from packshot.service.access import ROLES
+
+    chosen = next((each for each in ROLES if each == named), None)
+    if chosen is None:
+        raise typer.BadParameter(f"{named!r} is none of {', '.join(ROLES)}", param_hint="--role")
+    return chosen
+
+
+def _check_name(name: str) -> None:
+    """What a key or a person may be called: the ledger calls them so, and nobody else."""
+    from packshot.service.keys import Keys, KeyTaken
+    from packshot.service.people import People
+
+    if not name.strip() or name != name.strip() or len(name) > 80 or not name.isprintable():
+        raise PackshotError("a name has 1 to 80 characters that can be printed, and no space around them")
+    if any(person.name == name and person.removed is None for person in People().all()):
+        raise KeyTaken(f"there is a person called {name!r}; choose another name")
+    if any(key.name == name and key.revoked_at is None for key in Keys().all()):
+        raise KeyTaken(f"there is a key called {name!r}; revoke it first, or choose another name")

@@ -13,13 +13,20 @@ REVIEWERS: tuple[Role, ...] = ("review", "admin")
 
 @dataclass(frozen=True)
 class Route:
-    """One thing that can be asked; a part of `path` in braces is whatever stands there. `roles`: of the keys that may;
-    empty: anybody, without a key."""
+    """One thing that can be asked; a part of `path` in braces is whatever stands there. `roles`: of the keys and people
+    that may; empty: anybody, without a key."""
 
     method: str
     path: str
     roles: tuple[Role, ...]
     what: str
+    form: bool = False
+    """Sent by a form: what shows that it is of this session stands in a field, and is checked by who reads them."""
+
+    @property
+    def is_page(self) -> bool:
+        """Whether who is not known here is shown where to sign in."""
+        return self.method == "GET" and self.path.startswith("/desk") and bool(self.roles)
 
 
 ROUTES = (
@@ -28,7 +35,13 @@ ROUTES = (
     Route("GET", "/metrics", (), "counts and times for Prometheus; nothing of any picture"),
     Route("GET", "/openapi.json", (), "this interface as OpenAPI"),
     Route("GET", "/docs", (), "the same to read"),
-    Route("GET", "/desk", (), "the review desk; it asks for a key"),
+    Route("GET", "/desk", (), "the review desk; it asks for a key, or to sign in"),
+    Route("GET", "/desk/desk.css", (), "how its pages look"),
+    Route("GET", "/desk/sign-in", (), "where people sign in"),
+    Route("POST", "/desk/sign-in", (), "name and password for a session", form=True),
+    Route("GET", "/desk/enter", (), "where a link leads that lets somebody in once"),
+    Route("POST", "/desk/enter", (), "the link and a new password for a session", form=True),
+    Route("POST", "/desk/sign-out", ROLES, "the end of a session", form=True),
     Route("GET", "/v1/model", ROLES, "which model judges: version, lineage, digests, card"),
     Route("POST", "/v1/verdicts", JUDGES, "the verdict on each picture sent, in order"),
     Route("POST", "/v1/enhance", JUDGES, "the repaired picture, 204 where none is better than the original"),

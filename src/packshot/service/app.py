@@ -15,10 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -34,23 +35,31 @@ from packshot.registry.models import STARTER
 from packshot.scoring.contract import SCHEMA_VERSION, Verdict
 from packshot.scoring.verdicts import VerdictsUnreadable
 from packshot.service.access import Route, route_of
+from packshot.service.callers import Caller, ForeignPage, NotSignedIn, caller_of
 from packshot.service.champion import Following
+from packshot.service.desk import desk_pages
 from packshot.service.desk_routes import desk_routes
 from packshot.service.engine import Answer, Engine, NoModel, TooBusy
-from packshot.service.keys import Key, KeyRefused, Keys, KeysDamaged
+from packshot.service.keys import KeyRefused, Keys, KeysDamaged
 from packshot.service.limits import Limits
 from packshot.service.lookup_routes import NoIndex, NotJudged, lookup_routes
+from packshot.service.people import People, PeopleUnreadable, SignInRefused
 from packshot.service.review import DecidedMeanwhile, NoSuchItem, NotToDecide, PictureGone, Review
+from packshot.service.sign_in import SIGN_IN, sign_in_routes
 from packshot.service.uploads import TooLarge, TooSlow, WrongRequest, bounded, pictures_of
 from packshot.starter import card_of
 
 LOG = logging.getLogger("packshot.service")
 """One line of JSON for every answer: ids and numbers, nothing that a client wrote."""
 RETRY_S = 1
+PASSWORDS_PER_S, PASSWORDS_AT_ONCE = 0.2, 10
+"""How often one address may try a password."""
 STATUS: dict[type[PackshotError], int] = {
     WrongRequest: 400,
     NotToDecide: 400,
     KeyRefused: 401,
+    SignInRefused: 401,
+    ForeignPage: 403,
     NoSuchItem: 404,
     NoIndex: 404,
     NotJudged: 422,
@@ -61,6 +70,7 @@ STATUS: dict[type[PackshotError], int] = {
     TooBusy: 503,
     NoModel: 503,
     KeysDamaged: 503,
+    PeopleUnreadable: 503,
     LedgerError: 503,
     VerdictsUnreadable: 503,
     VerdictsMixed: 503,
@@ -98,24 +108,24 @@ class Service:
         self.engine = Engine(settings, self.rules.waiting_pictures)
         self.following = Following(settings, model, self.engine, self.rules.follow_s)
         self.keys = keys
+        self.people = People(hours=self.rules.session_hours, idle_minutes=self.rules.session_idle_minutes)
         self.limits = Limits(self.rules.rate_per_s, self.rules.burst)
+        self.addresses = Limits(PASSWORDS_PER_S, PASSWORDS_AT_ONCE)
         self.meters = Meters.new()
         self.review = Review(settings, verdicts)
 
-    def key_for(self, request: Request, route: Route) -> Key | None:
-        """The key of a question that may be asked with it; None where none is needed. Raises what refuses it."""
-        if not route.roles:
-            return None
-        scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not secret.strip():
-            raise KeyRefused("a key is needed: Authorization: Bearer KEY (`packshot keys add NAME --role score`)")
-        key = self.keys.find(secret.strip())
-        if key.role not in route.roles:
-            raise HTTPException(403, f"this key's role is {key.role}; {route.path} is for {', '.join(route.roles)}")
-        wait = self.limits.wait_s(key.sha256)
+    def caller_for(self, request: Request, route: Route) -> Caller | None:
+        """Who asks what may be asked by them; None where anybody may. Raises what refuses it."""
+        caller = caller_of(request, route, self.keys, self.people)
+        if caller is None or not route.roles:
+            return caller
+        if caller.role not in route.roles:
+            whose = "this key's role" if caller.csrf is None else "your role"
+            raise HTTPException(403, f"{whose} is {caller.role}; {route.path} is for {', '.join(route.roles)}")
+        wait = self.limits.wait_s(caller.limited)
         if wait:
             raise HTTPException(429, "this key asks too often", {"Retry-After": str(max(1, round(wait)))})
-        return key
+        return caller
 
     async def answers(self, request: Request, most: int) -> list[Answer]:
         """Verdicts on what a question sends. Raises WrongRequest, TooLarge, TooSlow, TooBusy, NoModel."""
@@ -150,13 +160,15 @@ def make_app(
         app.add_exception_handler(kind, _told)
     _add_public(app, service)
     _add_judging(app, service)
+    app.include_router(desk_pages())
+    app.include_router(sign_in_routes(service.people, service.addresses, service.rules.session_hours))
     app.include_router(desk_routes(service.review))
     app.include_router(lookup_routes(settings, service.review, service.answers, BODY))
     return app
 
 
 class Guard:
-    """Every question: key, role and limit before a byte of its body is read; then its answer is counted and logged."""
+    """Every question: who asks, role and limit before its body is read; then its answer is counted and logged."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app, self._service = app, service
@@ -168,7 +180,7 @@ class Guard:
             return
         begun, rules, request = perf_counter(), self._service.rules, Request(scope)
         route = route_of(request.method, request.url.path)
-        number, status, key = secrets.token_hex(8), 500, None
+        number, status, caller = secrets.token_hex(8), 500, None
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -179,39 +191,40 @@ class Guard:
             await send(message)
 
         try:
-            key = self._admitted(request, route)
+            caller = self._admitted(request, route)
         except Exception as error:
             await _refusal(error)(scope, receive, answer)
         else:
-            request.state.key = key
+            request.state.caller = caller
             most = int(rules.max_request_mb * 1e6)
             await self._app(scope, bounded(receive, most, rules.read_timeout_s), answer)
         finally:
             name, seconds = route.path if route else "other", perf_counter() - begun
             self._service.meters.requests.labels(name, str(status)).inc()
             self._service.meters.seconds.labels(name).observe(seconds)
-            _log(number, name, status, seconds, key)
+            _log(number, name, status, seconds, caller)
 
-    def _admitted(self, request: Request, route: Route | None) -> Key | None:
-        """The key of a question that may be asked. Raises what refuses it."""
+    def _admitted(self, request: Request, route: Route | None) -> Caller | None:
+        """Who asks a question that may be asked. Raises what refuses it."""
         if route is None:
             raise HTTPException(404, f"there is no {request.method} {request.url.path}; see /docs")
-        key = self._service.key_for(request, route)
+        caller = self._service.caller_for(request, route)
         most = self._service.rules.max_request_mb
         length = request.headers.get("content-length", "0")
         if not length.isdigit() or int(length) > most * 1e6:
             raise TooLarge(f"the request has more than {most:g} MB (service.max_request_mb)")
-        return key
+        return caller
 
 
-def _log(number: str, route: str, status: int, seconds: float, key: Key | None) -> None:
+def _log(number: str, route: str, status: int, seconds: float, caller: Caller | None) -> None:
     line = {
         "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "request": number,
         "route": route,
         "status": status,
         "ms": round(1000 * seconds),
-        "key": key.id if key else None,
+        "key": caller.id if caller and caller.csrf is None else None,
+        "session": caller.id if caller and caller.csrf is not None else None,
     }
     LOG.info(json.dumps(line))
 
@@ -229,6 +242,8 @@ def _refusal(error: BaseException) -> Response:
         return _error(422, "; ".join(told))
     if isinstance(error, HTTPException):
         return _error(error.status_code, str(error.detail), dict(error.headers or {}))
+    if isinstance(error, NotSignedIn):
+        return RedirectResponse(f"{SIGN_IN}?next={quote(error.wanted, safe='')}", 303)
     status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
     if status == 500:
         LOG.error(json.dumps({"error": f"{type(error).__name__}: {error}"}))
@@ -314,15 +329,3 @@ def _add_judging(app: FastAPI, service: Service) -> None:
             return Response(status_code=204, headers=headers)
         kind = f"image/{(verdict.format or 'octet-stream').lower()}"
         return Response(answer.enhanced, media_type=kind, headers=headers)
-
-    @app.get("/desk", tags=["desk"], response_class=HTMLResponse)
-    async def desk() -> Response:
-        """The review desk."""
-        from packshot.service.desk import page
-
-        nonce = secrets.token_urlsafe(16)
-        policy = (
-            f"default-src 'none'; img-src 'self' blob: data:; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; "
-            "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
-        )
-        return HTMLResponse(page(nonce), headers={"Content-Security-Policy": policy})

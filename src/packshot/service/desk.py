@@ -1,12 +1,62 @@
-"""The desk: a page on which people send pictures and see what is wrong with them, and what was repaired."""
+"""The desk's pages: how each is answered, and the page on which people review and send pictures."""
 
 from __future__ import annotations
 
+import secrets
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from packshot.service.access import route_of
+from packshot.service.callers import Caller
 
-def page(nonce: str) -> str:
-    """The page; `nonce` is that of its content security policy."""
+PAGES = {"/desk": "Review"}
+"""What the head of every page leads to."""
+
+
+def page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """A page for who asks. Only its own script runs, and nothing is fetched from or sent to another site."""
+    nonce, caller = secrets.token_urlsafe(16), request.state.caller
+    policy = (
+        f"default-src 'none'; img-src 'self' blob: data:; style-src 'self'; script-src 'nonce-{nonce}'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    )
+    headers = {"Content-Security-Policy": policy, "Cache-Control": "no-store", "Referrer-Policy": "same-origin"}
+    told = {"nonce": nonce, "me": caller, "pages": _open_to(caller), "here": request.url.path}
+    return HTMLResponse(_environment().get_template(template).render(told | values), status, headers)
+
+
+def desk_pages() -> APIRouter:
+    """The page of the queue, and how all pages look."""
+    router = APIRouter(prefix="/desk", include_in_schema=False)
+
+    @router.get("", response_class=HTMLResponse)
+    async def desk(request: Request) -> Response:
+        """The review desk."""
+        return page(request, "desk.html")
+
+    @router.get("/desk.css")
+    async def looks() -> Response:
+        """The style sheet."""
+        content = (files("packshot.service") / "templates" / "desk.css").read_bytes()
+        return Response(content, media_type="text/css", headers={"Cache-Control": "max-age=300"})
+
+    return router
+
+
+def _open_to(caller: Caller | None) -> dict[str, str]:
+    """Of PAGES those that this caller may see."""
+    if caller is None:
+        return {}
+    found = {path: route_of("GET", path) for path in PAGES}
+    return {path: PAGES[path] for path, route in found.items() if route and caller.role in (route.roles or caller.role)}
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
     loader = PackageLoader("packshot.service")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-    return environment.get_template("desk.html").render(nonce=nonce)
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

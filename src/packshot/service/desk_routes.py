@@ -39,7 +39,7 @@ def desk_routes(review: Review) -> APIRouter:
 
     @router.post("/{item}/decision")
     async def decision(item: ItemId, said: Said, request: Request) -> Decided:
-        """Enter a decision into the ledger under the name of the key; 409 where somebody else decided meanwhile."""
-        return await asyncio.to_thread(review.decide, item, said, request.state.key.name)
+        """Enter a decision into the ledger under the name of who asks; 409 where somebody else decided meanwhile."""
+        return await asyncio.to_thread(review.decide, item, said, request.state.caller.name)
 
     return router

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
 
+MOST_KEPT = 10_000
+"""Of more keys, those that have not asked for long are forgotten, which changes nothing for them."""
+
 
 @dataclass
 class Limits:
@@ -26,4 +29,7 @@ class Limits:
             left = min(self.burst, left + (now - at) * self.rate)
             allowed = left >= 1
             self._left[key] = (left - 1 if allowed else left, now)
+            if len(self._left) > MOST_KEPT:
+                full_s = self.burst / self.rate
+                self._left = {name: (had, when) for name, (had, when) in self._left.items() if now - when < full_s}
             return 0.0 if allowed else (1 - left) / self.rate
