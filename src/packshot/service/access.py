@@ -9,6 +9,7 @@ Role = Literal["read", "score", "review", "approve", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
 JUDGES: tuple[Role, ...] = ("score", "review", "admin")
 REVIEWERS: tuple[Role, ...] = ("review", "admin")
+READERS: tuple[Role, ...] = ("read", "review", "approve", "admin")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,9 @@ ROUTES = (
     Route("GET", "/desk/enter", (), "where a link leads that lets somebody in once"),
     Route("POST", "/desk/enter", (), "the link and a new password for a session", form=True),
     Route("POST", "/desk/sign-out", ROLES, "the end of a session", form=True),
+    Route("GET", "/desk/grid", READERS, "all pictures, filtered, searched and sorted"),
+    Route("POST", "/desk/grid", REVIEWERS, "one decision on several pictures", form=True),
+    Route("POST", "/desk/views", READERS, "a filter of the grid, kept under a name, or thrown away", form=True),
     Route("GET", "/v1/model", ROLES, "which model judges: version, lineage, digests, card"),
     Route("POST", "/v1/verdicts", JUDGES, "the verdict on each picture sent, in order"),
     Route("POST", "/v1/enhance", JUDGES, "the repaired picture, 204 where none is better than the original"),
@@ -50,6 +54,7 @@ ROUTES = (
     Route("GET", "/v1/queue", REVIEWERS, "pictures of scored batches that wait for a person, least sure first"),
     Route("GET", "/v1/queue/{item}", REVIEWERS, "one of them: its verdict, what people decided, its siblings"),
     Route("GET", "/v1/queue/{item}/picture", REVIEWERS, "the picture, or the repaired one, as JPEG for a screen"),
+    Route("GET", "/v1/queue/{item}/preview", READERS, "a small JPEG of it"),
     Route("POST", "/v1/queue/{item}/decision", REVIEWERS, "what a person decides; an entry of the ledger"),
 )
 

@@ -37,9 +37,10 @@ from packshot.scoring.verdicts import VerdictsUnreadable
 from packshot.service.access import Route, route_of
 from packshot.service.callers import Caller, ForeignPage, NotSignedIn, caller_of
 from packshot.service.champion import Following
-from packshot.service.desk import desk_pages
+from packshot.service.desk import desk_pages, page
 from packshot.service.desk_routes import desk_routes
 from packshot.service.engine import Answer, Engine, NoModel, TooBusy
+from packshot.service.grid_page import grid_pages
 from packshot.service.keys import KeyRefused, Keys, KeysDamaged
 from packshot.service.limits import Limits
 from packshot.service.lookup_routes import NoIndex, NotJudged, lookup_routes
@@ -47,16 +48,20 @@ from packshot.service.people import People, PeopleUnreadable, SignInRefused
 from packshot.service.review import DecidedMeanwhile, NoSuchItem, NotToDecide, PictureGone, Review
 from packshot.service.sign_in import SIGN_IN, sign_in_routes
 from packshot.service.uploads import TooLarge, TooSlow, WrongRequest, bounded, pictures_of
+from packshot.service.views import NoView
 from packshot.starter import card_of
 
 LOG = logging.getLogger("packshot.service")
 """One line of JSON for every answer: ids and numbers, nothing that a client wrote."""
 RETRY_S = 1
+PICTURES_PER_S, PICTURES_AT_ONCE = 200, 1000
+"""How often a person may ask: a page shows many pictures."""
 PASSWORDS_PER_S, PASSWORDS_AT_ONCE = 0.2, 10
 """How often one address may try a password."""
 STATUS: dict[type[PackshotError], int] = {
     WrongRequest: 400,
     NotToDecide: 400,
+    NoView: 400,
     KeyRefused: 401,
     SignInRefused: 401,
     ForeignPage: 403,
@@ -110,6 +115,7 @@ class Service:
         self.keys = keys
         self.people = People(hours=self.rules.session_hours, idle_minutes=self.rules.session_idle_minutes)
         self.limits = Limits(self.rules.rate_per_s, self.rules.burst)
+        self.visitors = Limits(PICTURES_PER_S, PICTURES_AT_ONCE)
         self.addresses = Limits(PASSWORDS_PER_S, PASSWORDS_AT_ONCE)
         self.meters = Meters.new()
         self.review = Review(settings, verdicts)
@@ -122,9 +128,9 @@ class Service:
         if caller.role not in route.roles:
             whose = "this key's role" if caller.csrf is None else "your role"
             raise HTTPException(403, f"{whose} is {caller.role}; {route.path} is for {', '.join(route.roles)}")
-        wait = self.limits.wait_s(caller.limited)
+        wait = (self.limits if caller.csrf is None else self.visitors).wait_s(caller.limited)
         if wait:
-            raise HTTPException(429, "this key asks too often", {"Retry-After": str(max(1, round(wait)))})
+            raise HTTPException(429, "this key or person asks too often", {"Retry-After": str(max(1, round(wait)))})
         return caller
 
     async def answers(self, request: Request, most: int) -> list[Answer]:
@@ -162,6 +168,7 @@ def make_app(
     _add_judging(app, service)
     app.include_router(desk_pages())
     app.include_router(sign_in_routes(service.people, service.addresses, service.rules.session_hours))
+    app.include_router(grid_pages(service.review, service.people))
     app.include_router(desk_routes(service.review))
     app.include_router(lookup_routes(settings, service.review, service.answers, BODY))
     return app
@@ -190,12 +197,12 @@ class Guard:
                 headers["X-Content-Type-Options"], headers["X-Request-Id"] = "nosniff", number
             await send(message)
 
+        request.state.caller = None
         try:
-            caller = self._admitted(request, route)
+            request.state.caller = caller = self._admitted(request, route)
         except Exception as error:
-            await _refusal(error)(scope, receive, answer)
+            await _refusal(request, error)(scope, receive, answer)
         else:
-            request.state.caller = caller
             most = int(rules.max_request_mb * 1e6)
             await self._app(scope, bounded(receive, most, rules.read_timeout_s), answer)
         finally:
@@ -230,26 +237,36 @@ def _log(number: str, route: str, status: int, seconds: float, caller: Caller | 
 
 
 async def _told(request: Request, error: Exception) -> Response:
-    return _refusal(error)
+    return _refusal(request, error)
 
 
-def _refusal(error: BaseException) -> Response:
+def _refusal(request: Request, error: BaseException) -> Response:
+    if isinstance(error, NotSignedIn):
+        return RedirectResponse(f"{SIGN_IN}?next={quote(error.wanted, safe='')}", 303)
+    status, message, headers = _why(error)
+    if request.url.path.startswith("/desk") and "text/html" in request.headers.get("accept", ""):
+        answer = page(request, "desk_refused.html", status, said=message)
+        answer.headers.update(headers)
+        return answer
+    return _error(status, message, headers)
+
+
+def _why(error: BaseException) -> tuple[int, str, dict[str, str]]:
+    """Status, what to say, and headers."""
     if isinstance(error, MultiPartException):
         error = WrongRequest(f"the multipart body cannot be read: {error.message}")
     if isinstance(error, RequestValidationError):
         # what was sent is not said again: it may be anything
         told = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        return _error(422, "; ".join(told))
+        return 422, "; ".join(told), {}
     if isinstance(error, HTTPException):
-        return _error(error.status_code, str(error.detail), dict(error.headers or {}))
-    if isinstance(error, NotSignedIn):
-        return RedirectResponse(f"{SIGN_IN}?next={quote(error.wanted, safe='')}", 303)
+        return error.status_code, str(error.detail), dict(error.headers or {})
     status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
     if status == 500:
         LOG.error(json.dumps({"error": f"{type(error).__name__}: {error}"}))
-        return _error(500, "something went wrong here; the log of the service says what")
+        return 500, "something went wrong here; the log of the service says what", {}
     headers = {"Retry-After": str(RETRY_S)} if status == 503 else {}
-    return _error(status, str(error), headers | ({"WWW-Authenticate": "Bearer"} if status == 401 else {}))
+    return status, str(error), headers | ({"WWW-Authenticate": "Bearer"} if status == 401 else {})
 
 
 def _error(status: int, message: str, headers: dict[str, str] | None = None) -> Response:

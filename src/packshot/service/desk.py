@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from packshot.service.access import route_of
 from packshot.service.callers import Caller
 
-PAGES = {"/desk": "Review"}
+PAGES = {"/desk": "Review", "/desk/grid": "Pictures"}
 """What the head of every page leads to."""
 
 

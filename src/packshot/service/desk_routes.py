@@ -37,6 +37,11 @@ def desk_routes(review: Review) -> APIRouter:
         content = await asyncio.to_thread(review.picture, item, of)
         return Response(content, media_type="image/jpeg", headers=PRIVATE)
 
+    @router.get("/{item}/preview", response_class=Response)
+    async def preview(item: ItemId) -> Response:
+        """The small JPEG that was made when the picture was judged."""
+        return Response(await asyncio.to_thread(review.preview, item), media_type="image/jpeg", headers=PRIVATE)
+
     @router.post("/{item}/decision")
     async def decision(item: ItemId, said: Said, request: Request) -> Decided:
         """Enter a decision into the ledger under the name of who asks; 409 where somebody else decided meanwhile."""

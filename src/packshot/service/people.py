@@ -45,7 +45,10 @@ CREATE TABLE IF NOT EXISTS links (sha256 TEXT PRIMARY KEY, name TEXT NOT NULL, e
 CREATE TABLE IF NOT EXISTS sessions (
     sha256 TEXT PRIMARY KEY, name TEXT NOT NULL, created REAL NOT NULL, seen REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS failures (name TEXT PRIMARY KEY, count INTEGER NOT NULL, last REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS views (
+    name TEXT NOT NULL, title TEXT NOT NULL, query TEXT NOT NULL, PRIMARY KEY (name, title));
 """
+_VERSION = 2
 
 
 class NoSuchPerson(PackshotError):
@@ -124,14 +127,14 @@ class People:
         """Everybody, those removed too, by name."""
         if not self.path.exists():
             return []
-        with self._open("DEFERRED") as database:
+        with self.transaction("DEFERRED") as database:
             rows = database.execute("SELECT * FROM people ORDER BY name").fetchall()
         return [_person(row) for row in rows]
 
     def add(self, name: str, role: Role) -> str:
         """Let somebody in: the secret of a link under which they choose a password. Raises NoSuchPerson where there is
         somebody of that name; who was removed comes back, without the password of then."""
-        with self._open() as database:
+        with self.transaction() as database:
             if _find(database, name) is not None:
                 raise NoSuchPerson(f"there is somebody called {name!r}; `packshot people link` makes them a new link")
             database.execute("DELETE FROM people WHERE name = ?", (name,))
@@ -141,13 +144,13 @@ class People:
 
     def link(self, name: str) -> str:
         """The secret of a new link for somebody who forgot a password; earlier links open nothing any more."""
-        with self._open() as database:
+        with self.transaction() as database:
             self._known(database, name)
             return self._link(database, name)
 
     def remove(self, name: str) -> None:
         """From now on nobody is let in under that name, and sessions of theirs end. Raises NoSuchPerson."""
-        with self._open() as database:
+        with self.transaction() as database:
             self._known(database, name)
             database.execute("UPDATE people SET removed = ? WHERE name = ?", (self._clock(), name))
             database.execute("DELETE FROM sessions WHERE name = ?", (name,))
@@ -155,7 +158,7 @@ class People:
 
     def of_link(self, secret: str) -> str:
         """Whom a link is for; it stays good. Raises SignInRefused."""
-        with self._open("DEFERRED") as database:
+        with self.transaction("DEFERRED") as database:
             return self._of_link(database, secret)
 
     def choose(self, secret: str, password: str) -> str:
@@ -167,7 +170,7 @@ class People:
         _check_strength(name, password)
         salt = secrets.token_bytes(16)
         hashed = self._hash(password, salt)
-        with self._open() as database:
+        with self.transaction() as database:
             used = database.execute(
                 "UPDATE links SET used = ? WHERE sha256 = ? AND used IS NULL", (self._clock(), _sha(secret))
             )
@@ -183,19 +186,19 @@ class People:
 
         Raises SignInRefused, SignInLocked.
         """
-        with self._open() as database:
+        with self.transaction() as database:
             self._count(database, name)
             row = _find(database, name)
         salt, kept = (row["salt"], row["hash"]) if row is not None and row["hash"] else (b"nobody's", b"")
         if not hmac.compare_digest(self._hash(password[:MOST_PASSWORD], salt), kept):
             raise SignInRefused("this name and this password do not go together")
-        with self._open() as database:
+        with self.transaction() as database:
             database.execute("DELETE FROM failures WHERE name = ?", (_sha(name),))
 
     def begin(self, name: str) -> str:
         """A new session of a person: the secret that its cookie holds. Raises NoSuchPerson."""
         secret, now = secrets.token_urlsafe(32), self._clock()
-        with self._open() as database:
+        with self.transaction() as database:
             self._known(database, name)
             database.execute("DELETE FROM sessions WHERE created < ?", (now - 3600 * self._hours,))
             database.execute("INSERT INTO sessions VALUES (?, ?, ?, ?)", (_sha(secret), name, now, now))
@@ -205,7 +208,7 @@ class People:
         """The session of a cookie. Raises SignInRefused where it is unknown, has ended or has expired."""
         now, sha256 = self._clock(), _sha(secret)
         asked = "SELECT s.*, p.role FROM sessions s JOIN people p USING (name) WHERE s.sha256 = ? AND p.removed IS NULL"
-        with self._open("DEFERRED") as database:
+        with self.transaction("DEFERRED") as database:
             row = database.execute(asked, (sha256,)).fetchone()
         if row is None:
             raise SignInRefused("this session has ended; sign in again")
@@ -218,11 +221,35 @@ class People:
 
     def end(self, secret: str) -> None:
         """Sign out."""
-        with self._open() as database:
+        with self.transaction() as database:
             database.execute("DELETE FROM sessions WHERE sha256 = ?", (_sha(secret),))
 
+    @contextmanager
+    def transaction(
+        self, kind: Literal["DEFERRED", "IMMEDIATE"] = "IMMEDIATE", wait_s: float = WAIT_S
+    ) -> Iterator[sqlite3.Connection]:
+        """A transaction; one that writes is IMMEDIATE. Raises PeopleUnreadable."""
+        try:
+            make_folder(self.path.parent)
+            database = sqlite3.connect(self.path, timeout=wait_s, isolation_level=None)
+        except (OSError, sqlite3.Error) as error:
+            raise PeopleUnreadable(f"{self.path} cannot be opened: {error}") from error
+        try:
+            database.row_factory = sqlite3.Row
+            if database.execute("PRAGMA user_version").fetchone()[0] < _VERSION:
+                self.path.chmod(0o600)
+                database.execute("PRAGMA journal_mode = WAL")
+                database.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT;")
+            database.execute(f"BEGIN {kind}")
+            yield database
+            database.execute("COMMIT")
+        except (OSError, sqlite3.Error) as error:
+            raise PeopleUnreadable(f"{self.path} cannot be read or written: {error}") from error
+        finally:
+            database.close()
+
     def _see(self, sha256: str, now: float) -> None:
-        with suppress(PeopleUnreadable), self._open(wait_s=0.1) as database:  # the next question writes it down
+        with suppress(PeopleUnreadable), self.transaction(wait_s=0.1) as database:  # the next question writes it down
             database.execute("UPDATE sessions SET seen = ? WHERE sha256 = ?", (now, sha256))
 
     def _count(self, database: sqlite3.Connection, name: str) -> None:
@@ -259,30 +286,6 @@ class People:
     def _hash(self, password: str, salt: bytes) -> bytes:
         with self._hashing:  # one at a time: whoever tries many fills neither memory nor cores
             return hashlib.scrypt(password.encode(), salt=salt, **SCRYPT)
-
-    @contextmanager
-    def _open(
-        self, kind: Literal["DEFERRED", "IMMEDIATE"] = "IMMEDIATE", wait_s: float = WAIT_S
-    ) -> Iterator[sqlite3.Connection]:
-        """A transaction; one that writes is IMMEDIATE. Raises PeopleUnreadable."""
-        try:
-            make_folder(self.path.parent)
-            database = sqlite3.connect(self.path, timeout=wait_s, isolation_level=None)
-        except (OSError, sqlite3.Error) as error:
-            raise PeopleUnreadable(f"{self.path} cannot be opened: {error}") from error
-        try:
-            database.row_factory = sqlite3.Row
-            if not database.execute("PRAGMA user_version").fetchone()[0]:
-                self.path.chmod(0o600)
-                database.execute("PRAGMA journal_mode = WAL")
-                database.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = 1; COMMIT;")
-            database.execute(f"BEGIN {kind}")
-            yield database
-            database.execute("COMMIT")
-        except (OSError, sqlite3.Error) as error:
-            raise PeopleUnreadable(f"{self.path} cannot be read or written: {error}") from error
-        finally:
-            database.close()
 
 
 def _find(database: sqlite3.Connection, name: str) -> sqlite3.Row | None:

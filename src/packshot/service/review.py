@@ -12,6 +12,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from packshot.catalog.decoding.isolated import decode
@@ -21,7 +23,7 @@ from packshot.errors import PackshotError
 from packshot.registry.events import Reviewed
 from packshot.registry.ledger import Ledger
 from packshot.scoring.contract import Verdict
-from packshot.service.verdict_rows import Item, items_in, scored_folders, stamp_of, verdict_of
+from packshot.service.verdict_rows import Item, items_in, preview_of, scored_folders, stamp_of, verdict_of
 
 Outcome = Literal["accept", "enhance", "reject", "undo"]
 Waiting = Literal["review", "enhance", "reject", "accept"]
@@ -112,6 +114,17 @@ class Page(BaseModel):
     items: list[Listed]
 
 
+@dataclass(frozen=True)
+class Now:
+    """All pictures, the least sure first, as the verdict files have them while `stamp` is the same; of each whether
+    people have decided on it and agree (`settled`), and whether they disagree (`disputed`)."""
+
+    stamp: object
+    items: list[Item]
+    settled: NDArray[np.bool_]
+    disputed: NDArray[np.bool_]
+
+
 @dataclass
 class _Queue:
     """All pictures in the order of the desk, by their places; those that wait, by what the engine decided."""
@@ -139,11 +152,31 @@ class Review:
         self._tokens: dict[str, Decided] = {}
         self._standing: set[str] = set()
         self._crowned: tuple[int, int | None] | None = None
+        self._now: tuple[int, Now] | None = None
 
     def warm(self) -> None:
         """Read the files now, so that nobody has to wait; what is wrong is told to who asks."""
         with suppress(PackshotError), self._lock:
             self._refresh()
+
+    def now(self) -> Now:
+        """Everything at once. Raises VerdictsUnreadable, VerdictsMixed, LedgerError."""
+        with self._lock:
+            self._refresh()
+            if self._now is None or self._now[0] != self._last or self._now[1].stamp != self._stamp:
+                settled, disputed = (np.zeros(len(self._queue.items), bool) for _ in range(2))
+                for item_id, decided in self._decided.items():
+                    place = self._queue.place.get(item_id)
+                    if place is not None:
+                        settled[place], disputed[place] = _stands(decided), _disputed(decided)
+                self._now = self._last, Now(self._stamp, self._queue.items, settled, disputed)
+            return self._now[1]
+
+    def said_of(self, item_id: str) -> tuple[list[Decided], bool]:
+        """What people decided on a picture, oldest first, and whether they disagree."""
+        with self._lock:
+            decided = list(self._decided.get(item_id, ()))
+        return decided, _disputed(decided)
 
     def item(self, named: str) -> Item:
         """A scored picture, by its id on the desk or by the sha256 of its file. Raises NoSuchItem."""
@@ -166,12 +199,12 @@ class Review:
     def shown(self, item_id: str) -> Shown:
         """One picture. Raises NoSuchItem, VerdictsUnreadable."""
         item = self.item(item_id)
+        decided, disputed = self.said_of(item_id)
         with self._lock:
-            decided = list(self._decided.get(item_id, ()))
             places = self._queue.of_sku.get(item.sku or "", ())
             siblings = [self._queue.items[place].id for place in places if self._queue.items[place] is not item]
         verdict = verdict_of(item)
-        return Shown(id=item_id, verdict=verdict, decided=decided, disputed=_disputed(decided), siblings=siblings)
+        return Shown(id=item_id, verdict=verdict, decided=decided, disputed=disputed, siblings=siblings)
 
     def picture(self, item_id: str, which: Literal["original", "enhanced"]) -> bytes:
         """The picture as JPEG for a screen, decoded apart and written anew: no byte of a seller's file is passed on.
@@ -184,6 +217,10 @@ class Review:
             return encoded(decode(content, limits, longest=SCREEN_PX), format="JPEG", jpeg_quality=SCREEN_QUALITY)
         except BadImage as error:
             raise PictureGone(f"the picture cannot be shown: {error.detail}") from error
+
+    def preview(self, item_id: str) -> bytes:
+        """The small JPEG that was made when the picture was judged, else `picture`. Raises as that."""
+        return preview_of(self.item(item_id)) or self.picture(item_id, "original")
 
     def decide(self, item_id: str, said: Said, who: str) -> Decided:
         """Enter a decision into the ledger; one that came before comes back as it is.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -84,18 +84,28 @@ def _width(low: float | None, high: float | None) -> float | None:
 
 def verdict_of(item: Item) -> Verdict:
     """The whole verdict. Raises VerdictsUnreadable, SchemaUnknown."""
+    return Verdict.from_row(_row(item, _group))
+
+
+def preview_of(item: Item) -> bytes | None:
+    """The small JPEG in the picture's row, if there is one. Raises VerdictsUnreadable."""
+    content: bytes | None = _row(item, _previews).get("preview")
+    return content
+
+
+def _row(item: Item, read: Callable[[Path, int, int], pa.Table]) -> dict[str, Any]:
     file = item.file.folder / VERDICTS
     try:
         stamp = file.stat()
         ends = _ends(file, stamp.st_mtime_ns)
         group = int(np.searchsorted(ends, item.number, side="right"))
         first = int(ends[group - 1]) if group else 0
-        row = _group(file, stamp.st_mtime_ns, group).slice(item.number - first, 1).to_pylist()[0]
+        row: dict[str, Any] = read(file, stamp.st_mtime_ns, group).slice(item.number - first, 1).to_pylist()[0]
     except (pa.ArrowInvalid, OSError, IndexError) as error:
         raise VerdictsUnreadable(f"{file} was changed or removed while it was read; ask again ({error})") from error
     if row["path"] != item.path:
         raise VerdictsUnreadable(f"{file} was scored anew meanwhile; ask again")
-    return Verdict.from_row(row)
+    return row
 
 
 @lru_cache(maxsize=64)
@@ -107,6 +117,15 @@ def _ends(file: Path, changed: int) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 @lru_cache(maxsize=GROUPS_KEPT)
 def _group(file: Path, changed: int, group: int) -> pa.Table:
+    return _columns(file, group, TOLD)
+
+
+@lru_cache(maxsize=GROUPS_KEPT)
+def _previews(file: Path, changed: int, group: int) -> pa.Table:
+    return _columns(file, group, ("path", "preview"))
+
+
+def _columns(file: Path, group: int, names: Sequence[str]) -> pa.Table:
     with pq.ParquetFile(file, pre_buffer=False) as opened:
-        there = [name for name in TOLD if name in opened.schema_arrow.names]
+        there = [name for name in names if name in opened.schema_arrow.names]
         return opened.read_row_group(group, columns=there)
