@@ -91,17 +91,28 @@ def export_styles(
     date_column: Annotated[
         str | None, typer.Option(help="Column of --catalog with an ISO date; default: when a picture was scored.")
     ] = None,
+    by_example: Annotated[
+        bool, typer.Option("--by-example", help="Count your own styles (`packshot styles`), not those of the model.")
+    ] = False,
+    style_set: Annotated[
+        str | None,
+        typer.Option("--set", help="Of your own styles this set alone; default: what fits a picture best."),
+    ] = None,
     delimiter: Delimiter = None,
     encoding: Encoding = None,
 ) -> None:
     """Share of every style by category and month: styles.csv, styles_by_month.png, styles_by_category.png."""
     from packshot.exports.styles import write_styles
     from packshot.ops.exporting import catalog_months, chosen_verdicts
+    from packshot.scoring.styles import chosen_styles
 
     settings = load_settings().catalog_read_as(delimiter, encoding)
     files = chosen_verdicts(settings, verdicts)
     months = catalog_months(settings, files, catalog, date_column)
-    emit(write_styles(settings.exports, files, out, months))
+    own = None
+    if by_example or style_set is not None:
+        own = {file.batch_id: chosen_styles(file.folder, style_set) for file in files}
+    emit(write_styles(settings.exports, files, out, months, own))
 
 
 @export.command("sellers")

@@ -137,11 +137,15 @@ def styles(
     examples: Annotated[Path, typer.Argument(metavar="EXAMPLES", help="A folder for each style, with ~5 pictures.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder that `packshot score` wrote.")],
     model: Annotated[str | None, typer.Option(help="Bundle behind OUT where it is not registered.")] = None,
+    name: Annotated[str, typer.Option(help="Name of this set of styles; sets of other names stay beside it.")] = "own",
 ) -> None:
-    """Give every image of OUT one of your own styles, shown by examples: OUT/styles.parquet. Nothing is trained."""
+    """Give every image of OUT one of your own styles, shown by examples: OUT/styles.parquet. Nothing is trained.
+
+    A picture of another kind than the examples gets none. `packshot export styles --by-example` counts them.
+    """
     from packshot.scoring.styles import styles_by_example
 
-    emit(styles_by_example(load_settings(), examples, out, model).as_record())
+    emit(styles_by_example(load_settings(), examples, out, model, name).as_record())
 
 
 @app.command()

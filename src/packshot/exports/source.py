@@ -91,9 +91,13 @@ def one_model(files: Sequence[VerdictFile]) -> str:
     return models[0]
 
 
+BUNDLE = "bundle "
+"""How the label of a bundle that was never registered begins."""
+
+
 def model_label(name: str, version: int | None, digest: str | None) -> str:
     """A name for one model and no other: by its version, or by the digest of a bundle that was never registered."""
-    return f"{name} version {version}" if version is not None else f"bundle {(digest or 'unknown')[:16]}"
+    return f"{name} version {version}" if version is not None else f"{BUNDLE}{(digest or 'unknown')[:16]}"
 
 
 def _open(folder: Path) -> VerdictFile:

@@ -39,17 +39,26 @@ class Tally:
 Cells = dict[Cell, dict[str, Tally]]
 
 
+Own = Mapping[str, Mapping[str, tuple[str, str]]]
+"""Of each batch, path to (set, style) of the user's own styles."""
+
+
 def write_styles(
-    rules: ExportSettings, files: Sequence[VerdictFile], out: Path, months: Mapping[str, str] | None = None
+    rules: ExportSettings,
+    files: Sequence[VerdictFile],
+    out: Path,
+    months: Mapping[str, str] | None = None,
+    own: Own | None = None,
 ) -> dict[str, Any]:
     """Write styles.csv and two plots into the folder `out`.
 
     Counted is every judged picture that is no duplicate. `months`: path to `YYYY-MM`; by default a picture belongs to
     the month in which it was scored. `share` counts pictures, those below `exports.min_style_confidence` as unknown;
-    `weighted_share` gives a style the sum of its confidences, and unknown the rest. Both sum to 1 over a cell.
+    `weighted_share` gives a style the sum of its confidences, and unknown the rest. Both sum to 1 over a cell. With
+    `own` a picture has the style that it names, as `set/style` where there are several sets, and counts whole.
     Raises NothingToExport, OutputNotOurs.
     """
-    cells = count_styles(rules, files, months)
+    cells = count_styles(rules, files, months, own)
     rows = list(style_rows(cells))
     if not rows:
         raise NothingToExport("no picture was judged, so there is no style to count")
@@ -79,17 +88,25 @@ def month_of(text: str | None) -> str:
         return UNKNOWN_MONTH
 
 
-def count_styles(rules: ExportSettings, files: Sequence[VerdictFile], months: Mapping[str, str] | None = None) -> Cells:
+def count_styles(
+    rules: ExportSettings,
+    files: Sequence[VerdictFile],
+    months: Mapping[str, str] | None = None,
+    own: Own | None = None,
+) -> Cells:
     """Pictures and confidences of each style in each cell."""
     cells: Cells = {}
     copies = copies_in(files)
-    for row in (row for file in files for row in copies.each(file, _READ)):
+    several = len({held for styles in (own or {}).values() for held, _ in styles.values()}) > 1
+    for batch, row in ((file.batch_id, row) for file in files for row in copies.each(file, _READ)):
         if row["error"] is not None or row["duplicate_of"] is not None:
             continue
         month = row["scored_at"].strftime("%Y-%m") if months is None else months.get(row["path"], UNKNOWN_MONTH)
         cell = cells.setdefault((row["category"] or UNKNOWN, month), {})
-        confidence = float(row["style_confidence"] or 0.0)
-        named = row["style"] or UNKNOWN
+        confidence, named = float(row["style_confidence"] or 0.0), row["style"] or UNKNOWN
+        if own is not None:
+            held, style = own[batch].get(row["path"], ("", UNKNOWN))
+            confidence, named = 1.0, f"{held}/{style}" if several and held else style
         sure = named != UNKNOWN and confidence >= rules.min_style_confidence
         cell.setdefault(named if sure else UNKNOWN, Tally()).images += 1
         cell.setdefault(named, Tally()).confidence += confidence if named != UNKNOWN else 0.0

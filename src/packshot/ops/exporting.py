@@ -11,12 +11,14 @@ from packshot.catalog.shop.matching import KnownFiles, read_facts
 from packshot.catalog.shop.records import CatalogUnreadable
 from packshot.config import Settings
 from packshot.errors import PackshotError
-from packshot.exports.source import VerdictFile, VerdictsMixed, model_label, one_model, open_verdicts
+from packshot.evaluation.digest import bundle_digest
+from packshot.exports.source import BUNDLE, VerdictFile, VerdictsMixed, model_label, one_model, open_verdicts
 from packshot.exports.style_index import Floats, Hit, StyleIndex, Wanted, index_folder, open_index, update
 from packshot.exports.styles import month_of
 from packshot.ops.pipeline import champion_version, inbox_batches, verdict_folder
-from packshot.registry.alias_check import promoted
+from packshot.registry.alias_check import CHAMPION, promoted
 from packshot.registry.ledger import Ledger
+from packshot.registry.models import STARTER, is_starter, judging_bundle
 
 
 class NoSuchPicture(PackshotError):
@@ -86,13 +88,18 @@ def find_similar(
         folder = folder or index_folder(one_model(files))
         update(rules, files, folder)
     if folder is None:
-        label = model_label(settings.registry.model_name, champion_version(settings), None)
-        folder = index_folder(label)
+        folder = index_folder(_champions_label(settings))
     index = open_index(folder, rules)
     key = index.key_of(image)
     if key is not None:
         return index.search(index.vector_of(key), wanted, but=key)
     return index.search(_judged_vector(settings, index, Path(image), model), wanted)
+
+
+def _champions_label(settings: Settings) -> str:
+    """That of the champion, or of the starter where none was promoted."""
+    folder, lineage = judging_bundle(settings, CHAMPION)
+    return model_label(lineage.model_name, lineage.model_version, bundle_digest(folder))
 
 
 def _judged_vector(settings: Settings, index: StyleIndex, image: Path, model: str | None) -> Floats:
@@ -102,6 +109,8 @@ def _judged_vector(settings: Settings, index: StyleIndex, image: Path, model: st
     if not image.is_file():
         raise NoSuchPicture(f"{image} is neither a file nor the `path` of a picture in the index {index.folder}")
     chosen = model or index.version
+    if chosen is None and is_starter(index.model.removeprefix(BUNDLE)):
+        chosen = STARTER
     if chosen is None:
         raise VerdictsMixed(
             f"{index.folder} holds vectors of {index.model}, which is not registered; name it by --model"

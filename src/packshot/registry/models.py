@@ -105,6 +105,11 @@ def judging_bundle(settings: Settings, ref: str) -> tuple[Path, Lineage]:
     return bundle_path(settings, ref)
 
 
+def is_starter(digest: str) -> bool:
+    """Whether a bundle's digest, or at least 16 hex digits of it, is that of the starter. Raises StarterDamaged."""
+    return len(digest) >= 16 and ARCHIVE.is_file() and bundle_digest(starter_bundle()).startswith(digest)
+
+
 def model_path(settings: Settings, version: int) -> Path:
     """The folder of a version's logged model, every file of it compared with the ledger: what may be run.
 
