@@ -83,6 +83,7 @@ def train(
     """
     from packshot.cost import metered
     from packshot.registry.costs import costed
+    from packshot.registry.run_page import note_dataset
     from packshot.registry.tracking import open_run
     from packshot.revision import run_key
     from packshot.training import distributed
@@ -97,10 +98,9 @@ def train(
         return
     with metered(ranks=distributed.processes()) as meter:
         if tracked:
-            with (
-                open_run(settings, run_key(settings, root)) as recorder,
-                costed(recorder, meter, settings.cost) as told,
-            ):
+            key = run_key(settings, root)
+            with open_run(settings, key) as recorder, costed(recorder, meter, settings.cost) as told:
+                note_dataset(settings, recorder.run_id, key, root)
                 bundle = step(settings, root, told)
         else:
             bundle = step(settings, root, NullRecorder())

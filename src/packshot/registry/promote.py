@@ -25,6 +25,7 @@ from packshot.registry.events import Event, Intent
 from packshot.registry.gates import Best, Evidence, GateResult, Outcome, Use, check_settings, judge, outcome, table
 from packshot.registry.ledger import Ledger
 from packshot.registry.models import ArtefactsDamaged, Entry, NoSuchModel, bundle_path, recorded, resolve
+from packshot.registry.run_page import note_gates
 from packshot.registry.serving_check import ModelDoesNotServe, measure, signature_kept
 from packshot.registry.shadow import evidence as shadow_evidence
 from packshot.registry.shadow import follow
@@ -296,10 +297,12 @@ def _record(ledger: Ledger, settings: Settings, kind: str, result: PromotionResu
 
 
 def _log(settings: Settings, result: PromotionResult) -> None:
-    """The table, as JSON, Markdown and a picture, beside the challenger's other artefacts."""
+    """The outcome on the pages of version and run; the table, as JSON, Markdown and a picture, beside its artefacts."""
     from packshot.registry.gate_plot import plot_gates
 
     run_id = recorded(settings, result.challenger).lineage.run_id
+    told = (result.outcome, result.gates, table(result.gates))
+    note_gates(settings, result.challenger, run_id, result.champion, *told)
     if run_id is None:
         return
     recorder = MlflowRecorder(client(settings), run_id, tracking_uri(settings))

@@ -21,6 +21,7 @@ from packshot.files import OutputNotWritable
 from packshot.home import Home, project_root
 from packshot.lock import held, locks_like
 from packshot.progress import say
+from packshot.registry.run_tags import begun_tags
 from packshot.relocation import settle
 from packshot.revision import RunKey
 
@@ -249,7 +250,7 @@ def registered_versions(settings: Settings) -> set[int]:
 
 def create_run(settings: Settings, mlflow_client: MlflowClient, key: RunKey, variant: str = "") -> str:
     """A new run tagged with the key and the facts of the system; returns its id."""
-    tags = {**key.tags(), **_system_tags()}
+    tags = {**key.tags(), **_system_tags(), **begun_tags(settings, key)}
     if variant:
         tags[VARIANT_TAG] = variant
     name = f"{settings.training.recipe}-{variant or key.short}"
