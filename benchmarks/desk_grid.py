@@ -6,7 +6,8 @@ The rows of a folder that `packshot score` wrote are repeated (as `benchmarks/de
 SKU, a seller and a day of its own. In a home of its own, with `--decided` pictures that people decided on: pages by
 drawn filters, words, orders and pages, each asked for by somebody who is signed in and answered by the whole
 application, page made; then every one of the small pictures of some of these pages. Milliseconds at the median, at p95
-and at most. `there`: until the first page, with all files unread.
+and at most. `there`: until the first page, with all files unread. A second table has the other pages: the first time,
+and the median of ten times after it.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from packshot.service.callers import COOKIE
 from packshot.service.review import Said
 
 WORDS = ("oak", "walnut", "lamp", "chair", "table", "white", "linen", "brass", "round", "small")
+OTHERS = ("batches", "model", "data", "sellers", "labels")
 REASONS = ("blur: 2 px", "dark: 0.2", "noise: 9", "uncertain: 0.6 wide", "background: 0.4")
 
 
@@ -80,8 +82,8 @@ def questions(count: int) -> list[dict[str, object]]:
     return found
 
 
-async def measured(rows: int, asked: int, decided: int, folder: Path) -> tuple[str, ...]:
-    """One line of the table."""
+async def measured(rows: int, asked: int, decided: int, folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """One line of each table."""
     app = make_app(load_settings(), "none", verdicts=[folder])
     service = app.state.service
     service.visitors.rate = service.visitors.burst = 10**9
@@ -103,8 +105,18 @@ async def measured(rows: int, asked: int, decided: int, folder: Path) -> tuple[s
                 begun = time.perf_counter()
                 await client.get(address)
                 pictures.append(1000 * (time.perf_counter() - begun))
+        others = [await _twice(client, f"/desk/{name}") for name in OTHERS]
     memory = (psutil.Process().memory_info().rss - before) / MIB
-    return f"{rows}", f"{there:.0f}", _told(took), _told(pictures), f"{memory:.0f}"
+    return (f"{rows}", f"{there:.0f}", _told(took), _told(pictures), f"{memory:.0f}"), (f"{rows}", *others)
+
+
+async def _twice(client: httpx.AsyncClient, address: str) -> str:
+    took = []
+    for _ in range(11):
+        begun = time.perf_counter()
+        assert (await client.get(address)).status_code == 200
+        took.append(1000 * (time.perf_counter() - begun))
+    return f"{took[0]:.0f} / {np.median(took[1:]):.0f}"
 
 
 def _told(took: list[float]) -> str:
@@ -121,14 +133,17 @@ def main() -> None:
     asked = parser.parse_args()
     source = read_verdicts(asked.verdicts / "verdicts.parquet")
     table = Table("rows", "there, ms", "page, ms", "small picture, ms", "MiB", title=f"load {os.getloadavg()[0]:.1f}")
+    second = Table("rows", *(f"{name}, ms" for name in OTHERS))
     for rows in asked.rows:
         with tempfile.TemporaryDirectory(prefix="packshot-grid-") as scratch:
             folder = Path(scratch)
             os.environ["PACKSHOT_HOME"] = str(folder / "home")
             repeated(source, rows, folder / "plain.parquet")
             varied(folder / "plain.parquet", folder / "verdicts.parquet")
-            table.add_row(*asyncio.run(measured(rows, asked.asked, min(asked.decided, rows // 2), folder)))
-    Console(width=120).print(table)
+            lines = asyncio.run(measured(rows, asked.asked, min(asked.decided, rows // 2), folder))
+            table.add_row(*lines[0])
+            second.add_row(*lines[1])
+    Console(width=120).print(table, second)
 
 
 if __name__ == "__main__":

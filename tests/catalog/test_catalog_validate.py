@@ -14,7 +14,9 @@ import pytest
 from catalogue_on_disk import Catalogue, picture
 
 from packshot.catalog.manifest import QUARANTINE_COLUMNS, ManifestError, read_manifest
-from packshot.catalog.validate import DOCS, QUARANTINE, SUMMARY, VALID, BatchRefused, validate
+from packshot.catalog.source_record import QUARANTINE
+from packshot.catalog.source_record import VALIDATION as SUMMARY
+from packshot.catalog.validate import DOCS, VALID, BatchRefused, validate
 from packshot.config import Settings, load_settings
 from packshot.home import project_root
 

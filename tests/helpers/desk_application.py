@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from packshot.config import load_settings
+from packshot.config import Settings, load_settings
 from packshot.service.access import Role
 from packshot.service.app import make_app
 from packshot.service.callers import COOKIE, CSRF_HEADER
@@ -53,8 +53,8 @@ class Application:
     app: Any
 
     @classmethod
-    def over(cls, *folders: Path) -> Application:
-        return cls(make_app(load_settings(), "none", verdicts=folders))
+    def over(cls, *folders: Path, settings: Settings | None = None) -> Application:
+        return cls(make_app(settings or load_settings(), "none", verdicts=folders))
 
     def person(self, name: str, role: Role = "review") -> Browser:
         people = self.app.state.service.people

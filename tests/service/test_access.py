@@ -24,8 +24,9 @@ from packshot.service.server import PortTaken
 GUARDED = [route for route in ROUTES if route.roles]
 
 
-WRONG = {"/desk/sign-in": (401, 429), "/desk/enter": (401,), "/v1/similar": (404,)}
-"""What answers who may ask, but says nothing: nobody is called so, no link is known, nothing was indexed."""
+WRONG = {"/desk/batch": (404, 422), "/desk/sign-in": (401, 429), "/desk/enter": (401,), "/v1/similar": (404,)}
+"""What answers who may ask, but says nothing: nobody and no batch is called so, no link is known,
+nothing was indexed."""
 
 
 def asked(client: httpx.Client, route: Route, photos: Path) -> int:

@@ -11,6 +11,8 @@ from packshot.errors import PackshotError
 
 RAW = Path("data/raw")
 SOURCE = RAW / "source.json"
+VALIDATION = Path("data/valid/validation.json")
+QUARANTINE = Path("data/valid/quarantine.parquet")
 HELD_BACK = Path("data/heldback")
 """Pictures of the source that no stage learns from: new arrivals of a demo and of drills."""
 

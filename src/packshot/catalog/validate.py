@@ -32,15 +32,13 @@ from packshot.catalog.manifest import (
     write_manifest,
 )
 from packshot.catalog.probing import probe_files
-from packshot.catalog.source_record import SourceRecord, read_source
+from packshot.catalog.source_record import QUARANTINE, VALIDATION, SourceRecord, read_source
 from packshot.config import Settings, ValidationSettings
 from packshot.errors import PackshotError
 from packshot.files import write_json, write_parquet
 from packshot.progress import say
 
 VALID = Path("data/valid/manifest.parquet")
-QUARANTINE = Path("data/valid/quarantine.parquet")
-SUMMARY = Path("data/valid/validation.json")
 ATTEMPTS = Path("data/valid/decoding.attempts")
 """Kept where a file was given up: it is not decoded again as long as it is the same."""
 DOCS = Path("reports/validation")
@@ -119,7 +117,7 @@ def validate(settings: Settings, workspace: Path) -> ValidationReport:
     report = _report(settings.validation, judged, valid, quarantine, class_share)
     write_manifest(workspace / VALID, valid)
     write_parquet(workspace / QUARANTINE, quarantine)
-    write_json(workspace / SUMMARY, report.as_record())
+    write_json(workspace / VALIDATION, report.as_record())
     _tell(report)
     if not report.passed:
         raise BatchRefused(_refusal(report))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ def write_sellers(rules: ExportSettings, files: Sequence[VerdictFile], out: Path
     with folder_export(out, KIND, files) as building:
         found = write_csv(building / PICTURES, PICTURE_COLUMNS, _counted(files, sellers, rules.examples))
         known = [sellers[name] for name in sorted(sellers)]
-        write_csv(building / TABLE, COLUMNS, (row for seller in known for row in _rows(seller)))
+        write_csv(building / TABLE, COLUMNS, table_rows(known))
         environment = _environment()
         shown = {(one.batch_id, one.path) for seller in known for fault in seller.to_fix for one in fault.examples}
         with kept_previews(files, shown) as preview:
@@ -105,6 +105,24 @@ def write_sellers(rules: ExportSettings, files: Sequence[VerdictFile], out: Path
                 write_text(building / seller.page, page)
         write_text(building / INDEX, environment.get_template("sellers.html").render(sellers=known))
     return {"sellers": len(known), "table": str(out / TABLE), "pages": str(out / INDEX), "faults": found}
+
+
+def sellers_of(rules: ExportSettings, files: Sequence[VerdictFile]) -> list[Seller]:
+    """All sellers by name, with what each has to fix. Raises VerdictsUnreadable."""
+    sellers: dict[str, Seller] = {}
+    for _ in _counted(files, sellers, rules.examples):
+        pass
+    return [sellers[name] for name in sorted(sellers)]
+
+
+def table_rows(sellers: Iterable[Seller]) -> Iterator[dict[str, Any]]:
+    """Rows of COLUMNS: one for each fault of each seller."""
+    return (row for seller in sellers for row in _rows(seller))
+
+
+def picture_rows(files: Sequence[VerdictFile], seller: str) -> Iterator[dict[str, Any]]:
+    """Rows of PICTURE_COLUMNS about one seller's pictures. Raises VerdictsUnreadable."""
+    return (row for row in _counted(files, {}, 1) if row["seller"] == seller)
 
 
 def faults_of(row: dict[str, Any]) -> Iterator[tuple[str, str]]:

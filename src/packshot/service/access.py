@@ -9,6 +9,7 @@ Role = Literal["read", "score", "review", "approve", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
 JUDGES: tuple[Role, ...] = ("score", "review", "admin")
 REVIEWERS: tuple[Role, ...] = ("review", "admin")
+APPROVERS: tuple[Role, ...] = ("approve", "admin")
 READERS: tuple[Role, ...] = ("read", "review", "approve", "admin")
 
 
@@ -46,6 +47,14 @@ ROUTES = (
     Route("GET", "/desk/grid", READERS, "all pictures, filtered, searched and sorted"),
     Route("POST", "/desk/grid", REVIEWERS, "one decision on several pictures", form=True),
     Route("POST", "/desk/views", READERS, "a filter of the grid, kept under a name, or thrown away", form=True),
+    Route("GET", "/desk/batches", READERS, "scored batches with their drift"),
+    Route("GET", "/desk/batch", READERS, "one of them"),
+    Route("GET", "/desk/model", READERS, "versions, gates with intervals, approvals, promotions"),
+    Route("POST", "/desk/model", APPROVERS, "what somebody says to a version that waits for approval", form=True),
+    Route("GET", "/desk/data", READERS, "the newest data: what is in quarantine and why"),
+    Route("GET", "/desk/sellers", READERS, "what sellers have to fix"),
+    Route("GET", "/desk/sellers.csv", READERS, "the same as a table, or one seller's pictures"),
+    Route("GET", "/desk/labels", READERS, "how far people agree, and what they have to settle"),
     Route("GET", "/v1/model", ROLES, "which model judges: version, lineage, digests, card"),
     Route("POST", "/v1/verdicts", JUDGES, "the verdict on each picture sent, in order"),
     Route("POST", "/v1/enhance", JUDGES, "the repaired picture, 204 where none is better than the original"),

@@ -27,11 +27,13 @@ from starlette.formparsers import MultiPartException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from packshot import __version__
+from packshot.catalog.labels import LabelStoreDamaged
 from packshot.config import ServiceSettings, Settings
 from packshot.errors import PackshotError
 from packshot.exports.source import VerdictsMixed
+from packshot.registry.approval import NotYoursToApprove
 from packshot.registry.ledger import LedgerError
-from packshot.registry.models import STARTER
+from packshot.registry.models import STARTER, NoSuchModel
 from packshot.scoring.contract import SCHEMA_VERSION, Verdict
 from packshot.scoring.verdicts import VerdictsUnreadable
 from packshot.service.access import Route, route_of
@@ -40,10 +42,13 @@ from packshot.service.champion import Following
 from packshot.service.desk import desk_pages, page
 from packshot.service.desk_routes import desk_routes
 from packshot.service.engine import Answer, Engine, NoModel, TooBusy
+from packshot.service.grid import Grid
 from packshot.service.grid_page import grid_pages
 from packshot.service.keys import KeyRefused, Keys, KeysDamaged
 from packshot.service.limits import Limits
 from packshot.service.lookup_routes import NoIndex, NotJudged, lookup_routes
+from packshot.service.overviews import NoSuchBatch, QuarantineUnreadable
+from packshot.service.pages import overview_pages
 from packshot.service.people import People, PeopleUnreadable, SignInRefused
 from packshot.service.review import DecidedMeanwhile, NoSuchItem, NotToDecide, PictureGone, Review
 from packshot.service.sign_in import SIGN_IN, sign_in_routes
@@ -65,7 +70,10 @@ STATUS: dict[type[PackshotError], int] = {
     KeyRefused: 401,
     SignInRefused: 401,
     ForeignPage: 403,
+    NotYoursToApprove: 403,
     NoSuchItem: 404,
+    NoSuchBatch: 404,
+    NoSuchModel: 404,
     NoIndex: 404,
     NotJudged: 422,
     TooSlow: 408,
@@ -76,6 +84,8 @@ STATUS: dict[type[PackshotError], int] = {
     NoModel: 503,
     KeysDamaged: 503,
     PeopleUnreadable: 503,
+    QuarantineUnreadable: 503,
+    LabelStoreDamaged: 503,
     LedgerError: 503,
     VerdictsUnreadable: 503,
     VerdictsMixed: 503,
@@ -168,7 +178,9 @@ def make_app(
     _add_judging(app, service)
     app.include_router(desk_pages())
     app.include_router(sign_in_routes(service.people, service.addresses, service.rules.session_hours))
-    app.include_router(grid_pages(service.review, service.people))
+    grid = Grid(service.review)
+    app.include_router(grid_pages(service.review, grid, service.people))
+    app.include_router(overview_pages(settings, service.review, grid))
     app.include_router(desk_routes(service.review))
     app.include_router(lookup_routes(settings, service.review, service.answers, BODY))
     return app

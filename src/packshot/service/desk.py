@@ -14,7 +14,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from packshot.service.access import route_of
 from packshot.service.callers import Caller
 
-PAGES = {"/desk": "Review", "/desk/grid": "Pictures"}
+PAGES = {
+    "/desk": "Review",
+    "/desk/grid": "Pictures",
+    "/desk/batches": "Batches",
+    "/desk/model": "Model",
+    "/desk/data": "Data",
+    "/desk/sellers": "Sellers",
+    "/desk/labels": "Labels",
+}
 """What the head of every page leads to."""
 
 

@@ -51,9 +51,9 @@ class Done:
     refused: list[str]
 
 
-def grid_pages(review: Review, people: People) -> APIRouter:
+def grid_pages(review: Review, grid: Grid, people: People) -> APIRouter:
     """The routes; who may ask is checked before they are reached."""
-    router, pages = APIRouter(prefix="/desk", include_in_schema=False), _GridPages(review, people)
+    router, pages = APIRouter(prefix="/desk", include_in_schema=False), _GridPages(review, grid, people)
     router.add_api_route("/grid", pages.shown, methods=["GET"])
     router.add_api_route("/grid", pages.decided, methods=["POST"])
     router.add_api_route("/views", pages.views, methods=["POST"])
@@ -61,9 +61,8 @@ def grid_pages(review: Review, people: People) -> APIRouter:
 
 
 class _GridPages:
-    def __init__(self, review: Review, people: People) -> None:
-        self._review, self._people = review, people
-        self._grid = Grid(review)
+    def __init__(self, review: Review, grid: Grid, people: People) -> None:
+        self._review, self._grid, self._people = review, grid, people
 
     async def shown(self, request: Request) -> Response:
         """Pictures by a filter."""

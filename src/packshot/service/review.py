@@ -172,6 +172,12 @@ class Review:
                 self._now = self._last, Now(self._stamp, self._queue.items, settled, disputed)
             return self._now[1]
 
+    def said(self) -> dict[str, list[Decided]]:
+        """What people decided on pictures, by these, oldest first; pictures on which one person did are left out."""
+        with self._lock:
+            self._refresh()
+            return {item: list(each) for item, each in self._decided.items() if len({one.who for one in each}) > 1}
+
     def said_of(self, item_id: str) -> tuple[list[Decided], bool]:
         """What people decided on a picture, oldest first, and whether they disagree."""
         with self._lock:

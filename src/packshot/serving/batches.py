@@ -136,7 +136,7 @@ def view_batch(folder: Path, images: Path | None, thumbnails: Thumbnails) -> Bat
     broken = pc.is_valid(table["error"])
     judged = table.filter(pc.invert(broken)).sort_by([("quality", "ascending"), ("path", "ascending")])
     enhanced, failed = _of_decision(judged, "enhance"), table.filter(broken)
-    drift = _read_json(folder / "drift.json")
+    drift = read_record(folder / "drift.json")
     first = next(iter(table.slice(0, 1).to_pylist()), dict.fromkeys(table.column_names))
     chosen = {name: _spread(_of_decision(judged, name)) for name in DECISIONS}
     paths = {str(path) for rows in chosen.values() for path in rows["path"].to_pylist()}
@@ -173,7 +173,7 @@ def view_batch(folder: Path, images: Path | None, thumbnails: Thumbnails) -> Bat
         errors=[(str(row["path"]), str(row["error"])) for row in failed.slice(0, LISTED).to_pylist()],
         error_count=len(failed),
         drift=drift,
-        drift_bars=_drift_bars(drift),
+        drift_bars=drift_bars(drift),
         drift_examples=[(path, shown(path)) for path in examples],
         style_points=points,
         style_texts=texts,
@@ -237,7 +237,8 @@ def _shares(column: pa.ChunkedArray) -> list[tuple[str, int, float]]:
     return [(str(name), count, count / total) for name, count in counts.most_common()]
 
 
-def _drift_bars(drift: Mapping[str, Any] | None) -> Markup | None:
+def drift_bars(drift: Mapping[str, Any] | None) -> Markup | None:
+    """The furthest figures of a drift.json as bars; None where none was compared."""
     if not drift or not drift.get("statistics"):
         return None
     marked = {row["name"] for row in drift.get("drifted", [])}
@@ -265,7 +266,8 @@ def sampled_styles(table: pa.Table) -> tuple[NDArray[np.float64], list[str | Non
     return vectors, table["style"].to_pylist(), paths
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def read_record(path: Path) -> dict[str, Any] | None:
+    """A JSON object that may be missing or damaged: None then."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
