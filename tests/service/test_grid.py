@@ -285,7 +285,7 @@ def test_names_and_texts_are_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyP
     )
     assert "0 pictures" in page and "<img src=x" not in page and f'"{HOSTILE}' not in page
     page = Application.over(folder).person(HOSTILE).get("/desk/grid", params={"q": "onerror"}).text
-    assert "1 pictures" in page and "<img src=x" not in page and "style &lt;img src=x" in page
+    assert "1 picture" in page and "<img src=x" not in page and "style &lt;img src=x" in page
 
 
 def test_files_that_cannot_be_read_are_told_on_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 from desk_application import Application, Browser
+from desk_content import AIRFLOW, HOSTILE, drifted, gates, labelled, passed, quarantined
 from sample_verdicts import broken, verdict, write_verdicts
 
 from packshot.catalog.labels import Label
-from packshot.catalog.manifest import QUARANTINE_COLUMNS
-from packshot.catalog.source_record import QUARANTINE, VALIDATION
+from packshot.catalog.source_record import QUARANTINE
 from packshot.config import Settings, load_settings
-from packshot.files import write_json, write_parquet
+from packshot.files import write_json
 from packshot.home import Home
 from packshot.registry.ledger import Ledger
 from packshot.service.agreement import Pair, pairs_at_desk, pairs_in_labels
 from packshot.service.overviews import ROWS, is_web
 from packshot.service.review import Decided
 
-HOSTILE = '<img src=x onerror=alert(1)>"'
 PAGES = ("batches", f"batch?id={HOSTILE}", "model", "data", "sellers", "labels", "grid")
-AIRFLOW = "http://airflow.shop/dags/score/runs/1"
 
 
 @pytest.fixture
@@ -55,19 +51,6 @@ def rows() -> list[dict[str, Any]]:
 def browser(home: Path, settings: Settings | None = None, batch: str = HOSTILE, role: Any = "admin") -> Browser:
     folder = write_verdicts(home / "out", rows(), batch_id=batch)
     return Application.over(folder, settings=settings).person("ann", role)
-
-
-def drifted(home: Path, **more: Any) -> None:
-    figures = [{"name": f"brightness {HOSTILE}", "effect": 1.5, "kind": "figure", "p_holm": 0.01}]
-    told = {
-        "alarm": True,
-        "reason": f"p is small {HOSTILE}",
-        "p_value": 0.002,
-        "drifted": figures,
-        "examples": ["a.jpg"],
-    }
-    told["statistics"] = [{"name": f"brightness {HOSTILE}", "effect": 1.5}]
-    write_json(home / "out" / "drift.json", told | more)
 
 
 def test_no_text_of_a_shop_or_a_person_runs_on_any_page(home: Path) -> None:
@@ -145,25 +128,6 @@ def test_a_batch_is_counted_and_its_drift_and_tasks_are_told(home: Path) -> None
     assert "Not checked" in ann.get("/desk/batch?id=monday").text
 
 
-def gates(verdict: str, message: str = "found") -> dict[str, Any]:
-    told = {"metric": "quality/srcc", "kind": "non_inferiority", "verdict": verdict, "message": message}
-    return told | {
-        "challenger": 0.8125,
-        "champion": 0.75,
-        "threshold": -0.01,
-        "difference": 0.0625,
-        "low": 0.01,
-        "high": 0.1,
-    }
-
-
-def passed(actor: str = "trainer") -> None:
-    ledger = Ledger.from_environment()
-    ledger.record("register", actor=actor, model_name="packshot", to_version=1, payload={"bundle_sha256": "d" * 64})
-    told = {"outcome": "promoted", "gates": [gates("pass"), gates("not_enough_evidence")], "airflow": AIRFLOW}
-    ledger.record("gate", actor="airflow", model_name="packshot", to_version=1, payload=told)
-
-
 def test_a_version_is_told_with_its_gates_and_their_intervals(home: Path) -> None:
     ann = browser(home)
     passed()
@@ -204,22 +168,6 @@ def test_nobody_approves_their_own_nor_without_being_an_approver(home: Path) -> 
         assert ann.post("/desk/model", wrong).status_code == 400
 
 
-def quarantined(reasons: list[str]) -> None:
-    root = Home.from_environment().workspaces / "catalog"
-    told = {"image_id": None, "source": "own", "expectation": "file_readable", "value": "v", "at": "now"}
-    kept = [told | {"path": f"{n} {HOSTILE}", "reason": reason, "detail": HOSTILE} for n, reason in enumerate(reasons)]
-    (root / QUARANTINE).parent.mkdir(parents=True, exist_ok=True)
-    write_parquet(root / QUARANTINE, pd.DataFrame(kept, columns=list(QUARANTINE_COLUMNS), dtype=object))
-    summary = {
-        "rows_in": 500,
-        "valid": 500 - len(kept),
-        "quarantined": len(kept),
-        "max_bad_share": 0.05,
-        "warnings": ["w"],
-    }
-    write_json(root / VALIDATION, summary)
-
-
 def test_what_is_in_quarantine_is_told_with_its_reason_page_by_page(home: Path) -> None:
     ann = browser(home)
     quarantined(["truncated"] * (ROWS + 5) + ["too_small"] * 3)
@@ -249,16 +197,6 @@ def test_what_a_seller_has_to_fix_is_told_and_can_be_taken_along(home: Path) -> 
     assert not list((Home.from_environment().root / "service").glob("*.csv"))
 
 
-def labelled(said: list[tuple[str, str | None, float | None]], path: str = "a.jpg") -> None:
-    folder = Home.from_environment().labels
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "labels.jsonl").open("a") as file:
-        for who, decision, score in said:
-            told = {"image_id": path, "quality_mos": score, "style": None, "who": who, "decision": decision}
-            told |= {"when": "2026-03-01T00:00:00+00:00", "file": "f", "batch": "b", "path": path}
-            file.write(json.dumps(told | dict.fromkeys(("sku", "title", "sender", "category", "why"))) + "\n")
-
-
 def test_what_people_have_to_settle_is_told_and_how_far_they_agree(home: Path) -> None:
     ann = browser(home)
     bob = Application(ann.app).person("bob")
@@ -270,7 +208,7 @@ def test_what_people_have_to_settle_is_told_and_how_far_they_agree(home: Path) -
     labelled([("ann", "accept", 0.2), ("bob", "reject", 0.6)], path="disputed.jpg")
     page = ann.get("/desk/labels").text
     assert (
-        "1 pictures on which two people" in page
+        "1 picture on which two people" in page
         and f'href="/desk#{second.id}"' in page
         and f"/desk#{first.id}" not in page
     )
