@@ -257,3 +257,16 @@ def test_of_labels_the_last_of_each_person_counts() -> None:
 @pytest.mark.parametrize("address", ["javascript:alert(1)", "data:text/html,x", "/desk", "http://", None, 7, "ftp://a"])
 def test_links_lead_to_web_pages_alone(address: object) -> None:
     assert not is_web(address) and is_web("https://airflow.shop/x")
+
+
+@pytest.mark.parametrize(("role", "first"), [("read", "/desk/grid"), ("approve", "/desk/grid")])
+def test_who_has_no_work_on_the_first_page_comes_to_one_that_is_for_them(tmp_path: Path, role: Any, first: str) -> None:
+    ann = browser(tmp_path, role=role)
+    came = ann.get("/desk", follow_redirects=False)
+    assert came.status_code == 303 and came.headers["location"] == first
+    assert 'href="/desk"' not in ann.get(first).text and 'href="/desk/model"' in ann.get(first).text
+
+
+@pytest.mark.parametrize("role", ["review", "score", "admin"])
+def test_who_reviews_or_sends_pictures_stays_there(tmp_path: Path, role: Any) -> None:
+    assert browser(tmp_path, role=role).get("/desk", follow_redirects=False).status_code == 200

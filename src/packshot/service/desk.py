@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from packshot.service.access import route_of
@@ -24,6 +24,8 @@ PAGES = {
     "/desk/labels": "Labels",
 }
 """What the head of every page leads to."""
+WORK = (("GET", "/v1/queue"), ("POST", "/v1/verdicts"))
+"""What the first page is for: to review, and to send pictures."""
 
 
 def page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
@@ -44,7 +46,11 @@ def desk_pages() -> APIRouter:
 
     @router.get("", response_class=HTMLResponse)
     async def desk(request: Request) -> Response:
-        """The review desk."""
+        """The review desk; who has no work there comes to the first page that is for them."""
+        caller = request.state.caller
+        open_to = _open_to(caller)
+        if caller is not None and "/desk" not in open_to and open_to:
+            return RedirectResponse(next(iter(open_to)), status_code=303)
         return page(request, "desk.html")
 
     @router.get("/desk.css")
@@ -60,8 +66,13 @@ def _open_to(caller: Caller | None) -> dict[str, str]:
     """Of PAGES those that this caller may see."""
     if caller is None:
         return {}
-    found = {path: route_of("GET", path) for path in PAGES}
-    return {path: PAGES[path] for path, route in found.items() if route and caller.role in (route.roles or caller.role)}
+    asked = {path: WORK if path == "/desk" else (("GET", path),) for path in PAGES}
+    return {path: PAGES[path] for path, routes in asked.items() if any(_may(caller, *route) for route in routes)}
+
+
+def _may(caller: Caller, method: str, path: str) -> bool:
+    route = route_of(method, path)
+    return route is not None and (not route.roles or caller.role in route.roles)
 
 
 @lru_cache(maxsize=1)
