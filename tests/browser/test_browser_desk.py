@@ -160,6 +160,32 @@ def test_a_wrong_key_is_told(browser, desk: Running) -> None:  # noqa: F811
     assert page.is_hidden("#stage")
 
 
+def test_a_correction_goes_along_with_the_next_decision_and_with_no_other(browser, desk: Running) -> None:  # noqa: F811
+    said: list[str] = []
+    page = opened(browser, desk, said)
+    first = on_show(page)
+    page.keyboard.press("c")
+    page.keyboard.type("0.35")
+    page.select_option("#style-is", "dark")
+    page.keyboard.press("Enter")
+    assert page.text_content("#right-is") == "For you: score 0.35, style dark"
+    press(page, "a")
+    assert page.text_content("#right-is") == ""
+    press(page, "a")
+    settled(page, 2)
+    found = Ledger.from_environment().events(kind="reviewed")
+    assert [(each.payload.score, each.payload.style) for each in found] == [(0.35, "dark"), (None, None)]
+    page.keyboard.press("u")
+    page.wait_for_timeout(500)
+    assert press(page, "u") == first
+    assert "(score 0.35) (style dark)" in str(page.text_content("#who"))
+    page.keyboard.press("c")
+    page.keyboard.type("7")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.getElementById('right').open"), "what is no score is not kept"
+    assert said == []
+
+
 def test_somebody_comes_in_by_a_link_decides_and_signs_out(browser, desk: Running) -> None:  # noqa: F811
     said: list[str] = []
     page = browser.new_context(viewport={"width": 390, "height": 900}).new_page()

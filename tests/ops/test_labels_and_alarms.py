@@ -285,10 +285,10 @@ def test_what_an_alarm_starts(settings: Settings, mode: str, labels: int, cooldo
     assert decide(rules, labels, cooldown).retrain is retrain
 
 
-def reviewed(batch: str, row: pd.Series, outcome: str, who: str = "ann", seen: int = 0) -> int:
+def reviewed(batch: str, row: pd.Series, outcome: str, who: str = "ann", seen: int = 0, **more: object) -> int:
     item = item_id(batch, row["path"], row["image_id"])
     told = {"item": item, "batch": batch, "path": row["path"], "image_id": row["image_id"], "outcome": outcome}
-    told |= {"token": f"{who}-{outcome}-{item}-{seen}", "seen": seen, "reason": None}
+    told |= {"token": f"{who}-{outcome}-{item}-{seen}", "seen": seen, "reason": None, **more}
     return Ledger.from_environment().record("reviewed", actor=who, model_name="packshot", payload=told)
 
 
@@ -310,6 +310,29 @@ def test_what_was_decided_at_the_desk_comes_back_as_labels(home: Home, settings:
     said = {opinion.label.path: (opinion.decision, opinion.label.who) for opinion in opinions.values()}
     assert said == {rows[0]["path"]: ("accept", "ann"), rows[1]["path"]: ("reject", "bob")}
     assert not reviews_as_labels(settings).done, "known already"
+
+
+def test_what_was_corrected_at_the_desk_is_learned_from(
+    home: Home, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = put_batch(home, settings, "shop", judged(np.random.default_rng(5), [1] * 4))
+    rows = [batch.iloc[number] for number in range(4)]
+    monkeypatch.setattr("packshot.ops.reviews.styles_told", lambda settings: ("rustic",))
+    monkeypatch.setattr("packshot.ops.labels.styles_told", lambda settings: ("rustic",))
+    reviewed("shop", rows[0], "accept", score=0.25, style="rustic")
+    reviewed("shop", rows[1], "enhance", score=0.5)
+    reviewed("shop", rows[2], "enhance", style="of a model before")
+    reviewed("shop", rows[3], "reject", style="of a model before")
+    assert reviews_as_labels(settings).record["added"] == 3
+    labels = {
+        label.path: (label.decision, label.quality_mos, label.style) for label in LabelStore(home.labels).labels()
+    }
+    assert labels == {
+        rows[0]["path"]: ("accept", 0.25, "rustic"),
+        rows[1]["path"]: (None, 0.5, None),
+        rows[3]["path"]: ("reject", None, None),
+    }
+    assert len(LabelStore(home.labels).lessons()) == 2
 
 
 def shop_labels(home: Home, settings: Settings, name: str, values: pd.DataFrame) -> None:

@@ -195,6 +195,22 @@ def test_what_cannot_be_decided_is_refused(desk: Desk) -> None:
     assert Ledger.from_environment().history(kind="reviewed") == []
 
 
+def test_a_score_and_a_style_are_corrected_along_with_a_decision(desk: Desk) -> None:
+    item = desk.id_of("b/one.png")
+    with desk.client() as client:
+        assert client.get(f"/v1/queue/{item}").json()["styles"] == ["bright", "dark"]
+        assert say(client, item, "accept", "w", style="baroque").status_code == 400
+        for wrong in ({"score": 1.5}, {"score": "high"}, {"style": ""}, {"style": "x" * 201}):
+            assert say(client, item, "accept", "w", **wrong).status_code == 422
+        made = say(client, item, "accept", "c", score=0.25, style="dark").json()
+        assert (made["score"], made["style"]) == (0.25, "dark")
+        assert say(client, item, "undo", "u", seen=made["entry"], score=0.5).status_code == 422
+        (told,) = client.get(f"/v1/queue/{item}").json()["decided"]
+        assert (told["outcome"], told["score"], told["style"]) == ("accept", 0.25, "dark")
+    (entry,) = Ledger.from_environment().events(kind="reviewed")
+    assert (entry.payload.score, entry.payload.style) == (0.25, "dark")
+
+
 def test_a_locked_database_loses_no_decision_and_doubles_none(desk: Desk) -> None:
     item = desk.id_of("b/one.png")
     with desk.client() as client:

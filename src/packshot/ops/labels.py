@@ -54,7 +54,7 @@ def add_labels(settings: Settings, file: Path) -> Outcome:
     from packshot.registry.ledger import Ledger
 
     store = LabelStore(Home.from_environment().labels)
-    added = store.add(file, settings.catalog, scored_pictures(), _styles(settings), utc_now())
+    added = store.add(file, settings.catalog, scored_pictures(), styles_told(settings), utc_now())
     record = asdict(added) | {"labelled": len(store.opinions()), "store": str(store.folder)}
     say(f"labels: {added.added} added, {added.known} known already, {added.blank} rows left blank")
     if added.added:
@@ -80,7 +80,7 @@ def scored_pictures() -> list[Picture]:
     return list(found.values())
 
 
-def _styles(settings: Settings) -> tuple[str, ...]:
+def styles_told(settings: Settings) -> tuple[str, ...]:
     """Those that the champion tells; none where there is no champion."""
     from packshot.bundle import read_record
     from packshot.registry.models import NoSuchModel, bundle_path

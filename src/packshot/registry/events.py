@@ -130,6 +130,9 @@ class ReviewedPayload(Payload):
     path: str
     image_id: str | None = None
     outcome: Literal["accept", "enhance", "reject", "undo"]
+    score: float | None = None
+    style: str | None = None
+    """What the picture's score, 0 to 1, and its style are for that person, where they said so."""
     seen: int = 0
     token: str
     """Made up by who sends the decision: sent twice, it is one."""

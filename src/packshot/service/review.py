@@ -10,11 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from packshot.catalog.decoding.isolated import decode
 from packshot.catalog.image import BadImage, ImageLimits, encoded, resolve_inside
@@ -69,10 +69,19 @@ class Said(BaseModel):
     outcome: Outcome
     reason: str | None = Field(default=None, max_length=200)
     """Of a rejection: what is wrong."""
+    score: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
+    style: str | None = Field(default=None, min_length=1, max_length=200)
+    """What its score and its style are for this person, where the engine is wrong: labels to learn from."""
     seen: int = Field(default=0, ge=0)
     """Entry of the newest decision on the picture that was shown, 0 for none."""
     token: str = Field(pattern=r"^[\w-]{8,64}$")
     """Made up by the sender: the same decision sent twice is one."""
+
+    @model_validator(mode="after")
+    def _corrects_by_deciding(self) -> Self:
+        if self.outcome == "undo" and (self.score is not None or self.style is not None):
+            raise ValueError("what takes a decision back corrects nothing")
+        return self
 
 
 class Decided(BaseModel):
@@ -84,16 +93,22 @@ class Decided(BaseModel):
     who: str
     at: str
     beside: bool
+    score: float | None = None
+    style: str | None = None
 
 
 class Shown(BaseModel):
     """A picture on the desk: its verdict, what people decided, and other pictures of the same SKU."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     id: str
     verdict: Verdict
     decided: list[Decided]
     disputed: bool
     siblings: list[str]
+    styles: list[str]
+    """Those that pictures of the desk have, of which a correction names one."""
 
 
 class Listed(BaseModel):
@@ -133,6 +148,7 @@ class _Queue:
     place: dict[str, int] = field(default_factory=dict)
     waiting: dict[str, list[int]] = field(default_factory=dict)
     of_sku: dict[str, list[int]] = field(default_factory=dict)
+    styles: list[str] = field(default_factory=list)
     content: dict[str, int] = field(default_factory=dict)
     """By the sha256 of the file."""
 
@@ -209,8 +225,9 @@ class Review:
         with self._lock:
             places = self._queue.of_sku.get(item.sku or "", ())
             siblings = [self._queue.items[place].id for place in places if self._queue.items[place] is not item]
+            styles = self._queue.styles
         verdict = verdict_of(item)
-        return Shown(id=item_id, verdict=verdict, decided=decided, disputed=disputed, siblings=siblings)
+        return Shown(id=item_id, verdict=verdict, decided=decided, disputed=disputed, siblings=siblings, styles=styles)
 
     def picture(self, item_id: str, which: Literal["original", "enhanced"]) -> bytes:
         """The picture as JPEG for a screen, decoded apart and written anew: no byte of a seller's file is passed on.
@@ -254,6 +271,8 @@ class Review:
             raise NotToDecide("there is no decision to take back")
         if said.outcome == "enhance" and verdict_of(item).enhanced_path is None:
             raise NotToDecide("there is no repaired picture to show; accept the picture or reject it")
+        if said.style is not None and said.style not in self._queue.styles:
+            raise NotToDecide(f"no picture here has a style of that name; there are {', '.join(self._queue.styles)}")
 
     def _content(self, item: Item, which: str, limits: ImageLimits) -> bytes:
         root, path, digest = item.file.images(), item.path, item.image_id
@@ -347,6 +366,7 @@ def _ordered(items: list[Item]) -> _Queue:
     Within a step they stand as in the files: neighbours are then read together, and finer differences say nothing."""
     items.sort(key=lambda item: (item.width is None, -int((item.width or 0.0) / SURER_BY)))
     queue = _Queue(items, {item.id: place for place, item in enumerate(items)})
+    queue.styles = sorted({item.style for item in items if item.style})
     for place, item in enumerate(items):
         queue.waiting.setdefault(item.decision, []).append(place)
         if item.image_id:
@@ -369,5 +389,6 @@ def standing(events: Iterable[Reviewed]) -> list[Reviewed]:
 
 def _decided(event: Reviewed, before: Sequence[Decided]) -> Decided:
     said, beside = event.payload, bool(before) and before[-1].entry > event.payload.seen
-    told = {"entry": event.id, "outcome": said.outcome, "reason": said.reason, "who": event.actor, "at": event.at}
+    told = said.model_dump(include={"outcome", "reason", "score", "style"})
+    told |= {"entry": event.id, "who": event.actor, "at": event.at}
     return Decided.model_validate(told | {"beside": beside})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +19,7 @@ from packshot.home import Home
 from packshot.scoring.contract import Verdict
 from packshot.scoring.verdicts import VerdictsUnreadable
 
-FOUND = ("path", "image_id", "sku", "decision", "duplicate_of", "quality_low", "quality_high")
+FOUND = ("path", "image_id", "sku", "decision", "duplicate_of", "style", "quality_low", "quality_high")
 TOLD = (*Verdict.model_fields, "findings", "measures")
 GROUPS_KEPT = 8
 """Groups of rows that stay decoded: people look at pictures near to one another."""
@@ -35,6 +36,7 @@ class Item:
     image_id: str | None
     sku: str | None
     decision: str
+    style: str | None
     width: float | None
 
 
@@ -75,7 +77,9 @@ def items_in(folders: Sequence[Path]) -> Iterator[Item]:
             if row["duplicate_of"] is None:
                 key = item_id(file.batch_id, row["path"], row["image_id"])
                 width = _width(row["quality_low"], row["quality_high"])
-                yield Item(key, file, number, row["path"], row["image_id"], row["sku"], row["decision"], width)
+                style = sys.intern(row["style"]) if row["style"] else None
+                facts = row["path"], row["image_id"], row["sku"], row["decision"]
+                yield Item(key, file, number, *facts, style, width)
 
 
 def _width(low: float | None, high: float | None) -> float | None:
