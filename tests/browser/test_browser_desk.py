@@ -160,6 +160,17 @@ def test_a_wrong_key_is_told(browser, desk: Running) -> None:  # noqa: F811
     assert page.is_hidden("#stage")
 
 
+def test_pictures_that_look_alike_stand_beside_and_lead_there(browser, desk: Running) -> None:  # noqa: F811
+    said: list[str] = []
+    page = opened(browser, desk, said)
+    page.wait_for_selector("#alike a:nth-child(1) img[src^=blob]")
+    assert page.locator("#alike li").count() == 6 and "review" in str(page.text_content("#alike li"))
+    there = str(page.get_attribute("#alike a", "href")).lstrip("#")
+    page.click("#alike a")
+    until(page, "there => document.getElementById('stage').dataset.item === there", there)
+    assert page.url.endswith(there) and said == []
+
+
 def test_a_correction_goes_along_with_the_next_decision_and_with_no_other(browser, desk: Running) -> None:  # noqa: F811
     said: list[str] = []
     page = opened(browser, desk, said)

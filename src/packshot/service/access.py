@@ -63,6 +63,7 @@ ROUTES = (
     Route("GET", "/v1/queue", REVIEWERS, "pictures of scored batches that wait for a person, least sure first"),
     Route("GET", "/v1/queue/{item}", REVIEWERS, "one of them: its verdict, what people decided, its siblings"),
     Route("GET", "/v1/queue/{item}/picture", REVIEWERS, "the picture, or the repaired one, as JPEG for a screen"),
+    Route("GET", "/v1/queue/{item}/alike", REVIEWERS, "pictures that look alike in style, and what people decided"),
     Route("GET", "/v1/queue/{item}/preview", READERS, "a small JPEG of it"),
     Route("POST", "/v1/queue/{item}/decision", REVIEWERS, "what a person decides; an entry of the ledger"),
 )

@@ -37,6 +37,7 @@ from packshot.registry.models import STARTER, NoSuchModel
 from packshot.scoring.contract import SCHEMA_VERSION, Verdict
 from packshot.scoring.verdicts import VerdictsUnreadable
 from packshot.service.access import Route, route_of
+from packshot.service.alike import Alike
 from packshot.service.callers import Caller, ForeignPage, NotSignedIn, caller_of
 from packshot.service.champion import Following
 from packshot.service.desk import desk_pages, page
@@ -181,7 +182,7 @@ def make_app(
     grid = Grid(service.review)
     app.include_router(grid_pages(service.review, grid, service.people))
     app.include_router(overview_pages(settings, service.review, grid))
-    app.include_router(desk_routes(service.review))
+    app.include_router(desk_routes(service.review, Alike(grid)))
     app.include_router(lookup_routes(settings, service.review, service.answers, BODY))
     return app
 

@@ -200,6 +200,11 @@ class Review:
             decided = list(self._decided.get(item_id, ()))
         return decided, _disputed(decided)
 
+    def standing_of(self, item_id: str) -> Outcome | None:
+        """What people decided on a picture, where they agree."""
+        decided, _ = self.said_of(item_id)
+        return decided[-1].outcome if _stands(decided) else None
+
     def item(self, named: str) -> Item:
         """A scored picture, by its id on the desk or by the sha256 of its file. Raises NoSuchItem."""
         with self._lock:
