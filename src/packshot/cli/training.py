@@ -83,7 +83,6 @@ def train(
     """
     from packshot.cost import metered
     from packshot.registry.costs import costed
-    from packshot.registry.run_page import note_dataset
     from packshot.registry.tracking import open_run
     from packshot.revision import run_key
     from packshot.training import distributed
@@ -98,6 +97,8 @@ def train(
         return
     with metered(ranks=distributed.processes()) as meter:
         if tracked:
+            from packshot.registry.run_page import note_dataset  # pandas: who lacks torch is to hear of that first
+
             key = run_key(settings, root)
             with open_run(settings, key) as recorder, costed(recorder, meter, settings.cost) as told:
                 note_dataset(settings, recorder.run_id, key, root)
