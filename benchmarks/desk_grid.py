@@ -6,8 +6,8 @@ The rows of a folder that `packshot score` wrote are repeated (as `benchmarks/de
 SKU, a seller and a day of its own. In a home of its own, with `--decided` pictures that people decided on: pages by
 drawn filters, words, orders and pages, each asked for by somebody who is signed in and answered by the whole
 application, page made; then every one of the small pictures of some of these pages. Milliseconds at the median, at p95
-and at most. `there`: until the first page, with all files unread. A second table has the other pages: the first time,
-and the median of ten times after it.
+and at most. `there`: until the first page, with all files unread. A second table has the other pages, and the pictures
+alike in style to one: the first time, and the median of ten times after it.
 """
 
 from __future__ import annotations
@@ -106,6 +106,7 @@ async def measured(rows: int, asked: int, decided: int, folder: Path) -> tuple[t
                 await client.get(address)
                 pictures.append(1000 * (time.perf_counter() - begun))
         others = [await _twice(client, f"/desk/{name}") for name in OTHERS]
+        others.append(await _twice(client, f"/v1/queue/{service.review.now().items[rows // 2].id}/alike"))
     memory = (psutil.Process().memory_info().rss - before) / MIB
     return (f"{rows}", f"{there:.0f}", _told(took), _told(pictures), f"{memory:.0f}"), (f"{rows}", *others)
 
@@ -133,7 +134,7 @@ def main() -> None:
     asked = parser.parse_args()
     source = read_verdicts(asked.verdicts / "verdicts.parquet")
     table = Table("rows", "there, ms", "page, ms", "small picture, ms", "MiB", title=f"load {os.getloadavg()[0]:.1f}")
-    second = Table("rows", *(f"{name}, ms" for name in OTHERS))
+    second = Table("rows", *(f"{name}, ms" for name in (*OTHERS, "alike")))
     for rows in asked.rows:
         with tempfile.TemporaryDirectory(prefix="packshot-grid-") as scratch:
             folder = Path(scratch)

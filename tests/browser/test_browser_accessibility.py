@@ -35,6 +35,7 @@ PAGES = {
     "/desk/sellers": "section",
     "/desk/sellers?name=north": "section li li",
     "/desk/labels": "tbody tr",
+    "/desk/people": "tbody tr",
     "/desk/batch?id=none": "[role=alert]",
 }
 """Each with what shows that it has something to tell."""

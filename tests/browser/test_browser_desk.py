@@ -160,6 +160,21 @@ def test_a_wrong_key_is_told(browser, desk: Running) -> None:  # noqa: F811
     assert page.is_hidden("#stage")
 
 
+def test_what_somebody_else_decides_is_seen_at_once_and_not_decided_over_unknowingly(browser, desk: Running) -> None:  # noqa: F811
+    said: list[str] = []
+    page = opened(browser, desk, said)
+    item, path = str(page.get_attribute("#stage", "data-item")), on_show(page)
+    told = {"item": item, "path": path, "outcome": "reject", "reason": "a <b>stain</b>", "token": "by-another"}
+    Ledger.from_environment().record("reviewed", actor="bob", model_name="packshot", payload=told)
+    until(page, "document.getElementById('told').textContent === 'bob has just decided: reject'")
+    assert "bob: reject (a <b>stain</b>)" in str(page.text_content("#who"))
+    press(page, "a")
+    settled(page, 2)
+    (first, second) = Ledger.from_environment().events(kind="reviewed")
+    assert second.payload.seen == first.id, "whoever overrules knows of it"
+    assert said == []
+
+
 def test_pictures_that_look_alike_stand_beside_and_lead_there(browser, desk: Running) -> None:  # noqa: F811
     said: list[str] = []
     page = opened(browser, desk, said)

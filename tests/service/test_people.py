@@ -235,6 +235,31 @@ def test_what_is_asked_for_comes_after_signing_in(served: Running) -> None:
         assert 'value="/desk/grid?q=&#34;&gt;"' in browser.get("/desk/sign-in", params={"next": '/desk/grid?q=">'}).text
 
 
+def test_an_admin_lets_people_in_and_removes_them_in_the_desk(served: Running) -> None:
+    with served.person("admin") as admin, browser_of(served) as browser:
+        csrf = {"csrf": admin.headers["x-csrf-token"]}
+        page = admin.post("/desk/people", data=csrf | {"do": "add", "name": "Zoe <b>", "role": "read"}).text
+        link = re.search(r"/desk/enter\?link=([\w-]{43})<", page)
+        assert link and f"{served.url}/desk/enter" in page and "Zoe &lt;b&gt;" in page and "Zoe <b>" not in page
+        assert link[1] not in admin.get("/desk/people").text
+        told = {"link": link[1], "password": PASSWORD, "again": PASSWORD}
+        assert browser.post("/desk/enter", data=told).status_code == 303
+        assert browser.get("/desk/grid").status_code == 200 and browser.get("/desk/people").status_code == 403
+        again = admin.post("/desk/people", data=csrf | {"do": "link", "name": "Zoe <b>"}).text
+        assert "/desk/enter?link=" in again and browser.get("/desk/grid").status_code == 200, "until it is used"
+        admin.post("/desk/people", data=csrf | {"do": "remove", "name": "Zoe <b>"})
+        assert browser.get("/desk/grid").status_code == 303
+        for wrong in (
+            {"do": "add", "name": "Zoe", "role": "emperor"},
+            {"do": "add", "name": "admin", "role": "read"},
+            {"do": "add", "name": "", "role": "read"},
+            {"do": "link", "name": "nobody"},
+            {"do": "remove", "name": "admin person"},
+            {"do": "crown", "name": "Zoe", "role": "read"},
+        ):
+            assert admin.post("/desk/people", data=csrf | wrong).status_code == 400, wrong
+
+
 def test_keys_and_people_share_no_name(served: Running) -> None:
     run = CliRunner()
     assert run.invoke(app, ["keys", "add", "one name", "--role", "read"]).exit_code == 0

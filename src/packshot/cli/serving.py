@@ -10,7 +10,6 @@ import typer
 from packshot.cli.groups import app
 from packshot.cli.shared import Model, emit
 from packshot.config import load_settings
-from packshot.errors import PackshotError
 from packshot.progress import say
 
 if TYPE_CHECKING:
@@ -65,9 +64,11 @@ def add(
 ) -> None:
     """Make a key and print it, once: it is kept as a hash."""
     from packshot.service.keys import Keys
+    from packshot.service.names import check_name
+    from packshot.service.people import People
 
     chosen = _role(role)
-    _check_name(name)
+    check_name(name, Keys(), People())
     print(Keys().add(name, chosen, days))
 
 
@@ -92,10 +93,12 @@ def revoke(name: KeyName) -> None:
 @people.command("add")
 def let_in(name: PersonName, role: RoleName, address: Address = HERE) -> None:
     """Let somebody sign in to the desk: prints a link, good once within 48 h, under which they choose a password."""
+    from packshot.service.keys import Keys
+    from packshot.service.names import check_name
     from packshot.service.people import People
 
     chosen = _role(role)
-    _check_name(name)
+    check_name(name, Keys(), People())
     print(_link(address, People().add(name, chosen)))
 
 
@@ -140,16 +143,3 @@ def _role(named: str) -> Role:
     if chosen is None:
         raise typer.BadParameter(f"{named!r} is none of {', '.join(ROLES)}", param_hint="--role")
     return chosen
-
-
-def _check_name(name: str) -> None:
-    """What a key or a person may be called: the ledger calls them so, and nobody else."""
-    from packshot.service.keys import Keys, KeyTaken
-    from packshot.service.people import People
-
-    if not name.strip() or name != name.strip() or len(name) > 80 or not name.isprintable():
-        raise PackshotError("a name has 1 to 80 characters that can be printed, and no space around them")
-    if any(person.name == name and person.removed is None for person in People().all()):
-        raise KeyTaken(f"there is a person called {name!r}; choose another name")
-    if any(key.name == name and key.revoked_at is None for key in Keys().all()):
-        raise KeyTaken(f"there is a key called {name!r}; revoke it first, or choose another name")

@@ -55,6 +55,8 @@ ROUTES = (
     Route("GET", "/desk/sellers", READERS, "what sellers have to fix"),
     Route("GET", "/desk/sellers.csv", READERS, "the same as a table, or one seller's pictures"),
     Route("GET", "/desk/labels", READERS, "how far people agree, and what they have to settle"),
+    Route("GET", "/desk/people", ("admin",), "who may sign in"),
+    Route("POST", "/desk/people", ("admin",), "let somebody in, make them a new link, or remove them", form=True),
     Route("GET", "/v1/model", ROLES, "which model judges: version, lineage, digests, card"),
     Route("POST", "/v1/verdicts", JUDGES, "the verdict on each picture sent, in order"),
     Route("POST", "/v1/enhance", JUDGES, "the repaired picture, 204 where none is better than the original"),

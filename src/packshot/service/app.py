@@ -48,9 +48,11 @@ from packshot.service.grid_page import grid_pages
 from packshot.service.keys import KeyRefused, Keys, KeysDamaged
 from packshot.service.limits import Limits
 from packshot.service.lookup_routes import NoIndex, NotJudged, lookup_routes
+from packshot.service.names import NameRefused
 from packshot.service.overviews import NoSuchBatch, QuarantineUnreadable
 from packshot.service.pages import overview_pages
-from packshot.service.people import People, PeopleUnreadable, SignInRefused
+from packshot.service.people import NoSuchPerson, People, PeopleUnreadable, SignInRefused
+from packshot.service.people_page import people_pages
 from packshot.service.review import DecidedMeanwhile, NoSuchItem, NotToDecide, PictureGone, Review
 from packshot.service.sign_in import SIGN_IN, sign_in_routes
 from packshot.service.uploads import TooLarge, TooSlow, WrongRequest, bounded, pictures_of
@@ -68,6 +70,8 @@ STATUS: dict[type[PackshotError], int] = {
     WrongRequest: 400,
     NotToDecide: 400,
     NoView: 400,
+    NameRefused: 400,
+    NoSuchPerson: 400,
     KeyRefused: 401,
     SignInRefused: 401,
     ForeignPage: 403,
@@ -182,6 +186,7 @@ def make_app(
     grid = Grid(service.review)
     app.include_router(grid_pages(service.review, grid, service.people))
     app.include_router(overview_pages(settings, service.review, grid))
+    app.include_router(people_pages(service.people, service.keys))
     app.include_router(desk_routes(service.review, Alike(grid)))
     app.include_router(lookup_routes(settings, service.review, service.answers, BODY))
     return app

@@ -22,6 +22,7 @@ PAGES = {
     "/desk/data": "Data",
     "/desk/sellers": "Sellers",
     "/desk/labels": "Labels",
+    "/desk/people": "People",
 }
 """What the head of every page leads to."""
 WORK = (("GET", "/v1/queue"), ("POST", "/v1/verdicts"))
