@@ -22,10 +22,10 @@ from typing import Any
 
 import filelock
 
+from packshot.catalog.scores import as_score
 from packshot.catalog.shop.columns import folded
 from packshot.catalog.shop.matching import composed, spellings
 from packshot.catalog.shop.records import Table, open_table
-from packshot.catalog.sources.table import as_score
 from packshot.config import CatalogSettings
 from packshot.errors import PackshotError
 from packshot.files import OutputNotWritable, write_bytes, write_text

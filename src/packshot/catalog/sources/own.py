@@ -11,6 +11,7 @@ import pandas as pd
 
 from packshot.catalog.image import BadImage, resolve_inside
 from packshot.catalog.leftovers import is_left_folder
+from packshot.catalog.scores import as_score
 from packshot.catalog.shop.catalogue import CatalogRow, Facts, open_catalog
 from packshot.catalog.shop.matching import KnownFiles, match
 from packshot.catalog.sources.table import (
@@ -18,7 +19,6 @@ from packshot.catalog.sources.table import (
     LABELS,
     SetFacts,
     SourceTable,
-    as_score,
     default_sku,
     locate,
     stack,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from packshot.catalog.image import BadImage, resolve_inside
+from packshot.catalog.scores import as_score
 from packshot.catalog.source_record import SourceError
 from packshot.catalog.sources.declared import SetDeclaration
 
@@ -39,9 +38,6 @@ class SourceTable:
 
     images: pd.DataFrame
     facts: Mapping[str, SetFacts]
-
-
-_DECIMAL_COMMA = re.compile(r"^(\s*[+-]?\d*),(\d+\s*)$")
 
 
 def locate(root: Path, name: str, file: str) -> tuple[str, Path | None]:
@@ -74,21 +70,6 @@ def _named_by_target(root: Path, file: str, inside: str) -> str:
 def default_sku(file: str) -> str:
     """The file's path without its ending: unique in its set, where stems alone may repeat between folders."""
     return PurePosixPath(file).with_suffix("").as_posix() if PurePosixPath(file).name else file
-
-
-def as_score(text: str) -> float:
-    """A score as a number: NaN for an empty text (nobody rated), infinity for what is no finite number.
-
-    A comma may stand for the point, as in `0,75`: scores have no thousands.
-    Infinity lies outside every range, so validation quarantines the row instead of taking it for unrated.
-    """
-    if not text.strip():
-        return math.nan
-    try:
-        value = float(_DECIMAL_COMMA.sub(r"\1.\2", text))
-    except ValueError:
-        return math.inf
-    return value if math.isfinite(value) else math.inf
 
 
 def labelled(name: str, declared: SetDeclaration, root: Path, labels: pd.DataFrame, where: Path) -> pd.DataFrame:
