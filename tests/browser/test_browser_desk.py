@@ -212,6 +212,23 @@ def test_a_correction_goes_along_with_the_next_decision_and_with_no_other(browse
     assert said == []
 
 
+def test_who_is_signed_in_sends_pictures_of_their_own(browser, desk: Running, tmp_path: Path) -> None:  # noqa: F811
+    said: list[str] = []
+    page = browser.new_context().new_page()
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+    page.goto(f"{desk.url}/desk/enter?link={desk.service.people.add('zoe', 'review')}")
+    for field in ("#password", "#again"):
+        page.fill(field, "violet tram under seven")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#stage:not([hidden])")
+    page.click("#to-send")
+    page.set_input_files("#files", tmp_path / "in" / HOSTILE)
+    page.wait_for_selector("#found li h2")
+    assert HOSTILE in str(page.text_content("#found li")) and page.text_content("#said") == "1 of 1 judged."
+    assert said == []
+
+
 def test_somebody_comes_in_by_a_link_decides_and_signs_out(browser, desk: Running) -> None:  # noqa: F811
     said: list[str] = []
     page = browser.new_context(viewport={"width": 390, "height": 900}).new_page()
