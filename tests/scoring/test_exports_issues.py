@@ -35,7 +35,7 @@ CLEAN = {
     "banner": 0.0,
 }
 CLEAN |= {"products": 1.0, "file_size": 0.4, "low_information": 0.5, "dark": 0.99, "light": 0.1, "clipped": 0.0}
-CLEAN |= {"banner": 0.0, "blur": 0.6, "noise": 1.0, "compression": 0.0, "colour_cast": 0.0, "greyscale": 90.0}
+CLEAN |= {"laid_over": 0.01, "blur": 0.6, "noise": 1.0, "compression": 0.0, "colour_cast": 0.0, "greyscale": 90.0}
 CLEAN |= {"shortest_side": 900.0, "longest_side": 1000.0, "megapixels": 0.9, "format": 1.0, "aspect": 1.1}
 
 

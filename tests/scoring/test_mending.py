@@ -13,7 +13,7 @@ from small_network import save_small_bundle, small_architecture
 
 from packshot.bundle import Judge, Mended
 from packshot.config import ScoringSettings, load_settings
-from packshot.faults.detector import Detector
+from packshot.faults.detector import Detector, Found
 from packshot.faults.kinds import NAMES
 from packshot.inference.gain import CHANGE_SIZE, Forest
 from packshot.inference.repairs import names
@@ -162,3 +162,17 @@ def test_the_judge_mends_what_is_there_in_the_way_that_gains(tmp_path: Path, siz
     assert (judge.mends, known.mends) == (True, False)
     with pytest.raises(ValueError, match="ask `mends` first"):
         known.mend(image, 0.1)
+
+
+def test_a_repair_that_weakens_no_fault_and_raises_no_score_is_not_kept(rules: ScoringSettings) -> None:
+    noise = Found("noise", probability=0.9, strength=20.0, alarm=0.01)
+    same = replace(after(1.5, quality=0.48), faults=(noise,))
+    weaker = replace(same, faults=(replace(noise, strength=8.0, probability=0.7),))
+    better = replace(after(1.5, quality=0.52), faults=(noise,))
+    refused = settle(FIRST, SCORES, same, rules, there=(noise,))
+    assert refused.decision == "review"
+    assert refused.reasons[-1] == "no_gain: no fault is weaker after enhancing, and quality changes by -0.020"
+    for kept in (weaker, better):
+        assert settle(FIRST, SCORES, kept, rules, there=(noise,)).decision == "enhance"
+    assert settle(FIRST, SCORES, replace(same, faults=None), rules, there=(noise,)).decision == "enhance"
+    assert settle(FIRST, SCORES, same, rules).decision == "enhance", "a catalogue rule asked for it, no fault is there"

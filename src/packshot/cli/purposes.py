@@ -10,7 +10,8 @@ PURPOSES = {
     "Judge pictures": "look score enhance serve keys people styles calibrate calibrate-shop",
     "Act on verdicts": "report export why similar index audit drift labels",
     "Train": (
-        "demo champion starter collect validate split features train evaluate thresholds compare ablate search adapt"
+        "demo champion starter overlays collect validate split features train evaluate thresholds compare ablate "
+        "search adapt"
     ),
     "Operate the loop": "up down register promote registry retrain inbox data reconcile reap notices drill",
     "Inspect": "card doctor settings code-deps verdict-schema",

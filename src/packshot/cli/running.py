@@ -39,6 +39,18 @@ def starter(
 
 
 @app.command()
+def overlays(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where pictures are collected and split.")],
+    copies: Annotated[int, typer.Option(min=1000, help="Copies of pictures to learn from.")] = 120_000,
+    go_on: Annotated[bool, typer.Option("--go-on", help="Go on from the network that is there.")] = False,
+) -> None:
+    """Teach the network of the rule `laid_over` anew, from the sets that teach the starter model (half an hour)."""
+    from packshot.ops.overlays import run
+
+    emit(run(load_settings(), folder.resolve(), copies=copies, go_on=go_on))
+
+
+@app.command()
 def up() -> None:
     """Start Airflow and MLflow on loopback and say their addresses."""
     from packshot.ops.services import up as start

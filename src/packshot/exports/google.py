@@ -14,6 +14,7 @@ ATTRIBUTE = "image link"
 CODES = {
     "overlay": "image_unwanted_overlays",
     "banner": "image_unwanted_overlays",
+    "laid_over": "image_unwanted_overlays",
     "border": "image_unwanted_overlays",
     "framed": "image_unwanted_overlays",
     "shortest_side": "image_too_small",

@@ -186,7 +186,7 @@ def _failed(finding: Finding, done: Done | None) -> Check:
         required=finding.threshold,
         bound=rule.bound,
         unit=rule.unit or None,
-        where=box(getattr(finding, "where", None)),
+        where=box(finding.where),
         advice=finding.sentence,
         done=done,
     )

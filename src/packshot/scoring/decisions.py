@@ -14,7 +14,7 @@ from typing import Literal
 from packshot.config import ScoringSettings
 from packshot.faults.detector import Found
 from packshot.scoring.enhancing import NOTHING_GAINS
-from packshot.scoring.faults import Outcome, first_verdict, hopeless, present, retold
+from packshot.scoring.faults import KEPT, Outcome, first_verdict, hopeless, outcomes_of, present, retold
 from packshot.scoring.faults import reasons as fault_reasons
 from packshot.scoring.rules import Finding
 
@@ -112,19 +112,21 @@ def settle(
     enhanced: Enhanced | str | None,
     rules: ScoringSettings,
     findings: Sequence[Finding] = (),
+    there: Sequence[Found] = (),
 ) -> Decision:
     """The decision after an attempt at enhancement (a text says why it could not be made; None: the enhancer failed);
-    `findings` are the input's.
+    `findings` and the faults `there` are the input's.
 
     The enhanced image is kept when it is still the same picture (similarity at least 1 - `max_enhanced_shift`), its
     colours moved by no more than `max_colour_shift` or are better balanced for it, it breaks no catalogue rule but
     those noted of the input, and the model expects it to be nearer to the true picture; the judge then has a voice only
-    where his intervals leave no doubt. Where the model knows nothing of gains his score has to rise by at least
-    `min_gain`, no attribute to fall by more than `max_attribute_fall` (they learned from damage, not from people: a
-    second opinion), and the new score not to be below `reject_below`. Otherwise the input is rejected below
-    `reject_below`, and reviewed above it.
+    where his intervals leave no doubt, or where no fault is weaker than it was. Where the model knows nothing of gains
+    his score has to rise by at least `min_gain`, no attribute to fall by more than `max_attribute_fall` (they learned
+    from damage, not from people: a second opinion), and the new score not to be below `reject_below`. Otherwise the
+    input is rejected below `reject_below`, and reviewed above it.
     """
     obstacle = _obstacle(scores, enhanced, rules) or _rule_broken(enhanced, findings)
+    obstacle = obstacle or _no_better(scores, enhanced, rules, there)
     if obstacle is None:
         return Decision("enhance", first.reasons)
     fallback: Verdict = "reject" if scores.quality < rules.reject_below else "review"
@@ -208,6 +210,19 @@ def _surely_worse(scores: Scores, after: Scores, rules: ScoringSettings) -> str 
     if after.quality_high < rules.reject_below:
         return f"still_poor: {after.quality_high:.2f} at best after enhancing is below {rules.reject_below:.2f}"
     return None
+
+
+def _no_better(
+    scores: Scores, enhanced: Enhanced | str | None, rules: ScoringSettings, there: Sequence[Found]
+) -> str | None:
+    """An enhanced picture in which every fault is as it was, and whose score is no higher, is good for nothing."""
+    if not isinstance(enhanced, Enhanced) or enhanced.faults is None or not there:
+        return None
+    helped = any(outcome in KEPT for outcome in outcomes_of(there, enhanced.faults, rules, kept=True).values())
+    gain = enhanced.scores.quality - scores.quality
+    if helped or gain > 0:
+        return None
+    return f"no_gain: no fault is weaker after enhancing, and quality changes by {_signed(gain)}"
 
 
 def _judged_worse(scores: Scores, after: Scores, rules: ScoringSettings) -> str | None:

@@ -174,7 +174,7 @@ def _ruled(work: Work, picture: Picture) -> tuple[tuple[Finding, ...], dict[str,
     scoring = work.settings.scoring
     profile = profile_in_force(scoring)
     measures = measure(picture, profile)
-    broken = findings(measures, profile)
+    broken = findings(measures, profile, picture)
     columns = {"profile": scoring.profile, "measures": measures, "findings": [asdict(one) for one in broken]}
     return broken, columns
 
@@ -228,7 +228,7 @@ def _decided(
         return _told(first) | {"faults": fault_rows(faults, there, {})}, Mending()
     attempt = _attempt(work, item, pixels, scores, to_mend(faults, there, broken))
     made = attempt.enhanced if isinstance(attempt, Attempt) else attempt
-    decision = settle(first, scores, made, rules, broken)
+    decision = settle(first, scores, made, rules, broken, there)
     columns: dict[str, Any] = {}
     if isinstance(attempt, Attempt) and np.isfinite(attempt.enhanced.scores.quality):
         columns["quality_after"] = attempt.enhanced.scores.quality

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from packshot.config import Effect, RuleBound, ScoringSettings
 from packshot.errors import PackshotError
 from packshot.scoring.rules.picture import Picture
-from packshot.scoring.rules.registry import RULES
+from packshot.scoring.rules.registry import RULES, Box
 
 SEVERITY: tuple[Effect, ...] = ("reject", "review", "enhance", "note")
 
@@ -23,13 +23,14 @@ class UnknownRule(PackshotError):
 
 @dataclass(frozen=True)
 class Finding:
-    """A rule that a picture breaks; the fields of `verdicts.FINDING`."""
+    """A rule that a picture breaks; the fields of `verdicts.FINDING`, and where in the picture, where that is known."""
 
     rule: str
     value: float
     threshold: float
     effect: Effect
     sentence: str
+    where: Box | None = None
 
     @property
     def reason(self) -> str:
@@ -55,16 +56,21 @@ def measure(picture: Picture, profile: Profile) -> dict[str, float]:
     return {name: float(value) for name, value in values.items() if value is not None}
 
 
-def findings(measures: Mapping[str, float], profile: Profile) -> tuple[Finding, ...]:
-    """The broken rules, the heaviest first: by effect, then weight times the share the bound is missed by."""
+def findings(measures: Mapping[str, float], profile: Profile, picture: Picture | None = None) -> tuple[Finding, ...]:
+    """The broken rules, the heaviest first: by effect, then weight times the share the bound is missed by.
+
+    Where `picture` is at hand they say where in it.
+    """
     broken = [name for name, value in measures.items() if RULES[name].broken(value, profile[name].threshold)]
     broken.sort(key=lambda name: (SEVERITY.index(profile[name].effect), -_weight(measures[name], profile[name]), name))
-    return tuple(_finding(name, measures[name], profile[name]) for name in broken)
+    return tuple(_finding(name, measures[name], profile[name], picture) for name in broken)
 
 
-def _finding(name: str, value: float, bound: RuleBound) -> Finding:
-    sentence = RULES[name].sentence.format(value=value, threshold=bound.threshold)
-    return Finding(name, value, bound.threshold, bound.effect, sentence)
+def _finding(name: str, value: float, bound: RuleBound, picture: Picture | None) -> Finding:
+    rule = RULES[name]
+    sentence = rule.sentence.format(value=value, threshold=bound.threshold)
+    where = None if picture is None or rule.where is None else rule.where(picture)
+    return Finding(name, value, bound.threshold, bound.effect, sentence, where)
 
 
 def _weight(value: float, bound: RuleBound) -> float:

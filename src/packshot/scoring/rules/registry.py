@@ -9,6 +9,8 @@ from typing import Literal, TypeVar
 from packshot.scoring.rules.picture import Picture
 
 Measure = Callable[[Picture], float | None]
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom, as shares of a picture's width and height."""
 M = TypeVar("M", bound=Measure)
 
 
@@ -20,7 +22,8 @@ class Rule:
     profile is the least or the most that passes; `sentence` tells the seller what is wrong and what to do, with the
     {threshold} where that helps. The value, which may round to the threshold, stands in the reason and the check.
     `second_look`, where a rule has one, costs more and is right more often: its value counts where the first would
-    break the rule. `unit` is that of value and threshold; `unmeasured` says why there may be no value.
+    break the rule. `unit` is that of value and threshold; `unmeasured` says why there may be no value. `where` says
+    where in the picture the rule is broken, where that means something.
     """
 
     name: str
@@ -30,6 +33,7 @@ class Rule:
     second_look: Measure | None = None
     unit: str = ""
     unmeasured: str = "it means nothing for this picture"
+    where: Callable[[Picture], Box | None] | None = None
 
     def broken(self, value: float, threshold: float) -> bool:
         """Whether a value does not pass."""
@@ -57,9 +61,10 @@ def most(
     second_look: Measure | None = None,
     unit: str = "",
     unmeasured: str = Rule.unmeasured,
+    where: Callable[[Picture], Box | None] | None = None,
 ) -> Callable[[M], M]:
     """Register the decorated measure as a rule whose value may be at most the threshold."""
-    return _register(name, "most", sentence, second_look, unit, unmeasured)
+    return _register(name, "most", sentence, second_look, unit, unmeasured, where)
 
 
 def _register(
@@ -69,9 +74,10 @@ def _register(
     second_look: Measure | None,
     unit: str,
     unmeasured: str,
+    where: Callable[[Picture], Box | None] | None = None,
 ) -> Callable[[M], M]:
     def add(measure: M) -> M:
-        RULES[name] = Rule(name, measure, bound, sentence, second_look, unit, unmeasured)
+        RULES[name] = Rule(name, measure, bound, sentence, second_look, unit, unmeasured, where)
         return measure
 
     return add
