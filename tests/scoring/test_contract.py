@@ -204,6 +204,7 @@ def test_a_copy_met_later_fails_its_check(
     tmp_path: Path, settings: Settings, judge: Callable[[], BrightnessJudge]
 ) -> None:
     rules = {"exact_duplicate": RuleBound(threshold=0, effect="review")}
+    rules |= {"laid_over": RuleBound(threshold=1, effect="note")}  # drawn patterns may look like something laid over
     profile = settings.scoring.profiles["own"] | rules
     update = {"profiles": {**settings.scoring.profiles, "own": profile}}
     strict = settings.model_copy(update={"scoring": settings.scoring.model_copy(update=update)})
