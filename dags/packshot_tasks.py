@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import Asset, BaseOperator, CronTriggerTimetable, XComArg, task
+from airflow.sdk import Asset, BaseOperator, BaseOperatorLink, CronTriggerTimetable, XComArg, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from packshot.config import load_settings
@@ -160,6 +160,35 @@ class PackshotCommand(BaseOperator):
         """End the command when the task is ended."""
         if self._command is not None:
             self._command.stop()
+
+
+class VersionPage(BaseOperatorLink):
+    """The button of a task that leads to MLflow's page of the version it was about."""
+
+    name = "MLflow version"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """The address; empty where the task named no version, or no MLflow with pages is known."""
+        from packshot.registry.addresses import version_page
+
+        return ("" if operator.version is None else version_page(load_settings(), operator.version)) or ""
+
+
+class ModelCommand(PackshotCommand):
+    """A command about one version of the model, which `version` of its result names; its task links to that version."""
+
+    operator_extra_links = (VersionPage(),)
+
+    def __init__(self, *, version: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.version_key = version
+        self.version: int | None = None
+
+    def execute(self, context: Any) -> Any:
+        """Run the command; keep which version it was about."""
+        result = super().execute(context)
+        self.version = result.get(self.version_key)
+        return result
 
 
 def score_in_parts(cuts: XComArg) -> tuple[Any, Any]:

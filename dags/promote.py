@@ -9,7 +9,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from packshot.config import load_settings
 from packshot.ops.command import Command
-from packshot_tasks import CHALLENGER, CHAMPION, DEFAULTS, MACROS, PackshotCommand, environment, started_by
+from packshot_tasks import CHALLENGER, CHAMPION, DEFAULTS, MACROS, ModelCommand, environment, started_by
 
 DOC = """
 ### promote: may the challenger replace the champion?
@@ -26,7 +26,8 @@ inbox again with a new champion.
 
 **How to read it.** Of `promoted`, `refused`, `not_enough_evidence` and `rejected` (by a person) the one that happened
 is green and says why, the others are skipped; all are where the version was champion already. None of them is a
-failure. The log of `decide`, or of `judge` with approval, has the table of gates; only `promoted` leads to
+failure. The log of `decide`, or of `judge` with approval, has the table of gates, and its button *MLflow version*
+leads to the version with its figures; only `promoted` leads to
 `announce_champion`. With approval, find the question with the table under *Required actions*; those in
 `registry.approvers` may answer it, but nobody about a version that they had trained or a run that they started. Without
 an answer within `registry.approval_timeout_hours` the answer is *Reject*. Answers are in the ledger.
@@ -117,8 +118,9 @@ with DAG(
         """The gates alone, or the gates and then a person."""
         return "judge" if load_settings().registry.approval or params["approval"] else "gates_alone"
 
-    judge = PackshotCommand(
+    judge = ModelCommand(
         task_id="judge",
+        version="challenger",
         arguments=["promote", "--check", *challenger_flag(ASKED_FOR), "--json"],
         also_ok=(REFUSED, NOT_ENOUGH_EVIDENCE),
     )
@@ -139,8 +141,9 @@ with DAG(
         defaults="Reject",
         response_timeout=timedelta(hours=load_settings().registry.approval_timeout_hours),
     )
-    decide = PackshotCommand(
+    decide = ModelCommand(
         task_id="decide",
+        version="challenger",
         arguments=["promote", *challenger_flag(JUDGED), "--json"],
         also_ok=(REFUSED, NOT_ENOUGH_EVIDENCE),
         trigger_rule="none_failed_min_one_success",

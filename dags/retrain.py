@@ -10,6 +10,7 @@ from packshot_tasks import (
     GPU_POOL,
     GPU_QUEUE,
     MACROS,
+    ModelCommand,
     PackshotCommand,
     cron,
 )
@@ -61,8 +62,9 @@ with DAG(
         queue=GPU_QUEUE,
         retries=1,
     )
-    register = PackshotCommand(
+    register = ModelCommand(
         task_id="register",
+        version="version",
         arguments=["register", "--workspace", "{{ ti.xcom_pull(task_ids='train')['workspace'] }}"],
         outlets=[CHALLENGER],
         event={"model_version": "version", "run_id": "run_id"},

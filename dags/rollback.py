@@ -2,7 +2,7 @@
 
 from airflow.sdk import DAG, Param
 
-from packshot_tasks import CHAMPION, DEFAULTS, PackshotCommand
+from packshot_tasks import CHAMPION, DEFAULTS, ModelCommand
 
 DOC = """
 ### rollback: the previous champion again
@@ -37,8 +37,9 @@ with DAG(
         ),
     },
 ):
-    PackshotCommand(
+    ModelCommand(
         task_id="rollback",
+        version="to_version",
         arguments=["registry", "rollback", "{{ '--to' if params.to else '' }}", "{{ params.to or '' }}"],
         outlets=[CHAMPION],
         event={"model_version": "to_version"},

@@ -495,3 +495,39 @@ def test_a_failure_names_the_command_and_its_cause(airflow_home, packshot):
     packshot(report={"exit": 2, "says": ["packshot: SettingsError: params.yaml: unknown key"]})
     with pytest.raises(AirflowFailException, match="unknown key"):
         PackshotCommand(task_id="t", arguments=["report"]).execute({})
+
+
+def links_of(done):
+    """{task: address} of the buttons that tasks of a run have; a task without an address has none."""
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        rows = session.query(XComModel).filter(XComModel.run_id == done.run_id, XComModel.key == "_link_VersionPage")
+        return {row.task_id: XComModel.deserialize_value(row) for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "answers", "task", "number"),
+    [
+        ("retrain", {"register": {"result": {"version": 4, "run_id": "r", "new": True}}}, "register", 4),
+        ("promote", {"promote": {"exit": 3, "result": {"outcome": "refused", "challenger": 5}}}, "decide", 5),
+        ("rollback", {"registry__rollback": {"result": {"to_version": 2}}}, "rollback", 2),
+    ],
+)
+def test_a_task_about_a_version_leads_to_its_page_in_mlflow(
+    dagbag, packshot, monkeypatch, dag_id, answers, task, number
+):
+    packshot(retrain={"result": {"workspace": "train-1", "data_rev": "abc"}}, **answers)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ann:secret@mlflow.shop.example/")
+    links = links_of(dagbag.dags[dag_id].test(run_conf={}))
+    assert links[task] == f"https://mlflow.shop.example/#/models/packshot/versions/{number}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///nowhere.db")
+    assert not links_of(dagbag.dags[dag_id].test(run_conf={}))[task], "a store without pages"
+
+
+def test_the_button_is_there_for_a_page_that_knows_only_what_is_serialized(dagbag):
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    known = DagSerialization.from_dict(DagSerialization.to_dict(dagbag.dags["promote"]))
+    assert known.task_dict["decide"].extra_links == ["MLflow version"]

@@ -17,6 +17,7 @@ from packshot.home import project_root
 from packshot.scoring.batch import score
 from packshot.scoring.checks import COPIES
 from packshot.scoring.contract import Verdict
+from packshot.scoring.listing import BatchFolderMissing
 from packshot.scoring.look import look
 from packshot.scoring.look_page import page
 from packshot.scoring.named import WrongPictures
@@ -158,3 +159,14 @@ def test_the_command_prints_a_table_or_the_record(
     assert [Verdict.model_validate(one) for one in kept] == verdicts
     shown = asked(*two).stdout
     assert shown.index("bright.png") < shown.index("dark.png") and "what to do" in shown
+
+
+@pytest.mark.parametrize("out", [[], ["--out", "out"]])
+def test_a_folder_that_is_missing_is_said_before_anything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["score", "nowhere", *out])
+    assert isinstance(result.exception, BatchFolderMissing) or "nowhere does not exist" in result.output
+    assert "verdicts go to" not in result.output and "scoring with" not in result.output
+    assert not list(tmp_path.iterdir())

@@ -17,9 +17,10 @@ from packshot.catalog.source_record import QUARANTINE
 from packshot.config import Settings, load_settings
 from packshot.files import write_json
 from packshot.home import Home
+from packshot.registry.addresses import is_web
 from packshot.registry.ledger import Ledger
 from packshot.service.agreement import Pair, pairs_at_desk, pairs_in_labels
-from packshot.service.overviews import ROWS, is_web
+from packshot.service.overviews import ROWS
 from packshot.service.review import Decided
 
 PAGES = ("batches", f"batch?id={HOSTILE}", "model", "data", "sellers", "labels", "grid")

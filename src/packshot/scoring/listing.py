@@ -99,15 +99,20 @@ class BatchSource:
             return None
 
 
+def check_folder(directory: Path) -> None:
+    """Raises BatchFolderMissing unless there is such a folder."""
+    if not directory.is_dir():
+        what = "is not a folder" if directory.exists() else "does not exist"
+        raise BatchFolderMissing(f"{directory} {what}; name the folder that holds the images of the batch")
+
+
 def open_batch(directory: Path, out: Path, catalog: Path | None, pictures: tuple[Path, ...] = ()) -> BatchSource:
     """The batch below `directory`, with `catalog` or else the one beside the images; of it only `pictures`, if given:
     absolute paths below it, whose folders are resolved.
 
     Raises BatchFolderMissing, EmptyBatch.
     """
-    if not directory.is_dir():
-        what = "is not a folder" if directory.exists() else "does not exist"
-        raise BatchFolderMissing(f"{directory} {what}; name the folder that holds the images of the batch")
+    check_folder(directory)
     root = directory.resolve()
     beside = [directory / name for name in CATALOG_NAMES]
     chosen = catalog if catalog is not None else next((path for path in beside if path.is_file()), None)

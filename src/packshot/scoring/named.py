@@ -10,6 +10,7 @@ from pathlib import Path
 
 from packshot.errors import PackshotError
 from packshot.scoring.bucket import is_address
+from packshot.scoring.listing import check_folder
 
 
 class WrongPictures(PackshotError):
@@ -33,11 +34,13 @@ class Named:
 
 
 def named(names: Sequence[str]) -> Named:
-    """One folder or address, or any number of files with the folder that holds them all. Raises WrongPictures.
+    """One folder or address, or any number of files with the folder that holds them all.
 
-    A single name of nothing is taken for a folder: whoever opens it says that it is missing.
+    A single name of nothing is taken for a folder that is missing. Raises WrongPictures, BatchFolderMissing.
     """
     if len(names) == 1 and not Path(names[0]).is_file():
+        if not is_address(names[0]):
+            check_folder(Path(names[0]))
         return Named(names[0])
     files = tuple(sorted({_file(name) for name in names}))
     return Named(os.path.commonpath([file.parent for file in files]), files)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlsplit
 
 import numpy as np
 import pyarrow.compute as pc
@@ -19,6 +17,7 @@ from packshot.config import Settings
 from packshot.drift.summary import in_short
 from packshot.errors import PackshotError
 from packshot.home import Home
+from packshot.registry.addresses import is_web, version_page
 from packshot.registry.approval import answered, passed_gates
 from packshot.registry.events import Approval, DriftChecked, Gated, Registered, Scored
 from packshot.registry.ledger import Ledger
@@ -232,9 +231,9 @@ def _version(settings: Settings, state: State, number: int) -> Version:
 def _version_links(
     settings: Settings, number: int, registered: Registered | None, gated: Gated | None
 ) -> Iterator[Link]:
-    base = _mlflow(settings)
-    if base is not None:
-        yield Link("MLflow", f"{base}/#/models/{quote(settings.registry.model_name, safe='')}/versions/{number}")
+    page = version_page(settings, number)
+    if page is not None:
+        yield Link("MLflow", page)
     for text, event in (("Airflow: registered", registered), ("Airflow: gates", gated)):
         if event is not None and is_web(event.payload.airflow):
             yield Link(text, str(event.payload.airflow))
@@ -243,29 +242,14 @@ def _version_links(
 def _batch_links(settings: Settings, ledger: Ledger) -> dict[str, list[Link]]:
     """Of each batch the newest Airflow task that scored it and that checked it."""
     found: dict[str, dict[str, Link]] = {}
-    name, base = settings.registry.model_name, _mlflow(settings)
+    name = settings.registry.model_name
     for event in (*ledger.events(name, "score"), *ledger.events(name, "drift")):
         if isinstance(event, Scored | DriftChecked) and event.payload.batch:
             links = found.setdefault(event.payload.batch, {})
             text = "Airflow: scored" if isinstance(event, Scored) else "Airflow: drift"
             if is_web(event.payload.airflow):
                 links[text] = Link(text, str(event.payload.airflow))
-            if base is not None and event.to_version is not None:
-                page = f"{base}/#/models/{quote(name, safe='')}/versions/{event.to_version}"
+            page = None if event.to_version is None else version_page(settings, event.to_version)
+            if page is not None:
                 links["MLflow"] = Link("MLflow", page)
     return {batch: list(links.values()) for batch, links in found.items()}
-
-
-def _mlflow(settings: Settings) -> str | None:
-    """Where MLflow's pages are: of a server that was configured, or of the one that `make up` started."""
-    running = read_record(Home.from_environment().services) or {}
-    for address in (os.environ.get("MLFLOW_TRACKING_URI"), settings.registry.tracking_uri, running.get("mlflow_url")):
-        if is_web(address):
-            return str(address).rstrip("/")
-    return None
-
-
-def is_web(address: object) -> bool:
-    """Whether a link may lead there."""
-    parts = urlsplit(address) if isinstance(address, str) else None
-    return parts is not None and parts.scheme in ("http", "https") and bool(parts.netloc)
