@@ -62,13 +62,14 @@ def registry_costs(
 @registry.command("rollback")
 def registry_rollback(
     to: Annotated[int | None, typer.Option(help="Version to return to; default: the champion before this one.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why, for the ledger and the desk.")] = None,
 ) -> None:
     """Make an earlier champion the champion again."""
     from packshot.ops.notices import tell
     from packshot.registry.rollback import rollback
 
     settings = load_settings()
-    result = rollback(settings, to)
+    result = rollback(settings, to, reason=reason)
     tell(settings)
     emit(result.as_record())
 

@@ -88,15 +88,17 @@ def move(
     to_version: int,
     rollback: bool,
     payload: Mapping[str, Any],
+    by: str | None = None,
 ) -> None:
-    """Make `to_version` the champion: intent, alias, moved, committed. Call inside `exclusive()`.
+    """Make `to_version` the champion: intent, alias, moved, committed. Call inside `exclusive()`. `by`: who
+    asked, where that is not the user at work.
 
     The lock is of one machine; between machines the ledger decides: the intent is only written where `from_version` is
     champion and no other move is open in that moment, and, unless it is a rollback, where `registry.approval` is off or
     somebody approved the version since its gates passed. Raises ChampionChanged, NotApproved.
     """
     bundle_path(settings, str(to_version))  # its files lie in the home before anything scores by them
-    entry = {"from_version": from_version, **recorded(settings, to_version, ledger).lineage.entry()}
+    entry = {"actor": by, "from_version": from_version, **recorded(settings, to_version, ledger).lineage.entry()}
     kind = "rollback_intent" if rollback else "intent"
 
     def may_move(state: State) -> None:

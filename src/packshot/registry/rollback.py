@@ -33,8 +33,11 @@ class RollbackResult:
         return asdict(self)
 
 
-def rollback(settings: Settings, to: int | None = None) -> RollbackResult:
-    """Make the champion before this one, or version `to`, the champion again.
+def rollback(
+    settings: Settings, to: int | None = None, *, by: str | None = None, reason: str | None = None
+) -> RollbackResult:
+    """Make the champion before this one, or version `to`, the champion again. `by`: who asked, where that is not the
+    user at work; `reason`: why, for the ledger.
 
     Only a version that was champion before can be returned to: others have to pass the gates. Its artefacts are
     fetched and checked first. Rolling back twice goes two champions back, not forth and back; a call after one that
@@ -54,7 +57,8 @@ def rollback(settings: Settings, to: int | None = None) -> RollbackResult:
             say(f"version {target} of {name} is the champion already")
             return RollbackResult(name, now, target)
         bundle_path(settings, str(target))
-        move(settings, ledger, from_version=now, to_version=target, rollback=True, payload={"asked_for": to})
+        told = {"asked_for": to, "reason": reason}
+        move(settings, ledger, from_version=now, to_version=target, rollback=True, payload=told, by=by)
     say(f"champion of {name}: version {target} again, was {now}")
     return RollbackResult(name, now, target)
 

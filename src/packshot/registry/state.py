@@ -6,7 +6,7 @@ Nobody else walks the entries to learn what holds now, so that a new kind of ent
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import singledispatchmethod
 
 from packshot.registry.events import (
@@ -25,12 +25,14 @@ from packshot.registry.events import (
 
 @dataclass(frozen=True)
 class Reign:
-    """A version (None: no champion) was champion since, and until another was; `until` None: it still is. ISO, UTC."""
+    """A version (None: no champion) was champion since, and until another was; `until` None: it still is. ISO, UTC.
+    `reason`: what was said by who rolled back to it."""
 
     version: int | None
     by: str
     since: str
     until: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -161,11 +163,11 @@ class State:
 
     @_take.register
     def _(self, event: Committed) -> None:
-        self.pending = None
+        begun, self.pending = self.pending, None
         if self.reigns:
-            last = self.reigns[-1]
-            self.reigns[-1] = Reign(last.version, last.by, last.since, event.at)
-        self.reigns.append(Reign(event.to_version, event.actor, event.at))
+            self.reigns[-1] = replace(self.reigns[-1], until=event.at)
+        reason = begun.entry.payload.reason if begun is not None else None
+        self.reigns.append(Reign(event.to_version, event.actor, event.at, reason=reason))
         if event.rollback and event.from_version is not None:
             self.rolled_back.add(event.from_version)
         if event.to_version is not None:

@@ -51,6 +51,7 @@ ROUTES = (
     Route("GET", "/desk/batch", READERS, "one of them"),
     Route("GET", "/desk/model", READERS, "versions, gates with intervals, approvals, promotions"),
     Route("POST", "/desk/model", APPROVERS, "what somebody says to a version that waits for approval", form=True),
+    Route("POST", "/desk/rollback", ("admin",), "an earlier champion again, with a reason", form=True),
     Route("GET", "/desk/data", READERS, "the newest data: what is in quarantine and why"),
     Route("GET", "/desk/sellers", READERS, "what sellers have to fix"),
     Route("GET", "/desk/sellers.csv", READERS, "the same as a table, or one seller's pictures"),

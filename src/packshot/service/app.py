@@ -31,9 +31,14 @@ from packshot.catalog.labels import LabelStoreDamaged
 from packshot.config import ServiceSettings, Settings
 from packshot.errors import PackshotError
 from packshot.exports.source import VerdictsMixed
+from packshot.extras import ExtraMissing
+from packshot.registry.alias import ChampionChanged, RegistryBusy
+from packshot.registry.alias_check import AliasMovedByHand
 from packshot.registry.approval import NotYoursToApprove
 from packshot.registry.ledger import LedgerError
-from packshot.registry.models import STARTER, NoSuchModel
+from packshot.registry.models import STARTER, ArtefactsDamaged, NoSuchModel
+from packshot.registry.rollback import NothingToRollBackTo
+from packshot.registry.tracking import TrackingUnreachable
 from packshot.scoring.contract import SCHEMA_VERSION, Verdict
 from packshot.scoring.verdicts import VerdictsUnreadable
 from packshot.service.access import Route, route_of
@@ -71,6 +76,7 @@ STATUS: dict[type[PackshotError], int] = {
     NotToDecide: 400,
     NoView: 400,
     NameRefused: 400,
+    NothingToRollBackTo: 400,
     NoSuchPerson: 400,
     KeyRefused: 401,
     SignInRefused: 401,
@@ -83,8 +89,14 @@ STATUS: dict[type[PackshotError], int] = {
     NotJudged: 422,
     TooSlow: 408,
     DecidedMeanwhile: 409,
+    AliasMovedByHand: 409,
+    ChampionChanged: 409,
     PictureGone: 410,
     TooLarge: 413,
+    ExtraMissing: 501,
+    RegistryBusy: 503,
+    ArtefactsDamaged: 503,
+    TrackingUnreachable: 503,
     TooBusy: 503,
     NoModel: 503,
     KeysDamaged: 503,

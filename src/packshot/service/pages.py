@@ -17,10 +17,12 @@ from packshot.catalog.labels import LabelStore
 from packshot.config import Settings
 from packshot.exports.sellers import COLUMNS, PICTURE_COLUMNS, Seller, picture_rows, sellers_of, table_rows
 from packshot.exports.source import VerdictFile
+from packshot.extras import explained
 from packshot.files import make_folder
 from packshot.home import Home
 from packshot.registry.approval import record_answer
 from packshot.registry.ledger import Ledger
+from packshot.registry.rollback import rollback
 from packshot.service.access import APPROVERS, REVIEWERS
 from packshot.service.agreement import pairs_at_desk, pairs_in_labels
 from packshot.service.callers import field, form_of
@@ -33,6 +35,9 @@ from packshot.spreadsheet import write_csv
 
 SHOWN = 200
 """Sellers, and disputes, of a page."""
+LONGEST_REASON = 500
+DIGITS = 9
+"""Of the number of a version, at most."""
 Number = Annotated[int, Query(ge=1, le=10**9)]
 Text = Annotated[str, Query(max_length=1000)]
 
@@ -51,6 +56,7 @@ def overview_pages(settings: Settings, review: Review, grid: Grid) -> APIRouter:
     ):
         router.add_api_route(path, answer, methods=["GET"])
     router.add_api_route("/model", pages.answer, methods=["POST"])
+    router.add_api_route("/rollback", pages.roll_back, methods=["POST"])
     return router
 
 
@@ -83,6 +89,8 @@ class _Pages:
             lambda: {
                 "model": model(self._settings, Ledger.from_environment()),
                 "may_answer": request.state.caller.role in APPROVERS,
+                "may_roll_back": request.state.caller.role == "admin",
+                "longest": LONGEST_REASON,
             },
         )
 
@@ -94,6 +102,17 @@ class _Pages:
             raise WrongRequest("somebody who is signed in approves or rejects a version by its number")
         told = {"approved": said == "approve", "by": caller.name}
         await asyncio.to_thread(record_answer, self._settings, int(version), **told)
+        return RedirectResponse("/desk/model", 303)
+
+    async def roll_back(self, request: Request) -> Response:
+        """An earlier champion again, as by `packshot registry rollback`, in the name of who is signed in."""
+        fields, caller = await form_of(request), request.state.caller
+        version, reason = field(fields, "version"), field(fields, "reason").strip()
+        if caller.csrf is None or not version.isdecimal() or len(version) > DIGITS:
+            raise WrongRequest("somebody who is signed in names an earlier champion by its number")
+        if not reason.isprintable() or not 0 < len(reason) <= LONGEST_REASON:
+            raise WrongRequest(f"say why, in one line of at most {LONGEST_REASON} characters")
+        await asyncio.to_thread(_roll_back, self._settings, int(version), caller.name, reason)
         return RedirectResponse("/desk/model", 303)
 
     async def data(self, request: Request, reason: Text = "", page: Number = 1) -> Response:
@@ -142,6 +161,13 @@ class _Pages:
             return page(request, template, **told())
 
         return await asyncio.to_thread(made)
+
+
+def _roll_back(settings: Settings, version: int, by: str, reason: str) -> None:
+    try:
+        rollback(settings, version, by=by, reason=reason)
+    except ModuleNotFoundError as error:  # MLflow comes with another extra than the service
+        raise explained(error) or error from error
 
 
 class _Sellers:
