@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -383,3 +384,31 @@ def test_too_few_labels_and_labels_at_odds_with_themselves_fit_no_scale(home: Ho
     shop_labels(home, settings, "few", scores)
     with pytest.raises(TooFewLabels, match="10 labelled pictures"):
         calibrate_shop(settings, "apply")
+
+
+def test_labels_go_to_label_studio_and_come_back_under_the_same_rules(
+    home: Home, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = put_batch(home, settings, "one", judged(np.random.default_rng(5), [3]))
+    monkeypatch.setattr("packshot.cli.labelling.load_settings", lambda: settings)
+    file = tmp_path / "labels.csv"
+    file.write_text("path,quality_mos,style,who,when\n0-0.png,0.25,modern,ann,2026-03-01\n")
+    add_labels(settings, file)
+    exported = tmp_path / "tasks.json"
+    assert CliRunner().invoke(app, ["labels", "export", str(exported), "--format", "label-studio"]).exit_code == 0
+    (task,) = json.loads(exported.read_text())
+    address = task["data"]["image"].removeprefix("/data/local-files/?d=")
+    assert hashlib.sha256((home.root / address).read_bytes()).hexdigest() == frame["image_id"][0]
+    asked = ["labels", "import", str(exported), "--format", "label-studio"]
+    assert CliRunner().invoke(app, asked).exit_code == 99, "nothing is new"
+    (said,) = task["annotations"]
+    said["updated_at"] = "2026-03-02T10:00:00Z"
+    next(each for each in said["result"] if each["from_name"] == "quality")["value"]["number"] = 0.75
+    write_json(exported, [task])
+    assert CliRunner().invoke(app, asked).exit_code == 0
+    (opinion,) = LabelStore(home.labels).opinions().values()
+    assert (opinion.quality_mos, opinion.style) == (0.75, "modern")
+    next(each for each in said["result"] if each["from_name"] == "quality")["value"]["number"] = 7
+    write_json(exported, [task])
+    refused = CliRunner().invoke(app, asked)
+    assert isinstance(refused.exception, LabelsRefused) and str(exported) in str(refused.exception)

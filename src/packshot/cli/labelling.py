@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -51,6 +51,32 @@ def labels_desk() -> None:
     from packshot.ops.reviews import reviews_as_labels
 
     outcome = reviews_as_labels(load_settings())
+    finish(outcome.record, outcome.done)
+
+
+@labels.command("export")
+def labels_export(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The JSON file to write.")],
+    form: Annotated[Literal["label-studio"], typer.Option("--format", help="What reads it.")] = "label-studio",
+    images: Annotated[
+        str | None, typer.Option(help="What addresses of pictures begin with; default: Label Studio's local files.")
+    ] = None,
+) -> None:
+    """Write all labels, and the pictures that wait for one, as tasks with annotations for Label Studio."""
+    from packshot.ops.label_studio import LOCAL_FILES, export_labels
+
+    finish(export_labels(file, LOCAL_FILES if images is None else images).record)
+
+
+@labels.command("import")
+def labels_import(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Label Studio's export as JSON.")],
+    form: Annotated[Literal["label-studio"], typer.Option("--format", help="What wrote it.")] = "label-studio",
+) -> None:
+    """Add what people said in Label Studio: all annotations or, where one is wrong, none; 99 where none is new."""
+    from packshot.ops.label_studio import import_labels
+
+    outcome = import_labels(load_settings(), file)
     finish(outcome.record, outcome.done)
 
 
