@@ -42,6 +42,21 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
         load_settings(changed(tmp_path, scoring__shard_size=None))
 
 
+def test_a_file_of_an_earlier_version_is_told_what_this_one_comes_with(tmp_path: Path) -> None:
+    size = load_settings().scoring.shard_size
+    with pytest.raises(SettingsError, match=rf"shard_size: missing key; add it; this version comes with {size}$"):
+        load_settings(changed(tmp_path, scoring__shard_size=None))
+    with pytest.raises(SettingsError, match=r"scoring: missing key; add it$"):
+        load_settings(changed(tmp_path, scoring=None))
+
+
+def test_a_mistyped_key_is_told_its_name(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"drift\.alhpa: unknown key.*did you mean alpha\?"):
+        load_settings(changed(tmp_path, drift__alhpa=0.1))
+    with pytest.raises(SettingsError, match=r"drift\.zzzzzz: unknown key; remove it or correct its name$"):
+        load_settings(changed(tmp_path, drift__zzzzzz=0.1))
+
+
 @pytest.mark.parametrize("content", ["[1, 2]", "a: [", "", None])
 def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "params.yaml"

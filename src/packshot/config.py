@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from datetime import date
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +23,8 @@ from packshot.errors import PackshotError
 
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(gt=0)]
+LONGEST_DEFAULT = 160
+"""Characters of a default that a message shows; a longer one is a section to be copied from the file."""
 
 
 class SettingsError(PackshotError):
@@ -928,15 +932,50 @@ def _override(raw: dict[str, Any]) -> None:
 
 def _explain(path: Path, error: ValidationError) -> str:
     lines = [f"{path} has {error.error_count()} problem(s):"]
+    known = _as_installed(path)
     for problem in error.errors():
         where = ".".join(str(part) for part in problem["loc"])
+        *section, key = problem["loc"]
         if problem["type"] == "extra_forbidden":
-            lines.append(f"  {where}: unknown key; remove it or correct its name")
+            meant = get_close_matches(str(key), _below(known, section), n=1)
+            lines.append(f"  {where}: unknown key; remove it or correct its name{_meant(meant)}")
         elif problem["type"] == "missing":
-            lines.append(f"  {where}: missing key; add it")
+            lines.append(f"  {where}: missing key; add it{_default(_below(known, section).get(str(key)))}")
         else:
             lines.append(f"  {where}: {problem['msg']}{_found(problem['input'])}")
     return "\n".join(lines)
+
+
+def _as_installed(path: Path) -> dict[str, Any]:
+    """The defaults that came with the code, for a message about another file; empty where they cannot be read."""
+    from packshot.home import PARAMS, project_root
+
+    for place in (Path(__file__).parent / PARAMS, project_root() / PARAMS):
+        try:
+            if not place.samefile(path):
+                raw = yaml.safe_load(place.read_text(encoding="utf-8"))
+                return raw if isinstance(raw, dict) else {}
+        except (OSError, yaml.YAMLError):
+            continue
+    return {}
+
+
+def _below(raw: dict[str, Any], keys: Sequence[int | str]) -> dict[str, Any]:
+    """The section under `keys`; empty where there is none."""
+    found: Any = raw
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _meant(names: Sequence[str]) -> str:
+    return f"; did you mean {names[0]}?" if names else ""
+
+
+def _default(value: Any) -> str:
+    """What this version comes with, to be copied: on one line, as YAML reads it."""
+    shown = json.dumps(value, ensure_ascii=False)
+    return "" if value is None or len(shown) > LONGEST_DEFAULT else f"; this version comes with {shown}"
 
 
 def _found(value: Any) -> str:
