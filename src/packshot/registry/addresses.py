@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit
 
 from packshot.config import Settings
 from packshot.home import Home
+from packshot.registry.tracking import without_login
 
 
 def version_page(settings: Settings, number: int) -> str | None:
@@ -27,8 +28,7 @@ def mlflow_pages(settings: Settings) -> str | None:
     candidates = (os.environ.get("MLFLOW_TRACKING_URI"), settings.registry.tracking_uri, _started_here())
     for address in candidates:
         if address is not None and is_web(address.strip()):
-            parts = urlsplit(address.strip())
-            return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
+            return without_login(address.strip()).rstrip("/")
     return None
 
 

@@ -95,7 +95,7 @@ def tracking_uri(settings: Settings) -> str:
     named = _named_uri(settings)
     if named is None:
         return f"sqlite:///{Home.from_environment().mlflow_db}"
-    return _without_login(named) if named.startswith(("http://", "https://")) else named
+    return without_login(named) if named.startswith(("http://", "https://")) else named
 
 
 def _named_uri(settings: Settings) -> str | None:
@@ -161,7 +161,8 @@ def _login_of_our_server(uri: str) -> tuple[str, str] | None:
     return next(iter(logins.items()), None) if ours == uri.rstrip("/") else None
 
 
-def _without_login(address: str) -> str:
+def without_login(address: str) -> str:
+    """An address as it may be shown: no user, no password."""
     parts = urlsplit(address)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
